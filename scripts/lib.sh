@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What every script here shares: where things lie, how a cache entry is made whole or not at all,
+# and how a long step shows its progress and names its log when it fails.
+
+set -euo pipefail
+
+RLIS_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+RLIS_CACHE=${RLIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/rlis}
+RLIS_LOGS=$RLIS_CACHE/logs
+RLIS_JOBS=${RLIS_JOBS:-$(nproc)}
+
+# The Debian release that the toolchain and the guest's user space come from.
+RLIS_SUITE=${RLIS_SUITE:-trixie}
+
+say()  { printf '%s\n' "rlis: $*" >&2; }
+fail() { printf '%s\n' "rlis: error: $*" >&2; exit 1; }
+
+# Prints a short hash of standard input; cache entries are named by it.
+hash_inputs() { sha256sum | cut -c1-12; }
+
+need_root() {
+	[ "$(id -u)" = 0 ] || fail "$1 needs root (it makes a chroot and bind mounts). Run it with sudo, or as root in a container or VM."
+}
+
+# need_command COMMAND PACKAGE: makes sure that COMMAND exists, installing Debian's PACKAGE if we may.
+need_command() {
+	command -v "$1" >/dev/null 2>&1 && return
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+		say "installing Debian package $2 (for $1)"
+		local log=$RLIS_LOGS/apt-$2.log
+		mkdir -p "$RLIS_LOGS"
+		{ DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" ||
+			{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"; }
+		} >"$log" 2>&1 || fail "could not install $2; log: $log. Install it by hand and try again."
+		return
+	fi
+	fail "command '$1' is missing. Install it: apt-get install $2"
+}
+
+# run_logged NAME WHAT COMMAND...: runs a long step with its output in a log, showing the time that
+# passed and the last line of the log while it runs. Fails with the log's tail and its name.
+run_logged() {
+	local name=$1 what=$2 start=$SECONDS pid rc=0
+	shift 2
+	local log=$RLIS_LOGS/$name.log
+	mkdir -p "$RLIS_LOGS"
+	say "$what (log: $log)"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# An interrupted run must not leave its children working in a half-made cache entry.
+	trap 'kill "$pid" 2>/dev/null || true; exit 130' INT TERM
+	local shown=$SECONDS
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if [ -t 2 ]; then
+			printf '\r\033[K  %4ds  %.90s' $((SECONDS - start)) "$(tail -n 1 "$log" 2>/dev/null | tr -d '\r\033')" >&2
+		elif [ $((SECONDS - shown)) -ge 30 ]; then
+			shown=$SECONDS
+			printf '  %4ds  %.100s\n' $((SECONDS - start)) "$(tail -n 1 "$log" 2>/dev/null | tr -d '\r\033')" >&2
+		fi
+	done
+	wait "$pid" || rc=$?
+	trap - INT TERM
+	[ -t 2 ] && printf '\r\033[K' >&2
+	if [ "$rc" != 0 ]; then
+		tail -n 25 "$log" | sed 's/^/  | /' >&2
+		fail "$what failed (exit $rc) after $((SECONDS - start)) s. Whole log: $log. Mend the cause and run the same command again; finished steps are kept."
+	fi
+	say "$what: done in $((SECONDS - start)) s"
+}
+
+# cache_entry NAME KEY BUILDER: prints the folder of a cache entry, building it if it is not there.
+# BUILDER is called with an empty folder to fill; the folder takes its final name only when BUILDER
+# succeeded, so an interrupted build leaves nothing that a later run could take for whole.
+# Builds of one entry exclude each other by a lock.
+cache_entry() {
+	local name=$1 key=$2 builder=$3
+	local entry=$RLIS_CACHE/$name-$key
+	if [ -e "$entry/.complete" ]; then
+		printf '%s\n' "$entry"
+		return
+	fi
+	mkdir -p "$RLIS_CACHE"
+	local lock
+	exec {lock}>"$RLIS_CACHE/.lock-$name-$key"
+	flock -n "$lock" || { say "waiting for another run that builds $name"; flock "$lock"; }
+	if [ ! -e "$entry/.complete" ]; then
+		rm -rf --one-file-system "$entry"
+		mkdir -p "$entry"
+		"$builder" "$entry"
+		touch "$entry/.complete"
+	fi
+	exec {lock}>&-
+	printf '%s\n' "$entry"
+}
