@@ -16,7 +16,7 @@ struct Utils;
 
 impl kernel::Module for Utils {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("bus version {}\n", rlis_hv::proto_version()?);
+        pr_info!("bus version {}\n", rlis_vmbus::proto_version()?);
         Ok(Self)
     }
 }
