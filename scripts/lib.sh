@@ -42,9 +42,9 @@ need_command() {
 # run_logged NAME WHAT COMMAND...: runs a long step with its output in a log, showing the time that
 # passed and the last line of the log while it runs. Fails with the log's tail and its name.
 run_logged() {
-	local name=$1 what=$2 start=$SECONDS pid rc=0
+	local step=$1 what=$2 start=$SECONDS pid rc=0
 	shift 2
-	local log=$RLIS_LOGS/$name.log
+	local log=$RLIS_LOGS/$step.log
 	mkdir -p "$RLIS_LOGS"
 	say "$what (log: $log)"
 	"$@" >"$log" 2>&1 </dev/null &
@@ -76,16 +76,16 @@ run_logged() {
 # succeeded, so an interrupted build leaves nothing that a later run could take for whole.
 # Builds of one entry exclude each other by a lock.
 cache_entry() {
-	local name=$1 key=$2 builder=$3
-	local entry=$RLIS_CACHE/$name-$key
+	local kind=$1 key=$2 builder=$3
+	local entry=$RLIS_CACHE/$kind-$key
 	if [ -e "$entry/.complete" ]; then
 		printf '%s\n' "$entry"
 		return
 	fi
 	mkdir -p "$RLIS_CACHE"
 	local lock
-	exec {lock}>"$RLIS_CACHE/.lock-$name-$key"
-	flock -n "$lock" || { say "waiting for another run that builds $name"; flock "$lock"; }
+	exec {lock}>"$RLIS_CACHE/.lock-$kind-$key"
+	flock -n "$lock" || { say "waiting for another run that builds $kind"; flock "$lock"; }
 	if [ ! -e "$entry/.complete" ]; then
 		rm -rf --one-file-system "$entry"
 		mkdir -p "$entry"
