@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sizes and field offsets of every wire struct, asserted here and offered to others.
+//!
+//! [`for_each_wire_struct!`](crate::for_each_wire_struct) hands the whole list to a macro of the caller. A
+//! kernel test passes one that compares each line with the C struct of the same name; this module passes one
+//! that checks the list against our own structs at compile time, and one that makes [`LAYOUTS`] of it.
+
+/// The layout of one wire struct.
+#[derive(Clone, Copy, Debug)]
+pub struct StructLayout {
+    /// Name of the C struct it mirrors.
+    pub c_name: &'static str,
+    /// Size in bytes.
+    pub size: usize,
+    /// Field names, as in C, with their offsets in bytes.
+    pub fields: &'static [(&'static str, usize)],
+}
+
+/// Calls `$callback!` once with `path, c_struct, size { field: offset, ... };` for each wire struct.
+///
+/// Structs that exist only in .c files or private headers of the C drivers (named in `c_private`) come in a
+/// second list, since bindings to public headers cannot see them:
+/// `callback! { public { entry; ... } private { entry; ... } }`.
+#[macro_export]
+macro_rules! for_each_wire_struct {
+    ($callback:ident) => {
+        $callback! {
+            public {
+                $crate::vmbus::message::ChannelMessageHeader, vmbus_channel_message_header, 8
+                    { msgtype: 0, padding: 4 };
+                $crate::vmbus::message::ChannelOffer, vmbus_channel_offer, 176
+                    { if_type: 0, if_instance: 16, reserved1: 32, reserved2: 40, chn_flags: 48,
+                      mmio_megabytes: 50, u: 52, sub_channel_index: 172, reserved3: 174 };
+                $crate::vmbus::message::OfferChannel, vmbus_channel_offer_channel, 196
+                    { header: 0, offer: 8, child_relid: 184, monitorid: 188, connection_id: 192 };
+                $crate::vmbus::message::RescindOffer, vmbus_channel_rescind_offer, 12
+                    { header: 0, child_relid: 8 };
+                $crate::vmbus::message::OpenChannel, vmbus_channel_open_channel, 148
+                    { header: 0, child_relid: 8, openid: 12, ringbuffer_gpadlhandle: 16, target_vp: 20,
+                      downstream_ringbuffer_pageoffset: 24, userdata: 28 };
+                $crate::vmbus::message::OpenResult, vmbus_channel_open_result, 20
+                    { header: 0, child_relid: 8, openid: 12, status: 16 };
+                $crate::vmbus::message::CloseChannel, vmbus_channel_close_channel, 12
+                    { header: 0, child_relid: 8 };
+                $crate::vmbus::message::GpadlHeader, vmbus_channel_gpadl_header, 20
+                    { header: 0, child_relid: 8, gpadl: 12, range_buflen: 16, rangecount: 18 };
+                $crate::vmbus::message::GpadlBody, vmbus_channel_gpadl_body, 16
+                    { header: 0, msgnumber: 8, gpadl: 12 };
+                $crate::vmbus::message::GpaRange, gpa_range, 8
+                    { byte_count: 0, byte_offset: 4 };
+                $crate::vmbus::message::GpadlCreated, vmbus_channel_gpadl_created, 20
+                    { header: 0, child_relid: 8, gpadl: 12, creation_status: 16 };
+                $crate::vmbus::message::GpadlTeardown, vmbus_channel_gpadl_teardown, 16
+                    { header: 0, child_relid: 8, gpadl: 12 };
+                $crate::vmbus::message::GpadlTorndown, vmbus_channel_gpadl_torndown, 12
+                    { header: 0, gpadl: 8 };
+                $crate::vmbus::message::RelidReleased, vmbus_channel_relid_released, 12
+                    { header: 0, child_relid: 8 };
+                $crate::vmbus::message::InitiateContact, vmbus_channel_initiate_contact, 40
+                    { header: 0, vmbus_version_requested: 8, target_vcpu: 12, monitor_page1: 24,
+                      monitor_page2: 32 };
+                $crate::vmbus::message::VersionResponse, vmbus_channel_version_response, 16
+                    { header: 0, version_supported: 8, connection_state: 9, padding: 10, msg_conn_id: 12 };
+                $crate::vmbus::message::ModifyChannel, vmbus_channel_modifychannel, 16
+                    { header: 0, child_relid: 8, target_vp: 12 };
+                $crate::vmbus::message::ModifyChannelResponse, vmbus_channel_modifychannel_response, 16
+                    { header: 0, child_relid: 8, status: 12 };
+                $crate::vmbus::message::TlConnectRequest, vmbus_channel_tl_connect_request, 40
+                    { header: 0, guest_endpoint_id: 8, host_service_id: 24 };
+                $crate::vmbus::synic::MessageHeader, hv_message_header, 16
+                    { message_type: 0, payload_size: 4, message_flags: 5, reserved: 6 };
+                $crate::vmbus::synic::Message, hv_message, 256
+                    { header: 0 };
+                $crate::vmbus::synic::EventFlags, hv_synic_event_flags, 256 {};
+            }
+            private {
+                $crate::vmbus::hypercall::PostMessageInput, hv_input_post_message, 256
+                    { connectionid: 0, reserved: 4, message_type: 8, payload_size: 12, payload: 16 };
+                $crate::vmbus::monitor::MonitorParameter, hv_monitor_parameter, 8
+                    { connectionid: 0, flagnumber: 4, rsvdz: 6 };
+                $crate::vmbus::monitor::MonitorPage, hv_monitor_page, 4096
+                    { trigger_state: 0, rsvdz1: 4, trigger_group: 8, rsvdz2: 40, next_checktime: 64,
+                      latency: 576, rsvdz3: 832, parameter: 1088, rsvdz4: 2112 };
+            }
+        }
+    };
+}
+
+macro_rules! check {
+    (public { $($public:tt)* } private { $($private:tt)* }) => {
+        check! { @list $($public)* $($private)* }
+    };
+    (@list $( $ty:path, $c:ident, $size:literal { $( $field:ident : $off:literal ),* $(,)? } ; )*) => {
+        $(
+            const _: () = {
+                type Wire = $ty;
+                assert!(core::mem::size_of::<Wire>() == $size, concat!("size of ", stringify!($c)));
+                $( assert!(core::mem::offset_of!(Wire, $field) == $off,
+                           concat!("offset of ", stringify!($c), ".", stringify!($field))); )*
+            };
+        )*
+
+        /// Every wire struct, public ones of the C headers first.
+        pub static LAYOUTS: &[StructLayout] = &[
+            $( StructLayout {
+                c_name: stringify!($c),
+                size: $size,
+                fields: &[ $( (stringify!($field), $off) ),* ],
+            }, )*
+        ];
+    };
+}
+
+for_each_wire_struct!(check);
