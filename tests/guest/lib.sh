@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What scenarios have at hand. A scenario names each thing it found out with `check`; the runner counts those
+# lines, and fails a scenario that never came to its end or whose kernel complained.
+
+# report NAME ok|FAIL [DETAIL]
+report() {
+	# One write is one line of the kernel's log; longer details are cut there.
+	printf 'rlis-check: %s\n' "$(echo "$*" | tr '\n' ' ' | cut -c1-700)" >/dev/kmsg
+}
+
+# check NAME COMMAND...: ok if COMMAND succeeds; its last output lines are the detail if it does not.
+check() {
+	name=$1
+	shift
+	if output=$("$@" 2>&1); then
+		report "$name" ok
+	else
+		report "$name" FAIL "'$*' ended with $?: $(echo "$output" | tail -n 4)"
+		return 1
+	fi
+}
+
+# note TEXT...: a line in the guest's log, not a check.
+note() { printf 'rlis-note: %s\n' "$*" >/dev/kmsg; }
+
+# logged PATTERN: the kernel's log has a line that matches the extended regular expression.
+logged() { dmesg | grep -v 'rlis-check:' | grep -qE "$1" || { echo "no line matches: $1"; false; }; }
+
+# equal WANT GOT
+equal() { [ "$1" = "$2" ] || { echo "wanted '$1', got '$2'"; false; }; }
+
+# wait_for SECONDS COMMAND...: tries COMMAND until it succeeds.
+wait_for() {
+	limit=$(($(cut -d. -f1 /proc/uptime) + $1))
+	shift
+	until "$@"; do
+		[ "$(cut -d. -f1 /proc/uptime)" -lt "$limit" ] || return 1
+		sleep 0.2
+	done
+}
+
+# load MODULE [PARAMETER...] loads what it depends on too; unload MODULE takes away just it. Which .ko stands behind
+# a name was chosen by DRIVERS= when the guest was made.
+load() { modprobe "$@"; }
+unload() { rmmod "$1"; }
+loaded() { grep -q "^$1 " /proc/modules; }
+
+# vmbus_device CLASS-GUID: the sysfs folder of the first device of a class.
+vmbus_device() {
+	for device in /sys/bus/vmbus/devices/*; do
+		[ "$(cat "$device/class_id" 2>/dev/null)" = "{$1}" ] && { echo "$device"; return; }
+	done
+	echo "no device of class $1"
+	return 1
+}
