@@ -73,6 +73,20 @@ macro_rules! for_each_wire_struct {
                 $crate::vmbus::synic::Message, hv_message, 256
                     { header: 0 };
                 $crate::vmbus::synic::EventFlags, hv_synic_event_flags, 256 {};
+                $crate::ring::packet::RingBufferHeader, hv_ring_buffer, 4096
+                    { write_index: 0, read_index: 4, interrupt_mask: 8, pending_send_sz: 12, reserved1: 16,
+                      feature_bits: 64, reserved2: 68 };
+                $crate::ring::packet::Descriptor, vmpacket_descriptor, 16
+                    { type_: 0, offset8: 2, len8: 4, flags: 6, trans_id: 8 };
+                $crate::ring::packet::PageBuffer, hv_page_buffer, 16
+                    { len: 0, offset: 4, pfn: 8 };
+                $crate::ring::packet::TransferPageRange, vmtransfer_page_range, 8
+                    { byte_count: 0, byte_offset: 4 };
+                $crate::ring::packet::TransferPagePacket, vmtransfer_page_packet_header, 24
+                    { d: 0, xfer_pageset_id: 16, sender_owns_set: 18, reserved: 19, range_cnt: 20 };
+                $crate::ring::packet::MultiPageBufferPacket, vmbus_packet_mpb_array, 32
+                    { type_: 0, dataoffset8: 2, length8: 4, flags: 6, transactionid: 8, reserved: 16,
+                      rangecount: 20, range: 24 };
             }
             private {
                 $crate::vmbus::hypercall::PostMessageInput, hv_input_post_message, 256

@@ -22,6 +22,7 @@ mod open_enum;
 pub mod error;
 pub mod guid;
 pub mod layout;
+pub mod ring;
 pub mod vmbus;
 
 pub use error::ProtoError;

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The writer's side of a ring.
+
+use super::packet::{Descriptor, PacketType, DESCRIPTOR_SIZE};
+use super::{advance, bytes_to_write, check_size, valid_index};
+use super::{HeaderField, RingError, RingMem, Signal, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER};
+use core::fmt;
+use zerocopy::IntoBytes;
+
+/// Why a packet was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// No room now. `need` is what to give [`OutgoingRing::wait_for_space`].
+    Full {
+        /// Bytes the packet takes in the ring.
+        need: u32,
+        /// Bytes that are free.
+        free: u32,
+    },
+    /// The packet does not fit into the ring even when it is empty, or into the 16-bit length field.
+    TooBig {
+        /// Bytes of the packet, as far as they can be counted.
+        need: usize,
+    },
+    /// Header length no multiple of 8, or the slices are not what was reserved. The ring is untouched.
+    Mismatch,
+    /// The reader's index is invalid.
+    Corrupt(RingError),
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { need, free } => write!(f, "ring full: {need} bytes needed, {free} free"),
+            Self::TooBig { need } => write!(f, "packet of {need} bytes does not fit into the ring"),
+            Self::Mismatch => f.write_str("packet differs from its reservation"),
+            Self::Corrupt(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+impl From<RingError> for WriteError {
+    #[inline]
+    fn from(e: RingError) -> Self {
+        Self::Corrupt(e)
+    }
+}
+
+/// Answer of [`OutgoingRing::wait_for_space`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// There is room by now; write.
+    Available,
+    /// The reader will signal as soon as there is.
+    WillSignal,
+}
+
+/// The writer's side of a ring. Has a private write index; the published one is never read back.
+#[derive(Debug)]
+pub struct OutgoingRing<M> {
+    mem: M,
+    size: u32,
+    write: u32,
+}
+
+/// Length of a packet in the ring: header (descriptor and extension) plus padded payload, without trailer.
+#[inline]
+fn packet_len(header_len: usize, payload_len: usize) -> Result<u32, WriteError> {
+    if header_len % 8 != 0 || header_len < 16 {
+        return Err(WriteError::Mismatch);
+    }
+    let need = header_len.saturating_add(payload_len).saturating_add(7) & !7;
+    match u32::try_from(need) {
+        Ok(len) if len / 8 <= u32::from(u16::MAX) => Ok(len),
+        _ => Err(WriteError::TooBig { need }),
+    }
+}
+
+impl<M: RingMem> OutgoingRing<M> {
+    /// A writer that continues at the index in the header, which for a new ring is 0.
+    ///
+    /// # Errors
+    ///
+    /// `Size` for an unusable data area, `WriteIndex` if the index in the header is invalid.
+    #[inline]
+    pub fn new(mem: M) -> Result<Self, RingError> {
+        let write = mem.load(HeaderField::WriteIndex);
+        Self::with_write_index(mem, write)
+    }
+
+    /// A writer that continues at `write`, for a caller that keeps the private index elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// `Size` and `WriteIndex` as for [`Self::new`].
+    #[inline]
+    pub fn with_write_index(mem: M, write: u32) -> Result<Self, RingError> {
+        let size = check_size(mem.size())?;
+        if !valid_index(write, size) {
+            return Err(RingError::WriteIndex(write));
+        }
+        Ok(Self { mem, size, write })
+    }
+
+    /// Tells the reader that this side uses `pending_send_sz`. To be done before the channel is opened.
+    pub fn enable_pending_send_sz(&self) {
+        self.mem
+            .store(HeaderField::FeatureBits, FEATURE_PENDING_SEND_SZ);
+    }
+
+    /// The private write index.
+    #[inline]
+    pub const fn write_index(&self) -> u32 {
+        self.write
+    }
+
+    /// The memory.
+    #[inline]
+    pub const fn mem(&self) -> &M {
+        &self.mem
+    }
+
+    #[inline]
+    fn read_index(&self) -> Result<u32, RingError> {
+        // Acquire: the bytes that the reader has freed are not overwritten before it is done with them.
+        let read = self.mem.load_acquire(HeaderField::ReadIndex);
+        if valid_index(read, self.size) {
+            Ok(read)
+        } else {
+            Err(RingError::ReadIndex(read))
+        }
+    }
+
+    /// Free bytes. A packet fits if what it takes, trailer included, is less.
+    ///
+    /// # Errors
+    ///
+    /// `ReadIndex` if the reader's index is invalid.
+    #[inline]
+    pub fn free(&self) -> Result<u32, RingError> {
+        Ok(bytes_to_write(self.read_index()?, self.write, self.size))
+    }
+
+    /// Bytes that the reader has not read yet.
+    ///
+    /// # Errors
+    ///
+    /// `ReadIndex` if the reader's index is invalid.
+    #[inline]
+    pub fn used(&self) -> Result<u32, RingError> {
+        Ok(self.size - self.free()?)
+    }
+
+    /// Checks that there is room for a packet with `header_len` bytes of descriptor and extension (a multiple
+    /// of 8, at least 16) and `payload_len` bytes of payload. The ring is not touched before the reservation
+    /// is written, so that a request id can be allocated in between.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    #[inline]
+    pub fn reserve(
+        &mut self,
+        header_len: usize,
+        payload_len: usize,
+    ) -> Result<Reservation<'_, M>, WriteError> {
+        let len = packet_len(header_len, payload_len)?;
+        let need = len + VMBUS_PKT_TRAILER;
+        if need >= self.size {
+            return Err(WriteError::TooBig {
+                need: header_len.saturating_add(payload_len),
+            });
+        }
+        let free = self.free()?;
+        // Equal would make the ring look empty.
+        if need >= free {
+            return Err(WriteError::Full { need, free });
+        }
+        Ok(Reservation {
+            ring: self,
+            header_len,
+            payload_len,
+            len,
+        })
+    }
+
+    /// Writes a packet whose payload is given in slices, without descriptor extension.
+    ///
+    /// # Errors
+    ///
+    /// See [`WriteError`].
+    #[inline]
+    pub fn write_inband(
+        &mut self,
+        ty: PacketType,
+        flags: u16,
+        trans_id: u64,
+        payload: &[&[u8]],
+    ) -> Result<Signal, WriteError> {
+        let payload_len = total_len(payload);
+        self.reserve(16, payload_len)?
+            .write(ty, flags, trans_id, &[], payload)
+    }
+
+    /// After [`WriteError::Full`]: asks the reader to signal when more than `need` bytes are free, and looks
+    /// once more.
+    ///
+    /// # Errors
+    ///
+    /// `ReadIndex` if the reader's index is invalid.
+    pub fn wait_for_space(&mut self, need: u32) -> Result<Space, RingError> {
+        self.mem.store(HeaderField::PendingSendSz, need);
+        // Either the reader sees the request after it has made progress, or this side sees the progress.
+        self.mem.full_barrier();
+        if self.free()? > need {
+            self.cancel_wait();
+            return Ok(Space::Available);
+        }
+        Ok(Space::WillSignal)
+    }
+
+    /// Takes back a request made with [`Self::wait_for_space`]. To be called once the packet is written or
+    /// given up.
+    #[inline]
+    pub fn cancel_wait(&mut self) {
+        self.mem.store(HeaderField::PendingSendSz, 0);
+    }
+}
+
+/// Bytes in all slices together.
+#[inline]
+fn total_len(slices: &[&[u8]]) -> usize {
+    slices
+        .iter()
+        .fold(0usize, |sum, s| sum.saturating_add(s.len()))
+}
+
+/// Room for one packet. Dropping it leaves the ring as it was.
+#[derive(Debug)]
+pub struct Reservation<'a, M> {
+    ring: &'a mut OutgoingRing<M>,
+    header_len: usize,
+    payload_len: usize,
+    len: u32,
+}
+
+impl<M: RingMem> Reservation<'_, M> {
+    /// Bytes the packet takes in the ring, trailer included.
+    #[inline]
+    pub const fn ring_bytes(&self) -> u32 {
+        self.len + VMBUS_PKT_TRAILER
+    }
+
+    /// Writes the packet and publishes it. `extension` are the bytes between descriptor and payload.
+    ///
+    /// # Errors
+    ///
+    /// `Mismatch` if the slices do not have the lengths that were reserved; `Corrupt` if the reader's index
+    /// has become invalid, which leaves open whether it will see the packet.
+    #[inline]
+    pub fn write(
+        self,
+        ty: PacketType,
+        flags: u16,
+        trans_id: u64,
+        extension: &[&[u8]],
+        payload: &[&[u8]],
+    ) -> Result<Signal, WriteError> {
+        let Self {
+            ring,
+            header_len,
+            payload_len,
+            len,
+        } = self;
+        if total_len(extension) != header_len - 16 || total_len(payload) != payload_len {
+            return Err(WriteError::Mismatch);
+        }
+        let (Ok(offset8), Ok(len8)) = (u16::try_from(header_len / 8), u16::try_from(len / 8))
+        else {
+            return Err(WriteError::Mismatch);
+        };
+        let descriptor = Descriptor {
+            type_: ty.0,
+            offset8,
+            len8,
+            flags,
+            trans_id,
+        };
+        let start = ring.write;
+        let size = ring.size;
+        ring.mem.write_at(start, descriptor.as_bytes());
+        let mut at = advance(start, DESCRIPTOR_SIZE, size);
+        for s in extension.iter().chain(payload) {
+            // Cannot fail: the sum of the lengths is below the size of the ring.
+            let n = u32::try_from(s.len()).map_err(|_| WriteError::Mismatch)?;
+            if n != 0 {
+                ring.mem.write_at(at, s);
+                at = advance(at, n, size);
+            }
+        }
+        // Less than eight bytes: what is missing to the next multiple of eight.
+        let padding = payload_len.wrapping_neg() % 8;
+        if let (Some(zeros), Ok(n)) = ([0u8; 8].get(..padding), u32::try_from(padding)) {
+            if n != 0 {
+                ring.mem.write_at(at, zeros);
+                at = advance(at, n, size);
+            }
+        }
+        let trailer = u64::from(start) << 32;
+        ring.mem.write_at(at, trailer.as_bytes());
+        at = advance(at, VMBUS_PKT_TRAILER, size);
+        ring.write = at;
+        ring.mem.store_release(HeaderField::WriteIndex, at);
+
+        // The reader clears its mask (or publishes its index) and then looks for data; this side publishes
+        // data and then looks at mask and index. With a full barrier on both sides one sees the other.
+        ring.mem.full_barrier();
+        if ring.mem.load_acquire(HeaderField::InterruptMask) != 0 {
+            return Ok(Signal::NotNeeded);
+        }
+        // If the reader has not come up to this packet it is still busy with an earlier one and will find it.
+        Ok(if ring.mem.load(HeaderField::ReadIndex) == start {
+            Signal::Needed
+        } else {
+            Signal::NotNeeded
+        })
+    }
+}

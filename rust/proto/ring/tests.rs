@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One-threaded tests of both sides of a ring. `tests/loom_ring.rs` has the concurrent ones.
+
+use super::*;
+use core::cell::{Cell, RefCell};
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::vec;
+use std::vec::Vec;
+
+extern crate std;
+
+/// A ring in plain memory, mapped once.
+struct TestRing {
+    header: [Cell<u32>; 17],
+    data: RefCell<Vec<u8>>,
+}
+
+impl TestRing {
+    fn new(size: usize) -> Self {
+        Self {
+            header: core::array::from_fn(|_| Cell::new(0)),
+            data: RefCell::new(vec![0xa5; size]),
+        }
+    }
+
+    fn set(&self, field: HeaderField, value: u32) {
+        self.header[field.offset() / 4].set(value);
+    }
+}
+
+impl RingHeader for TestRing {
+    fn load(&self, field: HeaderField) -> u32 {
+        self.header[field.offset() / 4].get()
+    }
+    fn load_acquire(&self, field: HeaderField) -> u32 {
+        self.load(field)
+    }
+    fn store(&self, field: HeaderField, value: u32) {
+        self.set(field, value);
+    }
+    fn store_release(&self, field: HeaderField, value: u32) {
+        self.set(field, value);
+    }
+    fn full_barrier(&self) {}
+}
+
+impl RingMem for TestRing {
+    fn size(&self) -> u32 {
+        self.data.borrow().len().try_into().unwrap()
+    }
+    fn read_at(&self, offset: u32, dst: &mut [u8]) {
+        // Indexing panics on an access that is out of bounds, which is what these tests look for.
+        let first = wrap(offset, dst.len(), self.size());
+        let (a, b) = dst.split_at_mut(first);
+        let data = self.data.borrow();
+        a.copy_from_slice(&data[offset as usize..][..a.len()]);
+        b.copy_from_slice(&data[..b.len()]);
+    }
+    fn write_at(&self, offset: u32, src: &[u8]) {
+        let (a, b) = src.split_at(wrap(offset, src.len(), self.size()));
+        let mut data = self.data.borrow_mut();
+        data[offset as usize..][..a.len()].copy_from_slice(a);
+        data[..b.len()].copy_from_slice(b);
+    }
+}
+
+const INBAND: PacketType = PacketType::VM_PKT_DATA_INBAND;
+
+fn set_start(ring: &TestRing, at: u32) {
+    ring.set(HeaderField::WriteIndex, at);
+    ring.set(HeaderField::ReadIndex, at);
+}
+
+#[test]
+fn packet_bytes_on_the_wire() {
+    let ring = TestRing::new(4096);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let signal = out
+        .reserve(24, 5)
+        .unwrap()
+        .write(
+            PacketType::VM_PKT_DATA_USING_GPA_DIRECT,
+            1,
+            0x1122_3344_5566_7788,
+            &[&[1, 2, 3, 4], &[5, 6, 7, 8]],
+            &[b"ab", b"", b"cde"],
+        )
+        .unwrap();
+    assert_eq!(signal, Signal::Needed);
+    let data = ring.data.borrow();
+    assert_eq!(data[..8], [9, 0, 3, 0, 4, 0, 1, 0]);
+    assert_eq!(data[8..16], 0x1122_3344_5566_7788u64.to_le_bytes());
+    assert_eq!(data[16..24], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(data[24..32], *b"abcde\0\0\0");
+    assert_eq!(data[32..40], [0; 8]);
+    assert_eq!(data[40], 0xa5);
+    assert_eq!(ring.load(HeaderField::WriteIndex), 40);
+}
+
+#[test]
+fn trailer_has_the_start_of_the_packet() {
+    let ring = TestRing::new(4096);
+    set_start(&ring, 0x100);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let _ = out.write_inband(INBAND, 0, 0, &[&[1; 8]]).unwrap();
+    assert_eq!(
+        ring.data.borrow()[0x118..0x120],
+        (0x100u64 << 32).to_le_bytes()
+    );
+}
+
+#[test]
+fn every_wrap_position_and_length() {
+    for size in [64usize, 72, 128, 256] {
+        for start in (0..size).step_by(8) {
+            for len in 0..size {
+                let ring = TestRing::new(size);
+                set_start(&ring, start.try_into().unwrap());
+                let mut out = OutgoingRing::new(&ring).unwrap();
+                let mut inc = IncomingRing::new(&ring).unwrap();
+                let payload: Vec<u8> = (0..len).map(|i| (i * 7 + start) as u8).collect();
+                let fits = 16 + len.next_multiple_of(8) + 8 < size;
+                match out.write_inband(INBAND, 0, 42, &[&payload]) {
+                    Ok(s) => assert!(fits && s.needed()),
+                    Err(e) => {
+                        assert!(!fits && matches!(e, WriteError::TooBig { .. }), "{e}");
+                        continue;
+                    }
+                }
+                let mut buf = vec![0; size];
+                let p = inc.read(&mut buf).unwrap().unwrap();
+                assert_eq!(p.header().trans_id(), 42);
+                assert_eq!(p.payload()[..len], payload);
+                assert!(p.payload()[len..].iter().all(|&b| b == 0));
+                assert!(inc.read(&mut buf).unwrap().is_none());
+                assert_eq!(inc.read_index(), out.write_index());
+            }
+        }
+    }
+}
+
+#[test]
+fn full_ring_keeps_one_word_free() {
+    let ring = TestRing::new(64);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    // 16 + 32 + 8 = 56 of 64 fit, and then nothing.
+    assert!(out.write_inband(INBAND, 0, 0, &[&[0; 32]]).is_ok());
+    assert_eq!(out.free(), Ok(8));
+    assert_eq!(
+        out.write_inband(INBAND, 0, 0, &[]),
+        Err(WriteError::Full { need: 24, free: 8 })
+    );
+}
+
+#[test]
+fn wrong_slices_leave_the_ring_alone() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    assert_eq!(
+        out.reserve(16, 8)
+            .unwrap()
+            .write(INBAND, 0, 0, &[], &[&[0; 9]]),
+        Err(WriteError::Mismatch)
+    );
+    assert_eq!(
+        out.reserve(24, 8)
+            .unwrap()
+            .write(INBAND, 0, 0, &[&[0; 4]], &[&[0; 8]]),
+        Err(WriteError::Mismatch)
+    );
+    assert_eq!(out.reserve(20, 8).err(), Some(WriteError::Mismatch));
+    assert_eq!(out.reserve(8, 8).err(), Some(WriteError::Mismatch));
+    assert!(matches!(
+        out.reserve(16, usize::MAX),
+        Err(WriteError::TooBig { .. })
+    ));
+    assert_eq!(ring.load(HeaderField::WriteIndex), 0);
+    assert!(ring.data.borrow().iter().all(|&b| b == 0xa5));
+}
+
+#[test]
+fn signal_only_when_the_ring_was_empty_and_unmasked() {
+    let ring = TestRing::new(1024);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let mut buf = [0; 64];
+    let mut send = || out.write_inband(INBAND, 0, 0, &[]).unwrap();
+    assert_eq!(send(), Signal::Needed);
+    assert_eq!(send(), Signal::NotNeeded);
+    inc.mask_interrupts();
+    while inc.read(&mut buf).unwrap().is_some() {}
+    let _ = inc.commit();
+    // Empty but masked.
+    assert_eq!(send(), Signal::NotNeeded);
+    // The reader is told when it wants to stop.
+    assert_eq!(
+        inc.finish(true),
+        Ok(Finish {
+            signal: Signal::NotNeeded,
+            more: true
+        })
+    );
+    while inc.read(&mut buf).unwrap().is_some() {}
+    assert!(!inc.finish(true).unwrap().more);
+    assert_eq!(send(), Signal::Needed);
+}
+
+#[test]
+fn reader_signals_a_blocked_writer_exactly_once() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    out.enable_pending_send_sz();
+    let mut buf = [0; 64];
+    let need = loop {
+        match out.write_inband(INBAND, 0, 0, &[&[0; 8]]) {
+            Ok(_) => {}
+            Err(WriteError::Full { need, .. }) => break need,
+            Err(e) => panic!("{e}"),
+        }
+    };
+    assert_eq!(need, 32);
+    // 7 * 32 = 224 used, 32 free, which is not more than 32. Wait for 64 + something.
+    assert_eq!(out.wait_for_space(80), Ok(Space::WillSignal));
+    let mut signals = vec![];
+    for _ in 0..4 {
+        inc.read(&mut buf).unwrap().unwrap();
+        signals.push(inc.commit().needed());
+    }
+    assert_eq!(signals, [false, true, false, false]);
+    assert_eq!(out.wait_for_space(80), Ok(Space::Available));
+    assert_eq!(ring.load(HeaderField::PendingSendSz), 0);
+    // Not asked for: no signal.
+    inc.read(&mut buf).unwrap().unwrap();
+    assert_eq!(inc.commit(), Signal::NotNeeded);
+}
+
+#[test]
+fn no_signal_without_the_feature_bit() {
+    let ring = TestRing::new(64);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let _ = out.write_inband(INBAND, 0, 0, &[&[0; 32]]).unwrap();
+    assert_eq!(out.wait_for_space(32), Ok(Space::WillSignal));
+    inc.skip().unwrap().unwrap();
+    assert_eq!(inc.commit(), Signal::NotNeeded);
+}
+
+#[test]
+fn a_waiter_for_the_whole_ring_is_signalled() {
+    // Some hosts ask for "ring size minus one" to learn when the ring is empty.
+    let ring = TestRing::new(128);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    out.enable_pending_send_sz();
+    let _ = out.write_inband(INBAND, 0, 0, &[]).unwrap();
+    let _ = out.write_inband(INBAND, 0, 0, &[]).unwrap();
+    assert_eq!(out.wait_for_space(127), Ok(Space::WillSignal));
+    inc.skip().unwrap().unwrap();
+    assert_eq!(inc.commit(), Signal::NotNeeded);
+    inc.skip().unwrap().unwrap();
+    assert_eq!(inc.commit(), Signal::Needed);
+}
+
+#[test]
+fn too_small_buffer_keeps_the_packet() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let _ = out.write_inband(INBAND, 0, 7, &[&[3; 40]]).unwrap();
+    assert_eq!(
+        inc.read(&mut [0; 55]).err(),
+        Some(ReadError::TooLong { need: 56, got: 55 })
+    );
+    assert_eq!(inc.peek().unwrap().unwrap().payload_len(), 40);
+    assert_eq!(inc.read(&mut [0; 56]).unwrap().unwrap().payload(), [3; 40]);
+}
+
+#[test]
+fn corrupt_packets_cost_no_more_than_themselves() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let mut buf = [0; 256];
+    for (offset8, len8, expect_second) in [
+        (1, 3, true),
+        (0, 3, true),
+        (4, 3, true),
+        (2, 1, false),
+        (2, 0, false),
+        (2, 9, false),
+        (2, u16::MAX, false),
+    ] {
+        let at = out.write_index();
+        let _ = out.write_inband(INBAND, 0, 1, &[&[1; 8]]).unwrap();
+        ring.write_at((at + 2) % 256, &u16::to_le_bytes(offset8));
+        ring.write_at((at + 4) % 256, &u16::to_le_bytes(len8));
+        let _ = out.write_inband(INBAND, 0, 2, &[&[2; 8]]).unwrap();
+        let e = inc.read(&mut buf).unwrap_err();
+        if expect_second {
+            assert_eq!(e, ReadError::Corrupt(RingError::Offset { offset8, len8 }));
+            assert_eq!(inc.read(&mut buf).unwrap().unwrap().header().trans_id(), 2);
+        } else {
+            assert_eq!(
+                e,
+                ReadError::Corrupt(RingError::Length {
+                    len8,
+                    available: 64
+                })
+            );
+        }
+        assert!(inc.read(&mut buf).unwrap().is_none());
+        let _ = inc.commit();
+        assert_eq!(out.used(), Ok(0));
+    }
+}
+
+#[test]
+fn invalid_indices_are_errors() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let mut buf = [0; 256];
+    for bad in [256, 1, 4, 255, u32::MAX, 1 << 31] {
+        ring.set(HeaderField::WriteIndex, bad);
+        assert_eq!(
+            inc.read(&mut buf).err(),
+            Some(ReadError::Corrupt(RingError::WriteIndex(bad)))
+        );
+        assert_eq!(inc.finish(true), Err(RingError::WriteIndex(bad)));
+        ring.set(HeaderField::ReadIndex, bad);
+        assert_eq!(
+            out.write_inband(INBAND, 0, 0, &[]),
+            Err(WriteError::Corrupt(RingError::ReadIndex(bad)))
+        );
+        assert!(OutgoingRing::new(&ring).is_err());
+        assert!(IncomingRing::new(&ring).is_err());
+    }
+    for size in [0, 8, 56, 65, 100] {
+        let bad = TestRing::new(size);
+        assert!(OutgoingRing::new(&bad).is_err() && IncomingRing::new(&bad).is_err());
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Write { ext: usize, len: usize },
+    Read,
+    Commit,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        3 => (0usize..4, 0usize..200).prop_map(|(ext, len)| Op::Write { ext, len }),
+        3 => Just(Op::Read),
+        1 => Just(Op::Commit),
+    ];
+    proptest::collection::vec(op, 1..300)
+}
+
+proptest! {
+    /// Whatever is written comes out, complete and in order, at any position in rings of several sizes.
+    #[test]
+    fn nothing_is_lost_reordered_or_corrupted(
+        size in prop_oneof![Just(64usize), Just(128), Just(320), Just(4096)],
+        start in 0usize..4096,
+        ops in ops(),
+        seed: u8,
+    ) {
+        let ring = TestRing::new(size);
+        set_start(&ring, ((start % size) & !7).try_into().unwrap());
+        let mut out = OutgoingRing::new(&ring).unwrap();
+        let mut inc = IncomingRing::new(&ring).unwrap();
+        let mut expected: VecDeque<(u64, Vec<u8>, Vec<u8>)> = VecDeque::new();
+        let mut id = u64::from(seed);
+        let mut buf = vec![0; size];
+        let mut reserved = 0u32;
+        for op in ops {
+            match op {
+                Op::Write { ext, len } => {
+                    let ext: Vec<u8> = (0..ext * 8).map(|i| (id as usize + i) as u8).collect();
+                    let payload: Vec<u8> = (0..len).map(|i| (id as usize * 3 + i) as u8).collect();
+                    let need = 16 + ext.len() + len.next_multiple_of(8) + 8;
+                    match out.reserve(16 + ext.len(), len) {
+                        Ok(r) => {
+                            prop_assert_eq!(r.ring_bytes() as usize, need);
+                            let (a, b) = payload.split_at(len / 2);
+                            let _ = r.write(INBAND, 0, id, &[&ext], &[a, b]).unwrap();
+                            reserved += need as u32;
+                            expected.push_back((id, ext, payload));
+                            id += 1;
+                        }
+                        Err(WriteError::TooBig { .. }) => prop_assert!(need >= size),
+                        Err(WriteError::Full { .. }) => prop_assert!(need as u32 + reserved >= size as u32),
+                        Err(e) => prop_assert!(false, "{}", e),
+                    }
+                }
+                Op::Read => match (inc.read(&mut buf).unwrap(), expected.pop_front()) {
+                    (None, None) => {}
+                    (Some(p), Some((id, ext, payload))) => {
+                        prop_assert_eq!(p.header().trans_id(), id);
+                        prop_assert_eq!(p.extension(), &ext[..]);
+                        prop_assert_eq!(&p.payload()[..payload.len()], &payload[..]);
+                        prop_assert_eq!(p.payload().len(), payload.len().next_multiple_of(8));
+                    }
+                    (a, b) => prop_assert!(false, "{:?} {:?}", a, b),
+                },
+                Op::Commit => {
+                    let _ = inc.commit();
+                    reserved = out.used().unwrap();
+                    prop_assert_eq!(
+                        reserved as usize,
+                        expected.iter().map(|(_, e, p)| 24 + e.len() + p.len().next_multiple_of(8)).sum::<usize>()
+                    );
+                }
+            }
+        }
+    }
+
+    /// A peer that writes anything anywhere causes errors, never a panic or an access out of bounds
+    /// (`TestRing` panics on one), and reading always comes to an end.
+    #[test]
+    fn hostile_peer(
+        data in proptest::collection::vec(prop_oneof![0u8..8, any::<u8>()], 128),
+        write in prop_oneof![any::<u32>(), (0u32..17).prop_map(|i| i * 8)],
+        read in prop_oneof![any::<u32>(), (0u32..17).prop_map(|i| i * 8)],
+        pending: u32,
+        features: u32,
+        buf_len in 0usize..160,
+    ) {
+        let ring = TestRing::new(128);
+        let mut out = OutgoingRing::new(&ring).unwrap();
+        let mut inc = IncomingRing::new(&ring).unwrap();
+        ring.write_at(0, &data);
+        ring.set(HeaderField::WriteIndex, write);
+        ring.set(HeaderField::ReadIndex, read);
+        ring.set(HeaderField::PendingSendSz, pending);
+        ring.set(HeaderField::FeatureBits, features);
+        let mut buf = vec![0; buf_len];
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            prop_assert!(rounds <= 8);
+            match inc.read(&mut buf) {
+                Ok(None) | Err(ReadError::Corrupt(RingError::WriteIndex(_))) => break,
+                Ok(Some(p)) => {
+                    prop_assert!(p.bytes().len() >= 16 && p.payload().len() <= p.bytes().len() - 16);
+                    let _ = p.gpa_ranges().map(|r| r.flatten().count());
+                    let _ = p.transfer_pages(4096).map(|(_, r)| r.flatten().count());
+                }
+                Err(ReadError::TooLong { .. }) => { inc.skip().unwrap(); }
+                Err(ReadError::Corrupt(_)) => {}
+            }
+        }
+        let _ = inc.commit();
+        let _ = inc.finish(true);
+        let _ = out.write_inband(INBAND, 0, 0, &[&data]);
+        ring.set(HeaderField::ReadIndex, read);
+        let _ = out.write_inband(INBAND, 0, 0, &[&data[..16]]);
+        let _ = out.wait_for_space(pending);
+    }
+
+    /// Ranges of transfer-page packets are inside of the buffer or errors.
+    #[test]
+    fn transfer_ranges(ext in proptest::collection::vec(any::<u8>(), 0..80), buffer_len: u32) {
+        if let Ok((h, ranges)) = packet::transfer_pages(&ext, buffer_len) {
+            let mut n = 0u32;
+            for r in ranges {
+                n += 1;
+                if let Ok(r) = r {
+                    prop_assert!(u64::from(r.byte_offset) + u64::from(r.byte_count) <= u64::from(buffer_len));
+                }
+            }
+            prop_assert_eq!(n, { h.range_cnt });
+        }
+    }
+}
