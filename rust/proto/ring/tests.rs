@@ -238,6 +238,31 @@ fn reader_signals_a_blocked_writer_exactly_once() {
 }
 
 #[test]
+fn exactly_as_much_as_asked_for_is_too_little() {
+    for (pending, expected) in [
+        (32, [true, false, false]),
+        (56, [true, false, false]),
+        (63, [true, false, false]),
+        (64, [false, true, false]),
+        (88, [false, true, false]),
+        (96, [false, false, true]),
+    ] {
+        let ring = TestRing::new(256);
+        let mut out = OutgoingRing::new(&ring).unwrap();
+        let mut inc = IncomingRing::new(&ring).unwrap();
+        out.enable_pending_send_sz();
+        while out.write_inband(INBAND, 0, 0, &[&[0; 8]]).is_ok() {}
+        assert_eq!(out.free(), Ok(32));
+        assert_eq!(out.wait_for_space(pending), Ok(Space::WillSignal));
+        let signals = expected.map(|_| {
+            inc.skip().unwrap().unwrap();
+            inc.commit().needed()
+        });
+        assert_eq!(signals, expected, "waiting for more than {pending}");
+    }
+}
+
+#[test]
 fn no_signal_without_the_feature_bit() {
     let ring = TestRing::new(64);
     let mut out = OutgoingRing::new(&ring).unwrap();
