@@ -4,7 +4,9 @@
  * Named rlis_helper_X for the inline X; rlis_sys.rs gives them back the name X.
  */
 
+#include <linux/device.h>
 #include <linux/hyperv.h>
+#include <linux/interrupt.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -34,4 +36,58 @@ void rlis_helper_hv_begin_read(struct hv_ring_buffer_info *rbi)
 u32 rlis_helper_hv_end_read(struct hv_ring_buffer_info *rbi)
 {
 	return hv_end_read(rbi);
+}
+
+/*
+ * Ends the calls of a channel's callback where the bus does not: a sub-channel that failed to open. The same
+ * steps as in the bus's vmbus_reset_channel_cb(), which modules cannot call.
+ */
+void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel)
+{
+	unsigned long flags;
+
+	tasklet_disable(&channel->callback_event);
+	spin_lock_irqsave(&channel->sched_lock, flags);
+	channel->onchannel_callback = NULL;
+	spin_unlock_irqrestore(&channel->sched_lock, flags);
+	tasklet_enable(&channel->callback_event);
+}
+
+/* Exported by the bus, but declared in a header of drivers/hv only, which modules cannot include. */
+void vmbus_device_unregister(struct hv_device *device_obj);
+
+void rlis_helper_vmbus_device_unregister(struct hv_device *dev)
+{
+	vmbus_device_unregister(dev);
+}
+
+void rlis_helper_tasklet_schedule(struct tasklet_struct *t)
+{
+	tasklet_schedule(t);
+}
+
+u32 rlis_helper_hv_get_bytes_to_write(const struct hv_ring_buffer_info *rbi)
+{
+	return hv_get_bytes_to_write(rbi);
+}
+
+u32 rlis_helper_hv_get_avail_to_write_percent(const struct hv_ring_buffer_info *rbi)
+{
+	return hv_get_avail_to_write_percent(rbi);
+}
+
+void rlis_helper_set_channel_pending_send_size(struct vmbus_channel *channel,
+					       u32 size)
+{
+	set_channel_pending_send_size(channel, size);
+}
+
+void rlis_helper_device_lock(struct device *dev)
+{
+	device_lock(dev);
+}
+
+void rlis_helper_device_unlock(struct device *dev)
+{
+	device_unlock(dev);
 }

@@ -5,7 +5,9 @@
 #ifndef RLIS_SYS_HELPERS_H
 #define RLIS_SYS_HELPERS_H
 
+#include <linux/device.h>
 #include <linux/hyperv.h>
+#include <linux/interrupt.h>
 
 void *rlis_helper_hv_get_drvdata(struct hv_device *dev);
 void rlis_helper_hv_set_drvdata(struct hv_device *dev, void *data);
@@ -13,5 +15,15 @@ void rlis_helper_set_channel_read_mode(struct vmbus_channel *channel,
 				       enum hv_callback_mode mode);
 void rlis_helper_hv_begin_read(struct hv_ring_buffer_info *rbi);
 u32 rlis_helper_hv_end_read(struct hv_ring_buffer_info *rbi);
+
+void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel);
+void rlis_helper_vmbus_device_unregister(struct hv_device *dev);
+void rlis_helper_tasklet_schedule(struct tasklet_struct *t);
+u32 rlis_helper_hv_get_bytes_to_write(const struct hv_ring_buffer_info *rbi);
+u32 rlis_helper_hv_get_avail_to_write_percent(const struct hv_ring_buffer_info *rbi);
+void rlis_helper_set_channel_pending_send_size(struct vmbus_channel *channel,
+					       u32 size);
+void rlis_helper_device_lock(struct device *dev);
+void rlis_helper_device_unlock(struct device *dev);
 
 #endif

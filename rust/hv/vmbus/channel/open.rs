@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opening and closing channels.
+
+use super::{
+    sub_channel,
+    Channel,
+    Reader,
+    SubChannelOffer, //
+};
+use crate::{
+    device::{
+        Bound,
+        Device, //
+    },
+    registry, //
+};
+use core::{
+    ffi::c_void,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::to_result,
+    new_mutex,
+    prelude::*,
+    sync::{
+        rcu,
+        Arc,
+        Mutex, //
+    }, //
+};
+use rlis_sys::vmbus_channel;
+
+/// Bytes of the header in front of a ring's data, `sizeof(struct hv_ring_buffer)`.
+const RING_HEADER: u32 = 4096;
+
+/// Returns the size of a ring with room for `payload` bytes, as `VMBUS_RING_SIZE` does: header and payload,
+/// rounded up to whole pages.
+pub const fn ring_size(payload: u32) -> u32 {
+    #[allow(clippy::cast_possible_truncation)] // Page sizes are far below 2^32.
+    const PAGE: u32 = kernel::page::PAGE_SIZE as u32;
+
+    RING_HEADER
+        .saturating_add(payload)
+        .div_ceil(PAGE)
+        .saturating_mul(PAGE)
+}
+
+/// How the handler is called when the host signals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallbackMode {
+    /// In a tasklet, with further signals masked until the ring is empty. For disks.
+    Batched,
+    /// In a tasklet, with signals left on. For channels with a packet now and then.
+    Direct,
+    /// In the interrupt itself, which must only arrange for reading later. For network interfaces.
+    Isr,
+}
+
+/// What becomes of the request ids that go to the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestIds {
+    /// They go out as the sender gives them, so they should name something that can be looked up and checked,
+    /// such as a tag, never an address.
+    AsGiven,
+    /// The bus hands out ids of its own for up to so many requests at a time that want a completion, and
+    /// [`Channel::take_request_id`] finds the sender's again.
+    Requestor(u32),
+}
+
+/// How a channel is opened.
+#[derive(Clone, Copy)]
+pub struct OpenParams<'a> {
+    /// Size of the ring to the host in bytes, as [`ring_size`] makes it.
+    pub send_ring: u32,
+    /// Size of the ring from the host in bytes, as [`ring_size`] makes it.
+    pub recv_ring: u32,
+    /// How the handler is called.
+    pub mode: CallbackMode,
+    /// Size of the longest packet from the host in bytes; longer ones are cut off. 0 for the bus's default, 4096.
+    pub max_packet: u32,
+    /// What becomes of request ids.
+    pub request_ids: RequestIds,
+    /// Data for the host's side of the device, at most 120 bytes.
+    pub user_data: &'a [u8],
+}
+
+/// What a driver does about its channel.
+///
+/// The same handler serves a device's primary channel and its sub-channels.
+pub trait ChannelHandler: Send + Sync + 'static {
+    /// Whether the driver wants [`Self::on_sub_channel`].
+    const SUB_CHANNELS: bool = false;
+    /// Whether the driver wants [`Self::on_rescind`].
+    const RESCIND: bool = false;
+    /// Whether the driver wants [`Self::on_target_cpu`].
+    const TARGET_CPU: bool = false;
+
+    /// The host has signalled, so there may be packets; modes [`CallbackMode::Batched`] and
+    /// [`CallbackMode::Direct`].
+    ///
+    /// Runs in a tasklet: must not sleep. Never runs twice at a time for the same channel.
+    fn on_event(&self, channel: &Arc<Channel>, reader: Reader<'_>) {
+        let _ = (channel, reader);
+    }
+
+    /// The host has signalled; mode [`CallbackMode::Isr`].
+    ///
+    /// Runs with interrupts disabled and a lock of the bus held.
+    fn on_interrupt(&self, channel: &Arc<Channel>) {
+        let _ = channel;
+    }
+
+    /// The host offers a sub-channel, as the driver has asked it to. Open it in here or never.
+    ///
+    /// May sleep. Closing the primary channel waits for this to return.
+    fn on_sub_channel(&self, offer: SubChannelOffer<'_, Self>)
+    where
+        Self: Sized,
+    {
+        let _ = offer;
+    }
+
+    /// The host has withdrawn the device: no answer to anything will come any more, so wake up whoever waits for
+    /// one. The driver's remove function is called next.
+    ///
+    /// May sleep.
+    fn on_rescind(&self, channel: &Arc<Channel>) {
+        let _ = channel;
+    }
+
+    /// The host's interrupts for a channel go to another CPU from now on.
+    ///
+    /// May sleep, but the bus holds its mutex: must not open or close channels.
+    fn on_target_cpu(&self, channel: &Arc<Channel>, old: u32, new: u32) {
+        let _ = (channel, old, new);
+    }
+}
+
+/// What the callback of an open channel gets.
+#[pin_data]
+pub(super) struct Context<H: ChannelHandler> {
+    pub(super) channel: Arc<Channel>,
+    pub(super) handler: Arc<H>,
+    #[pin]
+    pub(super) subs: Mutex<SubChannels<H>>,
+}
+
+/// The sub-channels of a primary channel.
+pub(super) struct SubChannels<H: ChannelHandler> {
+    /// The primary channel is being closed: open no more.
+    pub(super) closing: bool,
+    pub(super) open: KVec<OpenRaw<H>>,
+}
+
+impl<H: ChannelHandler> Context<H> {
+    pub(super) fn new(channel: Channel, handler: Arc<H>) -> Result<Arc<Self>> {
+        let channel = Arc::new(channel, GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                channel,
+                handler,
+                subs <- new_mutex!(SubChannels {
+                    closing: false,
+                    open: KVec::new(),
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The channel callback of the C API.
+    ///
+    /// # Safety
+    ///
+    /// Only for the bus to call, with what the C API prescribes.
+    unsafe extern "C" fn callback(context: *mut c_void) {
+        // SAFETY: The bus passes what the channel was opened with, and `OpenRaw` keeps it until the bus has ended
+        // all calls.
+        let context = unsafe { &*context.cast::<Self>() };
+        if context.channel.mode == CallbackMode::Isr {
+            context.handler.on_interrupt(&context.channel);
+        } else {
+            // SAFETY: The channel is open as long as the bus makes this call; it makes it from the channel's
+            // tasklet, which does not run twice at a time, and `try_reader` makes no readers in these modes.
+            let reader = unsafe { Reader::new(&context.channel, None) };
+            context.handler.on_event(&context.channel, reader);
+        }
+    }
+
+    /// The rescind callback of the C API.
+    ///
+    /// # Safety
+    ///
+    /// Only for the bus to call, with what the C API prescribes.
+    unsafe extern "C" fn rescind_callback(raw: *mut vmbus_channel) {
+        // SAFETY: Only `OpenRaw<H>` with this `H` sets this callback, together with its claim.
+        if let Some(context) = unsafe { registry::find::<Self>(raw) } {
+            context.handler.on_rescind(&context.channel);
+        }
+        // A driver that asks to be told of the rescind has to do what the bus would have done.
+        // SAFETY: The bus passes a channel that stays valid during the call, as does the device of a primary
+        // channel; only those have this callback.
+        unsafe { rlis_sys::vmbus_device_unregister((*raw).device_obj) };
+    }
+
+    /// The callback of the C API for a change of a channel's CPU.
+    ///
+    /// # Safety
+    ///
+    /// Only for the bus to call, with what the C API prescribes.
+    unsafe extern "C" fn target_cpu_callback(raw: *mut vmbus_channel, old: u32, new: u32) {
+        // SAFETY: As in `rescind_callback`.
+        if let Some(context) = unsafe { registry::find::<Self>(raw) } {
+            context.handler.on_target_cpu(&context.channel, old, new);
+        }
+    }
+}
+
+/// A channel that the bus has open for us. Does not close it: the bus closes sub-channels with their primary.
+///
+/// # Invariants
+///
+/// The bus may call `context` through the channel's callback until it has closed the channel, so the value is
+/// only dropped afterwards.
+pub(super) struct OpenRaw<H: ChannelHandler> {
+    pub(super) context: Arc<Context<H>>,
+    claim: registry::Claim<Context<H>>,
+}
+
+impl<H: ChannelHandler> OpenRaw<H> {
+    /// Opens a channel.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be a valid channel of `device`, which is bound to the calling driver. The caller must close the
+    /// channel before it drops the result.
+    pub(super) unsafe fn open(
+        raw: NonNull<vmbus_channel>,
+        device: &Device,
+        params: &OpenParams<'_>,
+        handler: Arc<H>,
+    ) -> Result<Self> {
+        let user_data_len = u32::try_from(params.user_data.len()).map_err(|_| EINVAL)?;
+        // From here on nobody else opens this channel.
+        let claim = registry::Claim::new(raw.as_ptr())?;
+        // SAFETY: As required of the caller.
+        let channel = unsafe { Channel::new(raw, device.into(), params.mode) };
+        let context = Context::new(channel, handler)?;
+        let raw = raw.as_ptr();
+
+        // The bus allocates new rings before it looks at the state, so look first.
+        // SAFETY: The channel is valid. Only who opens or closes it changes the state.
+        if unsafe { (*raw).state } != rlis_sys::vmbus_channel_state_CHANNEL_OPEN_STATE {
+            return Err(EBUSY);
+        }
+        // SAFETY: The channel is valid, closed and claimed, so nobody else uses these fields.
+        unsafe { configure::<H>(raw, params) };
+        if H::TARGET_CPU || H::RESCIND || H::SUB_CHANNELS {
+            claim.set(context.clone());
+        }
+        // SAFETY: The channel is valid and closed. The context lives until it is closed again, and the user data
+        // are only read. The function checks the sizes.
+        let opened = to_result(unsafe {
+            rlis_sys::vmbus_open(
+                raw,
+                params.send_ring,
+                params.recv_ring,
+                params.user_data.as_ptr().cast_mut().cast(),
+                user_data_len,
+                Some(Context::<H>::callback),
+                Arc::as_ptr(&context).cast_mut().cast(),
+            )
+        });
+        if let Err(error) = opened {
+            claim.clear();
+            context.channel.mark_closed();
+            // A failed open leaves the callback set, and the host may signal a channel that it believes open.
+            // SAFETY: The channel is valid and claimed, and not open.
+            unsafe { reset(raw) };
+            // SAFETY: The channel is valid. This waits for a call that is under way.
+            unsafe { rlis_sys::vmbus_clear_callback(raw) };
+            rcu::synchronize_rcu();
+            return Err(error);
+        }
+        // INVARIANT: The channel is open with `context`.
+        Ok(Self { context, claim })
+    }
+
+    /// The first half of closing: afterwards nobody uses the channel except the bus and callbacks under way.
+    pub(super) fn retire(&self) {
+        self.claim.clear();
+        self.context.channel.mark_closed();
+    }
+}
+
+/// Sets up the fields that the bus reads when a channel is opened or called.
+///
+/// # Safety
+///
+/// `raw` must be valid, closed and claimed by the caller.
+unsafe fn configure<H: ChannelHandler>(raw: *mut vmbus_channel, params: &OpenParams<'_>) {
+    let mode = match params.mode {
+        CallbackMode::Batched => rlis_sys::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED,
+        CallbackMode::Direct => rlis_sys::vmbus_channel_hv_callback_mode_HV_CALL_DIRECT,
+        CallbackMode::Isr => rlis_sys::vmbus_channel_hv_callback_mode_HV_CALL_ISR,
+    };
+    // SAFETY: As required of the caller.
+    unsafe {
+        (*raw).callback_mode = mode;
+        (*raw).max_pkt_size = params.max_packet;
+        match params.request_ids {
+            RequestIds::AsGiven => {
+                (*raw).rqstor_size = 0;
+                (*raw).next_request_id_callback = None;
+                (*raw).request_addr_callback = None;
+            }
+            RequestIds::Requestor(size) => {
+                (*raw).rqstor_size = size;
+                (*raw).next_request_id_callback = Some(rlis_sys::vmbus_next_request_id);
+                (*raw).request_addr_callback = Some(rlis_sys::vmbus_request_addr);
+            }
+        }
+        if H::TARGET_CPU {
+            (*raw).change_target_cpu_callback = Some(Context::<H>::target_cpu_callback);
+        }
+        if H::RESCIND && (*raw).primary_channel.is_null() {
+            rlis_sys::vmbus_set_chn_rescind_callback(raw, Some(Context::<H>::rescind_callback));
+        }
+    }
+}
+
+/// Takes back the callbacks that carry no context.
+///
+/// # Safety
+///
+/// `raw` must be valid and claimed by the caller.
+unsafe fn reset(raw: *mut vmbus_channel) {
+    // SAFETY: As required of the caller.
+    unsafe {
+        (*raw).change_target_cpu_callback = None;
+        if (*raw).primary_channel.is_null() {
+            rlis_sys::vmbus_set_sc_create_callback(raw, None);
+            rlis_sys::vmbus_set_chn_rescind_callback(raw, None);
+        }
+    }
+}
+
+/// A device's open primary channel, together with its open sub-channels.
+///
+/// Dropping it closes them all, which sleeps: the host is told, and the handler is called no more from then on.
+/// The host's memory of the rings is taken back before the pages are freed.
+///
+/// # Invariants
+///
+/// The channel was opened with `inner`'s context.
+pub struct OpenChannel<H: ChannelHandler> {
+    inner: OpenRaw<H>,
+}
+
+impl<H: ChannelHandler> OpenChannel<H> {
+    /// Opens the channel of a device. Sleeps until the host has answered.
+    ///
+    /// `handler` is called, possibly before this returns, until the `OpenChannel` is dropped. Keep that in the
+    /// data of the device, so that it is closed when the driver gives the device up.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the channel is open, `EINVAL` for ring sizes that are not whole pages and user data above
+    /// 120 bytes, `ENOMEM`, `ENODEV` if the host has withdrawn the device, `EAGAIN` if the host refuses.
+    pub fn open(dev: &Device<Bound>, params: &OpenParams<'_>, handler: Arc<H>) -> Result<Self> {
+        let raw = NonNull::new(dev.raw_channel()).ok_or(ENODEV)?;
+        // SAFETY: The channel of a bound device is valid, and lives as long as the device, to which `Channel` has
+        // a reference. Our destructor closes it.
+        let inner = unsafe { OpenRaw::open(raw, dev, params, handler)? };
+        // INVARIANT: The channel was just opened.
+        Ok(Self { inner })
+    }
+
+    /// From now on [`ChannelHandler::on_sub_channel`] is called for each sub-channel that the host offers.
+    ///
+    /// Call this before the host is asked for sub-channels. Does nothing unless
+    /// [`ChannelHandler::SUB_CHANNELS`].
+    pub fn accept_sub_channels(&self) {
+        if H::SUB_CHANNELS {
+            let raw = self.channel().raw.as_ptr();
+            // SAFETY: The channel is open. The callback looks up its context, which `OpenRaw::open` has set.
+            unsafe {
+                rlis_sys::vmbus_set_sc_create_callback(raw, Some(sub_channel::created::<H>));
+            }
+        }
+    }
+
+    /// Returns the channel, for sending.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.inner.context.channel
+    }
+
+    /// Returns the handler.
+    pub fn handler(&self) -> &Arc<H> {
+        &self.inner.context.handler
+    }
+
+    /// Calls `f` with each open sub-channel.
+    pub fn for_each_sub_channel(&self, mut f: impl FnMut(&Arc<Channel>)) {
+        for sub in &self.inner.context.subs.lock().open {
+            f(&sub.context.channel);
+        }
+    }
+}
+
+impl<H: ChannelHandler> Drop for OpenChannel<H> {
+    fn drop(&mut self) {
+        // No callbacks without context start from here on, and the mutex waits for one that opens a sub-channel.
+        self.inner.retire();
+        let subs = {
+            let mut subs = self.inner.context.subs.lock();
+            subs.closing = true;
+            core::mem::take(&mut subs.open)
+        };
+        for sub in &subs {
+            sub.retire();
+        }
+        // Now nobody starts to use the channels any more; wait for those that do.
+        rcu::synchronize_rcu();
+        let raw = self.channel().raw.as_ptr();
+        // SAFETY: The channel is valid and claimed.
+        unsafe { reset(raw) };
+        // SAFETY: The channel was opened by us and is closed once, here, and its sub-channels with it.
+        unsafe { rlis_sys::vmbus_close(raw) };
+        // The bus has ended its calls; only now may the contexts go.
+        drop(subs);
+    }
+}

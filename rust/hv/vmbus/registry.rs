@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which open channel belongs to which handler, for the callbacks of the bus that carry no context.
+//!
+//! The bus calls back for sub-channels, rescinds and changes of the target CPU with nothing but the channel. All
+//! three are rare, so a list under a mutex will do.
+
+use core::ffi::c_void;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        global_lock,
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+use rlis_sys::vmbus_channel;
+
+/// An open channel.
+struct Entry {
+    channel: *mut vmbus_channel,
+    /// What `Arc::into_raw` returned, unless still null.
+    context: *const c_void,
+}
+
+// SAFETY: `channel` is only compared, and `context` owns a reference to an object that is `Send` and `Sync`.
+unsafe impl Send for Entry {}
+
+global_lock! {
+    // SAFETY: `init` runs before anything is registered, and does this once.
+    unsafe(uninit) static ENTRIES: Mutex<KVec<Entry>> = KVec::new();
+}
+
+/// 0: not initialised, 1: somebody is at it, 2: done.
+static STATE: Atomic<u32> = Atomic::new(0);
+
+/// Makes the registry usable. May be called more than once.
+pub(crate) fn init() {
+    if STATE.cmpxchg(0, 1, Full).is_ok() {
+        // SAFETY: The exchange above succeeds only once.
+        unsafe { ENTRIES.init() };
+        STATE.store(2, Release);
+    }
+    while STATE.load(Acquire) != 2 {
+        kernel::time::delay::fsleep(kernel::time::Delta::from_millis(1));
+    }
+}
+
+/// The right to open a channel: as long as it exists, no other opener can claim the same channel.
+///
+/// # Invariants
+///
+/// There is exactly one entry for `channel`. Its context, if set, came from an `Arc<T>`.
+pub(crate) struct Claim<T> {
+    channel: *mut vmbus_channel,
+    _context: core::marker::PhantomData<Arc<T>>,
+}
+
+// SAFETY: The pointer is only compared, and `Arc<T>` may be dropped on any thread.
+unsafe impl<T: Send + Sync> Send for Claim<T> {}
+
+// SAFETY: All functions take the registry's mutex.
+unsafe impl<T: Send + Sync> Sync for Claim<T> {}
+
+impl<T> Claim<T> {
+    /// Claims a channel.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it is claimed already.
+    pub(crate) fn new(channel: *mut vmbus_channel) -> Result<Self> {
+        let mut entries = ENTRIES.lock();
+        if entries.iter().any(|entry| entry.channel == channel) {
+            return Err(EBUSY);
+        }
+        // INVARIANT: There was no entry for the channel, now there is one.
+        entries.push(
+            Entry {
+                channel,
+                context: core::ptr::null(),
+            },
+            GFP_KERNEL,
+        )?;
+        Ok(Self {
+            channel,
+            _context: core::marker::PhantomData,
+        })
+    }
+
+    /// Sets what [`find`] returns for the channel.
+    pub(crate) fn set(&self, context: Arc<T>) {
+        drop(self.exchange(Arc::into_raw(context).cast()));
+    }
+
+    /// From now on, [`find`] returns nothing for the channel.
+    pub(crate) fn clear(&self) {
+        drop(self.exchange(core::ptr::null()));
+    }
+
+    /// Sets the context and returns the former one. The lock is no longer held when the caller drops it.
+    fn exchange(&self, context: *const c_void) -> Option<Arc<T>> {
+        let mut entries = ENTRIES.lock();
+        let entry = entries
+            .iter_mut()
+            .find(|entry| entry.channel == self.channel)?;
+        let old = core::mem::replace(&mut entry.context, context);
+        drop(entries);
+        if old.is_null() {
+            return None;
+        }
+        // SAFETY: By the type invariant, the pointer came from `Arc::<T>::into_raw`; it is in no entry any more.
+        Some(unsafe { Arc::from_raw(old.cast()) })
+    }
+}
+
+impl<T> Drop for Claim<T> {
+    fn drop(&mut self) {
+        self.clear();
+        ENTRIES.lock().retain(|entry| entry.channel != self.channel);
+    }
+}
+
+/// Returns the context of an open channel.
+///
+/// # Safety
+///
+/// The channel's [`Claim`], if there is one, must be a `Claim<T>`.
+pub(crate) unsafe fn find<T>(channel: *mut vmbus_channel) -> Option<Arc<T>> {
+    let entries = ENTRIES.lock();
+    let context = entries
+        .iter()
+        .find(|entry| entry.channel == channel)?
+        .context;
+    if context.is_null() {
+        return None;
+    }
+    // SAFETY: The pointer came from `Arc::<T>::into_raw`, and the entry keeps its reference while the lock is
+    // held.
+    let context: Arc<T> = unsafe { ArcBorrow::from_raw(context.cast::<T>()) }.into();
+    Some(context)
+}
