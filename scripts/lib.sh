@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # the variables are for the scripts that read this file
 #
 # What every script here shares: where things lie, how a cache entry is made whole or not at all,
 # and how a long step shows its progress and names its log when it fails.

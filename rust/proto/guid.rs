@@ -61,7 +61,7 @@ impl Guid {
             let (Some(hi), Some(lo)) = (hex_digit(s[pos]), hex_digit(s[pos + 1])) else {
                 return None;
             };
-            b[TEXT_ORDER[i]] = hi << 4 | lo;
+            b[TEXT_ORDER[i]] = (hi << 4) | lo;
             pos += 2;
             i += 1;
         }

@@ -242,7 +242,7 @@ impl Iterator for TransferPageRanges<'_> {
             Some(end) if end <= self.buffer_len => Ok(r),
             _ => Err(ProtoError::Invalid {
                 what: "transfer page range",
-                value: u64::from(offset) << 32 | u64::from(count),
+                value: (u64::from(offset) << 32) | u64::from(count),
             }),
         })
     }

@@ -53,7 +53,7 @@ impl Version {
     /// A version from its two parts (`VMBUS_MAKE_VERSION`).
     pub const fn new(major: u16, minor: u16) -> Self {
         #[allow(clippy::cast_lossless)] // `From` is not const.
-        Self((major as u32) << 16 | minor as u32)
+        Self(((major as u32) << 16) | minor as u32)
     }
 
     /// The major part.

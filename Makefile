@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Front door for people: everything it does, a script in scripts/ does. The modules' own build rules are in Kbuild.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := modules
+
+## modules        build the modules; KDIR=... names the kernel tree (default: the fast test kernel)
+.PHONY: modules
+modules:
+	@scripts/modules $(if $(KDIR),"$(KDIR)",fast)
+
+## test           everything that judges a change: style, host tests, KUnit, guest scenarios
+.PHONY: test
+test:
+	@scripts/test
+
+## test-all       the same, with the long scenarios
+.PHONY: test-all
+test-all:
+	@ALL=1 scripts/test
+
+## check-style    rustfmt, clippy, shellcheck, checkpatch, SPDX lines, where unsafe may stand
+.PHONY: check-style
+check-style:
+	@scripts/check-style
+
+## host-test      tests of the protocol crate and of the test host, in seconds
+.PHONY: host-test
+host-test:
+	@scripts/host-test
+
+## kunit          load every module into the debug kernel in plain QEMU and run the KUnit suites in them
+.PHONY: kunit
+kunit:
+	@scripts/kunit
+
+## guest          run the guest scenarios; SCENARIO="a b" HOST=qemu|rlis DRIVERS=c|rust|mixed|rustbus KERNEL=fast|debug
+.PHONY: guest
+guest:
+	@scripts/guest $(SCENARIO)
+
+## paths          print where things lie, one name=path a line
+.PHONY: paths
+paths:
+	@scripts/paths
+
+## cache          print what the cache holds and which entries are in use
+.PHONY: cache
+cache:
+	@scripts/cache list
+
+## refresh        forget the sysroots, so that the next run takes today's packages from the archive
+.PHONY: refresh
+refresh:
+	@scripts/cache refresh
+
+## clean          remove what was built in this checkout (the cache stays)
+.PHONY: clean
+clean:
+	rm -rf build
+
+## clean-cache    remove the entries of the cache that this checkout does not use
+.PHONY: clean-cache
+clean-cache:
+	@scripts/cache prune
+
+## help           this list
+.PHONY: help
+help:
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^## /  /p' Makefile

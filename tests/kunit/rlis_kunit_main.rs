@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suites that belong to no single driver.
+//!
+//! The layout suites compare what `rlis_proto` says of every wire struct with the kernel's own C structs. A
+//! mistake in a layout would otherwise be made by our guest and by our test host alike, and seen by nobody.
+
+use kernel::prelude::*;
+
+module! {
+    type: Suites,
+    name: "rlis_kunit",
+    authors: ["rlis developers"],
+    description: "KUnit suites of the Hyper-V Linux Integration Services in Rust",
+    license: "GPL",
+}
+
+struct Suites;
+
+impl kernel::Module for Suites {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+#[allow(
+    clippy::all,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals
+)]
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    clippy::ptr_as_ptr,
+    clippy::as_underscore
+)]
+#[allow(
+    clippy::cast_lossless,
+    clippy::ref_as_ptr,
+    improper_ctypes,
+    unreachable_pub,
+    unused_imports
+)]
+#[allow(unknown_lints, unsafe_op_in_unsafe_fn, unnecessary_transmutes)]
+mod private {
+    use kernel::ffi;
+    use rlis_sys::*;
+
+    include!(env!("RLIS_PRIVATE_BINDINGS"));
+}
+
+/// The C structs under their own names.
+mod c {
+    pub(crate) use super::private::rlis_hv_ring_buffer as hv_ring_buffer;
+    pub(crate) use rlis_sys::*;
+}
+
+// One test case a struct, named as the struct is in C: its size and the offset of each field.
+macro_rules! layout_suites {
+    (
+        public { $( $ty:path, $c:ident, $size:literal { $( $field:ident : $off:literal ),* $(,)? } ; )* }
+        private { $( $pty:path, $pc:ident, $psize:literal { $( $pfield:ident : $poff:literal ),* $(,)? } ; )* }
+    ) => {
+        #[kunit_tests(rlis_layout_public)]
+        mod public_layouts {
+            use core::mem::{offset_of, size_of};
+            $(
+                #[test]
+                fn $c() {
+                    type Wire = $ty;
+                    assert_eq!(size_of::<Wire>(), size_of::<super::c::$c>());
+                    assert_eq!(size_of::<Wire>(), $size);
+                    $( assert_eq!(offset_of!(Wire, $field), offset_of!(super::c::$c, $field)); )*
+                }
+            )*
+        }
+
+        #[kunit_tests(rlis_layout_private)]
+        mod private_layouts {
+            use core::mem::{offset_of, size_of};
+            $(
+                #[test]
+                fn $pc() {
+                    type Wire = $pty;
+                    assert_eq!(size_of::<Wire>(), size_of::<super::private::$pc>());
+                    assert_eq!(size_of::<Wire>(), $psize);
+                    $( assert_eq!(offset_of!(Wire, $pfield), offset_of!(super::private::$pc, $pfield)); )*
+                }
+            )*
+        }
+    };
+}
+
+rlis_proto::for_each_wire_struct!(layout_suites);
