@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Takes one prerequisite after the other away from a tree that scripts/probe accepts, and expects the one sentence
+# that names it. The tree is made of empty files: the probe only asks what is there.
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0
+failed=0
+
+tree=$work/tree
+tools=$work/bin
+make_tree() {
+	rm -rf "$tree" "$tools"
+	mkdir -p "$tree"/{include/config,include/generated,scripts,rust} "$tools"
+	printf '%s\n' CONFIG_MODULES=y CONFIG_X86_64=y CONFIG_HYPERV=y CONFIG_RUST=y \
+		'CONFIG_RUSTC_VERSION_TEXT=rustc 1.85.1 (test)' >"$tree/include/config/auto.conf"
+	touch "$tree"/{Makefile,Module.symvers,scripts/target.json,include/generated/rustc_cfg} \
+		"$tree"/rust/{libcore,libkernel,libbindings,libpin_init,libzerocopy}.rmeta "$tree/rust/libmacros.so"
+	echo 'rustc 1.85.1 (test)' >"$tree/rust/libcore.rmeta"
+	local tool
+	for tool in bindgen gcc clang ld.lld llvm-nm; do printf '#!/bin/sh\n' >"$tools/$tool"; done
+	printf '#!/bin/sh\necho "rustc 1.85.1 (test)"\n' >"$tools/rustc"
+	# What the probe itself is made of.
+	for tool in bash env grep sed ls tr; do ln -s "$(command -v "$tool")" "$tools/$tool"; done
+	chmod +x "$tools"/*
+}
+
+# expect NAME PATTERN: the probe fails with one line that matches; an empty pattern: it accepts in silence.
+expect() {
+	local output rc=0
+	output=$(PATH=$tools "$RLIS_TOP/scripts/probe" "${kdir:-$tree}" 2>&1) || rc=$?
+	if [ -z "$2" ] && [ "$rc" = 0 ] && [ -z "$output" ]; then
+		echo "probe/$1 ok"
+		passed=$((passed + 1))
+	elif [ -n "$2" ] && [ "$rc" = 1 ] && [ "$(wc -l <<<"$output")" = 1 ] && grep -qE "$2" <<<"$output"; then
+		echo "probe/$1 ok"
+		passed=$((passed + 1))
+	else
+		echo "probe/$1 FAIL exit $rc, said: $output"
+		failed=$((failed + 1))
+	fi
+}
+without_config() { sed -i "/^CONFIG_$1=/d" "$tree/include/config/auto.conf"; }
+
+make_tree && expect complete_tree ''
+make_tree && sed -i 's/TEXT=\(.*\)/TEXT="\1"/' "$tree/include/config/auto.conf" && expect version_in_quotes ''
+make_tree && echo 'rustc 1.84.0 (test)' >"$tree/rust/libcore.rmeta" && expect stale_metadata 'made by another compiler'
+make_tree && kdir=$work/nowhere expect no_folder 'no such folder; install the kernel.s headers'
+make_tree && rm "$tree/Makefile" && expect no_makefile 'no Makefile'
+make_tree && rm "$tree/include/config/auto.conf" && expect not_configured 'not configured'
+make_tree && without_config MODULES && expect no_modules 'CONFIG_MODULES is off'
+make_tree && without_config X86_64 && expect other_architecture 'not for x86_64'
+make_tree && without_config HYPERV && expect no_hyperv 'CONFIG_HYPERV is off'
+make_tree && without_config RUST && expect no_rust 'CONFIG_RUST is off'
+make_tree && rm "$tools/rustc" && expect no_rustc 'rustc is missing.*rustc 1\.85\.1'
+make_tree && rm "$tools/bindgen" && expect no_bindgen 'bindgen is missing'
+make_tree && rm "$tools/gcc" && expect no_gcc 'gcc is missing'
+make_tree && echo CONFIG_CC_IS_CLANG=y >>"$tree/include/config/auto.conf" && rm "$tools/ld.lld" && expect no_lld 'ld\.lld is missing'
+make_tree && printf '#!/bin/sh\necho "rustc 1.99.0 (other)"\n' >"$tools/rustc" && expect other_rustc "built with 'rustc 1.85.1.*'rustc 1\\.99"
+for file in scripts/target.json include/generated/rustc_cfg rust/libcore.rmeta rust/libkernel.rmeta rust/libbindings.rmeta \
+	rust/libpin_init.rmeta rust/libzerocopy.rmeta rust/libmacros.so; do
+	make_tree && rm "$tree/$file" && expect "no_$(basename "$file")" "metadata is incomplete \\($file is missing"
+done
+make_tree && rm "$tree/Module.symvers" && expect no_symvers 'Module\.symvers is missing'
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
