@@ -114,8 +114,6 @@ static void answer(struct loop_srb *srb, const struct loop_range *range, const v
 
 	guest_copy(range, 0, NULL, data, n, true);
 	srb->transfer_length = cpu_to_le32(n);
-	if (n < range->len)
-		srb->srb_status = SRB_DATA_OVERRUN;	/* how the host reports fewer bytes than asked for */
 }
 
 static void read_write(struct loop_lun *l, struct loop_srb *srb, const struct loop_range *range, u64 lba, u32 blocks,
@@ -340,7 +338,13 @@ void loop_scsi_execute(struct loop_dev *dev, struct loop_srb *srb, const struct 
 	struct loop_lun *l = srb->lun < LOOP_MAX_LUNS ? &dev->luns[srb->lun] : NULL;
 	bool there = l && srb->path == 0 && srb->target == target && smp_load_acquire(&l->present);
 
-	if (!there && cdb[0] != INQUIRY && !(cdb[0] == REPORT_LUNS && !srb->lun && !srb->path && srb->target == target)) {
+	if (srb->path || srb->target != target) {
+		/* No such target; a scan asks for all of them. */
+		if (cdb[0] != INQUIRY) {
+			loop_sense(srb, ILLEGAL_REQUEST, 0x25, 0);
+			return;
+		}
+	} else if (!there && cdb[0] != INQUIRY && !(cdb[0] == REPORT_LUNS && !srb->lun)) {
 		srb->srb_status = SRB_INVALID_LUN;
 		srb->transfer_length = 0;
 		return;

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What scenarios over hv_loop have at hand, besides lib.sh. Devices and LUNs are named by number, as in hv_loop's ctl.
+
+bus=/sys/kernel/debug/hv_loop
+
+# start PARAMETER...: the bus with these offers, and the driver on it.
+start() {
+	# shellcheck disable=SC2086
+	insmod /modules/hv_loop.ko "$@" && insmod /modules/hv_storvsc.ko ${driver_args:-}
+}
+stop() { rmmod hv_storvsc && rmmod hv_loop; }
+
+ctl() { echo "$*" >$bus/ctl; }
+
+# host NUMBER: the SCSI host number of a device.
+host() {
+	for h in /sys/bus/vmbus/devices/*"$1"/host*; do
+		[ -d "$h" ] && { basename "$h" | sed 's/host//'; return; }
+	done
+	echo "device $1 has no SCSI host"
+	return 1
+}
+
+# disk DEVICE LUN: the disk's name (sda). Fails if there is none.
+disk() {
+	for d in /sys/class/scsi_device/"$(host "$1")":0:*:"$2"/device/block/*; do
+		[ -d "$d" ] && { basename "$d"; return; }
+	done
+	echo "device $1 has no disk at LUN $2"
+	return 1
+}
+has_disk() { disk "$@" >/dev/null; }
+no_disk() { ! disk "$@" >/dev/null; }
+# bytes DISK: its size.
+bytes() { echo $(($(cat "/sys/block/$1/size") * 512)); }
+has_size() { equal "$2" "$(bytes "$(disk 0 "$1")")"; }
+
+# channels DEVICE: how many are open. counter NAME: its sum over all channels.
+channels() { grep -c "^chan $1\..*open 1" $bus/stat; }
+counter() { sed -n "s/^chan .* $1 \([0-9]*\).*/\1/p" $bus/stat | awk '{ s += $1 } END { print s + 0 }'; }
+requests_by_channel() { sed -n 's/^chan .* requests \([0-9]*\).*/\1/p' $bus/stat; }
+no_violations() { equal 0 "$(counter violations)"; }
+
+fio() { LD_PRELOAD=/scenario/shm.so command fio "$@"; }
+
+# run_fio ARGUMENT...: fio, with output only when it fails.
+run_fio() { fio --minimal --ioengine=libaio --direct=1 --random_generator=lfsr --allow_mounted_write=1 "$@" >/tmp/fio 2>&1 || { grep -v '^[0-9];' /tmp/fio | tail -n 5; false; }; }
+# verified DISK SIZE [ARGUMENT...]: writes random blocks from four queues, reads all back, checks content.
+verified() {
+	d=$1
+	s=$2
+	shift 2
+	run_fio --name=verify --filename="/dev/$d" --size="$s" --rw=randwrite --bs=4k --iodepth=16 --verify=crc32c \
+		--verify_fatal=1 --do_verify=1 "$@"
+}
+
+# within SECONDS COMMAND...: fails if it takes longer; what it started is left behind then.
+within() {
+	timeout "$@"
+}
