@@ -162,6 +162,27 @@ int vmbus_teardown_gpadl(struct vmbus_channel *ch, struct vmbus_gpadl *gpadl)
 }
 EXPORT_SYMBOL_GPL(vmbus_teardown_gpadl);
 
+/* Ids come from the drivers' tags: a driver that wants the bus to hand them out is told so by no id at all. */
+u64 vmbus_next_request_id(struct vmbus_channel *ch, u64 rqst_addr)
+{
+	return VMBUS_RQST_ERROR;
+}
+EXPORT_SYMBOL_GPL(vmbus_next_request_id);
+
+u64 vmbus_request_addr(struct vmbus_channel *ch, u64 trans_id)
+{
+	return VMBUS_RQST_ERROR;
+}
+EXPORT_SYMBOL_GPL(vmbus_request_addr);
+
+/* What the bus does about a rescind, or a driver that asked to be told of rescinds in its stead. */
+void vmbus_device_unregister(struct hv_device *dev);
+void vmbus_device_unregister(struct hv_device *dev)
+{
+	device_unregister(&dev->device);
+}
+EXPORT_SYMBOL_GPL(vmbus_device_unregister);
+
 /* ---- offers ---- */
 
 static void fill_offer(struct vmbus_channel *ch, const struct loop_dev *dev, unsigned int index)
@@ -342,6 +363,7 @@ unlock:
 /* Withdraws a device under the driver: nothing more is answered, then the driver is removed. */
 void loop_rescind(struct loop_dev *dev)
 {
+	struct vmbus_channel *primary;
 	unsigned int i;
 
 	mutex_lock(&devs_lock);
@@ -350,15 +372,15 @@ void loop_rescind(struct loop_dev *dev)
 	dev->offered = false;
 	mutex_lock(&dev->lock);
 	for (i = dev->n_channels; i-- > 0;) {
-		struct vmbus_channel *ch = &dev->channels[i]->ch;
-
-		ch->rescind = true;
-		complete(&ch->rescind_event);
-		if (ch->chn_rescind_callback)
-			ch->chn_rescind_callback(ch);
+		WRITE_ONCE(dev->channels[i]->ch.rescind, true);
+		complete(&dev->channels[i]->ch.rescind_event);
 	}
+	primary = &dev->channels[0]->ch;
 	mutex_unlock(&dev->lock);
-	device_unregister(&dev->hv.device);
+	if (primary->chn_rescind_callback)
+		primary->chn_rescind_callback(primary);
+	else
+		vmbus_device_unregister(&dev->hv);
 	loop_close_now(dev->channels[0]);
 	loop_channel_free(dev->channels[0]);
 	dev->channels[0] = NULL;
