@@ -87,6 +87,41 @@ macro_rules! for_each_wire_struct {
                 $crate::ring::packet::MultiPageBufferPacket, vmbus_packet_mpb_array, 32
                     { type_: 0, dataoffset8: 2, length8: 4, flags: 6, transactionid: 8, reserved: 16,
                       rangecount: 20, range: 24 };
+                $crate::ic::VmbusPipeHeader, vmbuspipe_hdr, 8
+                    { flags: 0, msgsize: 4 };
+                $crate::ic::IcVersion, ic_version, 4
+                    { major: 0, minor: 2 };
+                $crate::ic::IcMessageHeader, icmsg_hdr, 20
+                    { icverframe: 0, icmsgtype: 4, icvermsg: 6, icmsgsize: 10, status: 12,
+                      ictransaction_id: 16, icflags: 17, reserved: 18 };
+                $crate::ic::IcNegotiate, icmsg_negotiate, 8
+                    { icframe_vercnt: 0, icmsg_vercnt: 2, reserved: 4 };
+                $crate::ic::heartbeat::HeartbeatMessage, heartbeat_msg_data, 40
+                    { seq_num: 0, reserved: 8 };
+                $crate::ic::shutdown::ShutdownMessage, shutdown_msg_data, 2060
+                    { reason_code: 0, timeout_seconds: 4, flags: 8, display_message: 12 };
+                $crate::ic::timesync::TimesyncData, ictimesync_data, 25
+                    { parenttime: 0, childtime: 8, roundtriptime: 16, flags: 24 };
+                $crate::ic::timesync::TimesyncRefData, ictimesync_ref_data, 22
+                    { parenttime: 0, vmreferencetime: 8, flags: 16, leapflags: 17, stratum: 18, reserved: 19 };
+                $crate::ic::kvp::KvpHeader, hv_kvp_hdr, 4
+                    { operation: 0, pool: 1, pad: 2 };
+                $crate::ic::kvp::KvpExchangeValue, hv_kvp_exchg_msg_value, 2572
+                    { value_type: 0, key_size: 4, value_size: 8, key: 12 };
+                $crate::ic::kvp::KvpIpValue, hv_kvp_ipaddr_value, 7426
+                    { adapter_id: 0, addr_family: 256, dhcp_enabled: 257, ip_addr: 258, sub_net: 2306,
+                      gate_way: 4354, dns_addr: 5378 };
+                $crate::ic::kvp::KvpIpMessage, hv_kvp_ip_msg, 7428
+                    { operation: 0, pool: 1, kvp_ip_val: 2 };
+                $crate::ic::kvp::KvpMessage, hv_kvp_msg, 7432
+                    { body: 4 };
+                $crate::ic::vss::VssMessage, hv_vss_msg, 12 {};
+                $crate::ic::fcopy::FcopyHeader, hv_fcopy_hdr, 36
+                    { operation: 0, service_id0: 4, service_id1: 20 };
+                $crate::ic::fcopy::StartFcopy, hv_start_fcopy, 1088
+                    { hdr: 0, file_name: 36, path_name: 556, copy_flags: 1076, file_size: 1080 };
+                $crate::ic::fcopy::DoFcopy, hv_do_fcopy, 6196
+                    { hdr: 0, pad: 36, offset: 40, size: 48, data: 52 };
             }
             private {
                 $crate::vmbus::hypercall::PostMessageInput, hv_input_post_message, 256

@@ -21,6 +21,7 @@ mod open_enum;
 
 pub mod error;
 pub mod guid;
+pub mod ic;
 pub mod layout;
 pub mod ring;
 pub mod vmbus;
