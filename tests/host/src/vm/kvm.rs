@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the KVM crates leave raw: registering memory, and the exit record of the Hyper-V interface.
+//!
+//! The only file of this crate with `unsafe` code.
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use kvm_bindings::{kvm_userspace_memory_region, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNIC};
+use kvm_ioctls::{VcpuFd, VmFd};
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+
+use super::memory::Memory;
+
+/// What made a vCPU leave the guest with KVM_EXIT_HYPERV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HypervExit {
+    /// The guest wrote a SynIC register; the fields are the values now in force on this vCPU.
+    Synic {
+        /// HV_X64_MSR_SCONTROL.
+        control: u64,
+        /// HV_X64_MSR_SIEFP.
+        event_page: u64,
+        /// HV_X64_MSR_SIMP.
+        message_page: u64,
+    },
+    /// A hypercall that KVM leaves to us: the control word and the two parameters as the guest passed them.
+    Hypercall {
+        /// The hypercall input value (TLFS 3.7): call code in bits 0-15, fast flag in bit 16.
+        input: u64,
+        /// First parameter: the GPA of the input page, or the first 8 bytes of input if the call is fast.
+        param: u64,
+    },
+    /// Something that a guest of ours has no reason to do (the kernel debugger's registers).
+    Other(u32),
+}
+
+/// Tells KVM about every region of `memory`. The mapping must stay for as long as `vm` is used; the caller
+/// keeps `memory` alive for the whole run.
+pub fn register_memory(vm: &VmFd, memory: &Memory) -> Result<()> {
+    for (slot, region) in (0u32..).zip(memory.iter()) {
+        let host = region
+            .get_host_address(vm_memory::MemoryRegionAddress(0))
+            .context("a memory region has no host address")?;
+        let entry = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: region.start_addr().raw_value(),
+            memory_size: region.len(),
+            userspace_addr: host as u64,
+        };
+        // SAFETY: `host` is the start of a mapping of exactly `region.len()` bytes that `memory` owns. The main
+        // thread holds `memory` until the process exits, so it outlives every vCPU, and regions do not overlap.
+        unsafe { vm.set_user_memory_region(entry) }.context("KVM refuses the guest's memory")?;
+    }
+    Ok(())
+}
+
+/// Reads the record of a KVM_EXIT_HYPERV exit. Call it only right after `VcpuExit::Hyperv`.
+pub fn hyperv_exit(vcpu: &mut VcpuFd) -> HypervExit {
+    let run = vcpu.get_kvm_run();
+    // SAFETY: KVM filled the `hyperv` member of the union for the exit reason KVM_EXIT_HYPERV; all its members are
+    // plain integers, for which every bit pattern is valid, so the read is defined even if the caller was wrong.
+    let exit = unsafe { run.__bindgen_anon_1.hyperv };
+    match exit.type_ {
+        KVM_EXIT_HYPERV_SYNIC => {
+            // SAFETY: as above; `type_` says that KVM filled the `synic` member.
+            let synic = unsafe { exit.u.synic };
+            HypervExit::Synic {
+                control: synic.control,
+                event_page: synic.evt_page,
+                message_page: synic.msg_page,
+            }
+        }
+        KVM_EXIT_HYPERV_HCALL => {
+            // SAFETY: as above; `type_` says that KVM filled the `hcall` member.
+            let call = unsafe { exit.u.hcall };
+            HypervExit::Hypercall { input: call.input, param: call.params[0] }
+        }
+        other => HypervExit::Other(other),
+    }
+}
+
+/// Sets what the hypercall that `hyperv_exit` reported returns to the guest (RAX).
+pub fn set_hypercall_result(vcpu: &mut VcpuFd, result: u64) {
+    let run = vcpu.get_kvm_run();
+    run.__bindgen_anon_1.hyperv.u.hcall.result = result;
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtual machine as KVM runs it: creation, interrupt routes, and the loop of each vCPU.
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{bail, Context, Result};
+use kvm_bindings::{
+    kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_hv_sint,
+    kvm_irq_routing_irqchip, kvm_msr_entry, kvm_pit_config, KvmIrqRouting, Msrs, KVM_CAP_HYPERV_SYNIC2,
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_HV_SINT,
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_SYSTEM_EVENT_CRASH,
+};
+use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
+
+use super::kvm::{self, HypervExit};
+use super::memory::Memory;
+use super::ports::Ports;
+use super::{cpuid, Outcome, OutcomeSender};
+use crate::hyperv::cpuid::Stimer;
+use crate::hyperv::hypercall::{self, Receiver};
+use crate::hyperv::synic::{SintLine, Synic, VMBUS_SINT};
+
+/// HV_X64_MSR_CRASH_P0; P1 to P4 follow.
+const MSR_CRASH_P0: u32 = 0x4000_0100;
+/// Interrupt lines of the I/O APIC; the SINT routes come after them.
+const IO_APIC_LINES: u32 = 24;
+/// Where Intel's VT-x keeps its task state segment, in the hole below 4 GiB.
+const TSS: usize = 0xFFFB_D000;
+
+/// What every vCPU thread works with.
+pub struct Shared {
+    /// The guest's RAM.
+    pub memory: Arc<Memory>,
+    /// Port I/O.
+    pub ports: Arc<Ports>,
+    /// The synthetic interrupt controllers.
+    pub synic: Arc<Synic>,
+    /// Who takes hypercalls.
+    pub receiver: Arc<dyn Receiver>,
+    /// Where the end of the run is reported.
+    pub outcome: OutcomeSender,
+}
+
+/// A VM with its vCPUs, not yet running.
+pub struct Machine {
+    vm: Arc<VmFd>,
+    vcpus: Vec<VcpuFd>,
+    /// Acknowledgement events of the SINT routes, one a vCPU.
+    acknowledged: Vec<EventFd>,
+}
+
+/// The SINT lines as events that KVM listens on.
+pub struct SintEvents(Vec<EventFd>);
+
+impl SintLine for SintEvents {
+    fn raise(&self, vp: u32) -> std::io::Result<()> {
+        let event = usize::try_from(vp).ok().and_then(|i| self.0.get(i));
+        event.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?.write(1)
+    }
+}
+
+/// Opens /dev/kvm and makes sure that it emulates what a Hyper-V guest needs.
+pub fn open() -> Result<Kvm> {
+    let kvm = Kvm::new().context("cannot open /dev/kvm")?;
+    if !kvm.check_extension(Cap::HypervSynic2) {
+        bail!("this /dev/kvm does not emulate the Hyper-V interface (KVM_CAP_HYPERV_SYNIC2 is missing)");
+    }
+    Ok(kvm)
+}
+
+fn irqchip_route(gsi: u32, chip: u32, pin: u32) -> kvm_irq_routing_entry {
+    kvm_irq_routing_entry {
+        gsi,
+        type_: KVM_IRQ_ROUTING_IRQCHIP,
+        u: kvm_irq_routing_entry__bindgen_ty_1 { irqchip: kvm_irq_routing_irqchip { irqchip: chip, pin } },
+        ..Default::default()
+    }
+}
+
+/// The routes that KVM has by default, and one for the VMBus SINT of each vCPU.
+fn routes(cpus: u32) -> Vec<kvm_irq_routing_entry> {
+    let mut routes = Vec::new();
+    for gsi in 0..IO_APIC_LINES {
+        if gsi < 8 {
+            routes.push(irqchip_route(gsi, KVM_IRQCHIP_PIC_MASTER, gsi));
+        } else if gsi < 16 {
+            routes.push(irqchip_route(gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - 8));
+        }
+        // The PIT is line 0 of the PIC and, by old custom, line 2 of the I/O APIC.
+        let pin = if gsi == 0 { 2 } else { gsi };
+        if gsi != 2 {
+            routes.push(irqchip_route(gsi, KVM_IRQCHIP_IOAPIC, pin));
+        }
+    }
+    for vcpu in 0..cpus {
+        routes.push(kvm_irq_routing_entry {
+            gsi: IO_APIC_LINES + vcpu,
+            type_: KVM_IRQ_ROUTING_HV_SINT,
+            u: kvm_irq_routing_entry__bindgen_ty_1 {
+                hv_sint: kvm_irq_routing_hv_sint { vcpu, sint: VMBUS_SINT.into() },
+            },
+            ..Default::default()
+        });
+    }
+    routes
+}
+
+impl Machine {
+    /// Creates the VM with its interrupt controllers, memory and `cpus` vCPUs. Returns it with the SINT lines.
+    pub fn new(kvm: &Kvm, memory: &Memory, cpus: u8, stimer: Stimer) -> Result<(Self, SintEvents)> {
+        let vm = kvm.create_vm().context("KVM cannot create a VM")?;
+        // Only VT-x wants this; elsewhere it does nothing.
+        vm.set_tss_address(TSS).context("KVM refuses the task state segment")?;
+        vm.create_irq_chip().context("KVM cannot create the interrupt controllers")?;
+        vm.create_pit2(kvm_pit_config { flags: 1, ..Default::default() }).context("KVM cannot create the PIT")?;
+        kvm::register_memory(&vm, memory)?;
+
+        let mut vcpus = Vec::new();
+        for index in 0..cpus {
+            let vcpu = vm.create_vcpu(index.into()).with_context(|| format!("KVM cannot create vCPU {index}"))?;
+            vcpu.set_cpuid2(&cpuid::table(kvm, index, cpus, stimer)?).context("KVM refuses our CPUID")?;
+            vcpu.enable_cap(&kvm_enable_cap { cap: KVM_CAP_HYPERV_SYNIC2, ..Default::default() })
+                .context("KVM refuses KVM_CAP_HYPERV_SYNIC2")?;
+            vcpus.push(vcpu);
+        }
+        let table = KvmIrqRouting::from_entries(&routes(cpus.into())).context("too many interrupt routes")?;
+        vm.set_gsi_routing(&table).context("KVM refuses the interrupt routes")?;
+        let mut lines = Vec::new();
+        let mut acknowledged = Vec::new();
+        for gsi in IO_APIC_LINES..IO_APIC_LINES + u32::from(cpus) {
+            let (raise, ack) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
+            vm.register_irqfd_with_resample(&raise, &ack, gsi).context("KVM refuses a SINT event")?;
+            lines.push(raise);
+            acknowledged.push(ack);
+        }
+        Ok((Self { vm: Arc::new(vm), vcpus, acknowledged }, SintEvents(lines)))
+    }
+
+    /// Connects `event` to interrupt line `irq` of the I/O APIC and PIC.
+    pub fn connect_irq(&self, event: &EventFd, irq: u32) -> Result<()> {
+        self.vm.register_irqfd(event, irq).with_context(|| format!("KVM refuses interrupt line {irq}"))
+    }
+
+    /// Starts all vCPUs; the first begins at the kernel's 64-bit `entry`, the others wait for it.
+    pub fn start(self, shared: Arc<Shared>, entry: u64) -> Result<()> {
+        if let Some(bsp) = self.vcpus.first() {
+            super::boot::set_up_bsp(&shared.memory, bsp, entry)?;
+        }
+        let (synic, acknowledged) = (shared.synic.clone(), self.acknowledged);
+        thread::Builder::new().name("sint-ack".into()).spawn(move || {
+            if let Err(error) = watch_acknowledgements(&synic, &acknowledged) {
+                eprintln!("rlis-host: {error:#}");
+            }
+        })?;
+        for (index, vcpu) in (0u32..).zip(self.vcpus) {
+            // The VM must stay open while its vCPUs run.
+            let (shared, vm) = (shared.clone(), self.vm.clone());
+            thread::Builder::new().name(format!("vcpu{index}")).spawn(move || {
+                let outcome = run(vcpu, index, &shared);
+                // The main thread ends the process when it gets the first outcome; later ones do not matter.
+                let _ = shared.outcome.send(outcome);
+                drop(vm);
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn watch_acknowledgements(synic: &Synic, events: &[EventFd]) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let epoll = Epoll::new()?;
+    for (index, event) in (0u64..).zip(events) {
+        epoll.ctl(ControlOperation::Add, event.as_raw_fd(), EpollEvent::new(EventSet::IN, index))?;
+    }
+    let mut ready = vec![EpollEvent::default(); events.len()];
+    loop {
+        let count = match epoll.wait(-1, &mut ready) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        for entry in ready.iter().take(count) {
+            let index = u32::try_from(entry.data())?;
+            if let Some(event) = events.get(usize::try_from(entry.data())?) {
+                // Another thread cannot have read it; if it did there is nothing to do.
+                let _ = event.read();
+            }
+            synic.acknowledged(index)?;
+        }
+    }
+}
+
+/// Runs one vCPU until the run ends.
+fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
+    loop {
+        match vcpu.run() {
+            Ok(VcpuExit::IoOut(port, data)) => {
+                if let Some(outcome) = shared.ports.write(port, data) {
+                    return outcome;
+                }
+            }
+            Ok(VcpuExit::IoIn(port, data)) => shared.ports.read(port, data),
+            // Nothing is mapped outside RAM: reads give all ones, writes are lost, as on a bus without a device.
+            Ok(VcpuExit::MmioRead(_, data)) => data.fill(0xFF),
+            Ok(VcpuExit::MmioWrite(..)) => {}
+            Ok(VcpuExit::Hyperv) => match kvm::hyperv_exit(&mut vcpu) {
+                HypervExit::Synic { control, event_page, message_page } => {
+                    if let Err(error) = shared.synic.set_registers(index, control, event_page, message_page) {
+                        return Outcome::Fault(format!("SynIC of vCPU {index}: {error:#}"));
+                    }
+                }
+                HypervExit::Hypercall { input, param } => {
+                    let status = hypercall::handle(&shared.memory, &*shared.receiver, index, input, param);
+                    kvm::set_hypercall_result(&mut vcpu, status.into());
+                }
+                HypervExit::Other(kind) => {
+                    return Outcome::Fault(format!("vCPU {index}: unexpected Hyper-V exit of type {kind}"));
+                }
+            },
+            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, _)) => return crash(&vcpu),
+            Ok(VcpuExit::Shutdown) => return Outcome::Fault(format!("triple fault on vCPU {index}")),
+            Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt) => {}
+            Ok(VcpuExit::InternalError) => {
+                return Outcome::Fault(format!("KVM internal error on vCPU {index}{}", place(&vcpu)));
+            }
+            Ok(other) => {
+                let what = format!("{other:?}");
+                return Outcome::Fault(format!("unexpected exit of vCPU {index}: {what}{}", place(&vcpu)));
+            }
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
+            Err(error) => return Outcome::Fault(format!("KVM_RUN on vCPU {index}: {error}")),
+        }
+    }
+}
+
+fn place(vcpu: &VcpuFd) -> String {
+    vcpu.get_regs().map(|r| format!(" at RIP {:#x}", r.rip)).unwrap_or_default()
+}
+
+/// Reads the crash parameters that the guest left before it wrote HV_X64_MSR_CRASH_CTL.
+fn crash(vcpu: &VcpuFd) -> Outcome {
+    let entries: Vec<_> = (0..5).map(|i| kvm_msr_entry { index: MSR_CRASH_P0 + i, ..Default::default() }).collect();
+    let mut parameters = [0u64; 5];
+    if let Ok(mut msrs) = Msrs::from_entries(&entries) {
+        if vcpu.get_msrs(&mut msrs).is_ok() {
+            parameters.iter_mut().zip(msrs.as_slice()).for_each(|(p, m)| *p = m.data);
+        }
+    }
+    Outcome::Crash(parameters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vcpu_has_a_sint_route() {
+        let routes = routes(3);
+        let sints: Vec<u32> = routes.iter().filter(|r| r.type_ == KVM_IRQ_ROUTING_HV_SINT).map(|r| r.gsi).collect();
+        assert_eq!(sints, [24, 25, 26]);
+        // 16 lines of the PICs, 23 of the I/O APIC (line 2 is taken by the PIT).
+        assert_eq!(routes.len(), 16 + 23 + 3);
+    }
+}
