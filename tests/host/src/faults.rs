@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The fault table: misbehaviours of the host, each named, switched on for a device and a number of times.
+//!
+//! A fault is armed with `rlis-host ctl fault DEVICE NAME [COUNT] [VALUE]` and looked up at the one place in
+//! the host that would misbehave. Names of the form `bus-*` concern the messages of VMBus itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clap::ValueEnum;
+
+/// Device name that matches every device.
+pub const ANY: &str = "all";
+
+/// The misbehaviours. `VALUE` in a description is the optional parameter of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Fault {
+    /// A packet whose length field says more than the ring holds.
+    RingLengthTooLong,
+    /// A packet whose length field is smaller than its descriptor.
+    RingLengthTooShort,
+    /// A packet whose data offset lies behind its end.
+    RingOffsetBeyondEnd,
+    /// A packet whose data offset lies inside its descriptor.
+    RingOffsetTooSmall,
+    /// A write index outside of the ring.
+    RingWriteIndexOutside,
+    /// A packet of an unknown type before the proper one.
+    UnknownPacketType,
+    /// A payload cut down to VALUE bytes (default 8).
+    ShortPacket,
+    /// A completion without any payload.
+    ZeroLengthCompletion,
+    /// A completion sent twice.
+    DuplicateCompletion,
+    /// Before the proper completion, one for a request never sent (transaction VALUE, default 0x7fff0001).
+    UnknownTransaction,
+    /// A reply that never comes.
+    NoReply,
+    /// A reply that comes VALUE milliseconds late (default 1000).
+    SlowReply,
+    /// storvsp: the completion's operation is not COMPLETE_IO.
+    WrongOperation,
+    /// storvsp: sense data is announced although the SCSI status is good.
+    SenseWithoutStatus,
+    /// storvsp: the sense length says 255.
+    SenseTooLong,
+    /// storvsp: data_transfer_length says more than was asked for.
+    TransferTooLong,
+    /// storvsp: max_transfer_bytes of the properties is VALUE (default 0).
+    MaxTransfer,
+    /// storvsp: an unsolicited completion (transaction 0) before the proper one.
+    UnsolicitedCompletion,
+    /// storvsp: the request fails with SRB status VALUE (default 4, SRB_STATUS_ERROR), without sense data.
+    SrbStatus,
+    /// storvsp: the initialisation step fails with status VALUE (default 1).
+    InitStatus,
+    /// storvsp: the request fails with CHECK CONDITION, sense key/ASC/ASCQ in VALUE as 0xKKAAQQ (default 0x031100).
+    CheckCondition,
+    /// Integration services: the message's icmsgsize is VALUE (default 0xffff).
+    IcSize,
+    /// Integration services: negotiation counts are VALUE (default 0xffff).
+    IcVersionCount,
+    /// Integration services: a message of an unknown type before the proper one.
+    IcUnknownType,
+    /// No answer to INITIATE_CONTACT.
+    BusNoVersionResponse,
+    /// Every version is refused.
+    BusRefuseVersion,
+    /// The version is accepted, but connection_state says failure.
+    BusConnectionState,
+    /// No ALLOFFERS_DELIVERED.
+    BusNoAllOffersDelivered,
+    /// No answer to OPENCHANNEL.
+    BusNoOpenResult,
+    /// OPENCHANNEL fails.
+    BusRefuseOpen,
+    /// The answer to OPENCHANNEL carries another openid; the proper one follows.
+    BusWrongOpenId,
+    /// The offer is rescinded instead of an answer to OPENCHANNEL.
+    BusRescindDuringOpen,
+    /// No answer to GPADL_HEADER.
+    BusNoGpadlCreated,
+    /// The GPADL is refused.
+    BusRefuseGpadl,
+    /// No answer to GPADL_TEARDOWN.
+    BusNoGpadlTorndown,
+    /// No answer to MODIFYCHANNEL.
+    BusNoModifyResponse,
+    /// MODIFYCHANNEL fails.
+    BusRefuseModify,
+    /// No answer to UNLOAD.
+    BusNoUnloadResponse,
+    /// Every message to the guest is cut down to VALUE bytes (default 8).
+    BusShortMessage,
+    /// A message of an unknown type before the proper one.
+    BusUnknownMessage,
+    /// The offer asks for confidential external memory without a confidential ring.
+    BusBadOfferFlags,
+    /// The offer's relid is VALUE (default 0xffff), which no channel can have.
+    BusBadRelid,
+    /// The offer is sent twice, the second time with a new relid.
+    BusDuplicateOffer,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    count: u32,
+    value: Option<u64>,
+}
+
+/// What is switched on at the moment.
+#[derive(Debug, Default)]
+pub struct Faults {
+    armed: Mutex<BTreeMap<(String, Fault), Armed>>,
+}
+
+impl Faults {
+    fn armed(&self) -> MutexGuard<'_, BTreeMap<(String, Fault), Armed>> {
+        // Every change is a single map operation.
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Switches `fault` on for `device` ([`ANY`] for all), for the next `count` occasions.
+    pub fn arm(&self, device: &str, fault: Fault, count: u32, value: Option<u64>) {
+        let key = (device.to_string(), fault);
+        if count == 0 {
+            self.armed().remove(&key);
+        } else {
+            self.armed().insert(key, Armed { count, value });
+        }
+    }
+
+    /// Switches everything off.
+    pub fn clear(&self) {
+        self.armed().clear();
+    }
+
+    /// Uses up one occasion of `fault` for `device` if it is armed. Returns its value, or `default` if it was
+    /// armed without one.
+    pub fn take(&self, device: &str, fault: Fault, default: u64) -> Option<u64> {
+        let mut armed = self.armed();
+        for name in [device, ANY] {
+            let key = (name.to_string(), fault);
+            if let Some(entry) = armed.get_mut(&key) {
+                let value = entry.value.unwrap_or(default);
+                entry.count -= 1;
+                if entry.count == 0 {
+                    armed.remove(&key);
+                }
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// Whether one occasion of `fault` was used up, for faults without a value.
+    pub fn hit(&self, device: &str, fault: Fault) -> bool {
+        self.take(device, fault, 0).is_some()
+    }
+
+    /// What is armed, as lines of `device fault count`.
+    pub fn list(&self) -> Vec<String> {
+        self.armed()
+            .iter()
+            .map(|((device, fault), armed)| {
+                let name = fault.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+                format!("{device} {name} {}", armed.count)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_strikes_as_often_as_armed() {
+        let faults = Faults::default();
+        assert!(!faults.hit("scsi0", Fault::NoReply));
+        faults.arm("scsi0", Fault::NoReply, 2, None);
+        assert_eq!(faults.list(), ["scsi0 no-reply 2"]);
+        assert!(!faults.hit("kvp", Fault::NoReply), "other devices are spared");
+        assert!(faults.hit("scsi0", Fault::NoReply));
+        assert!(faults.hit("scsi0", Fault::NoReply));
+        assert!(!faults.hit("scsi0", Fault::NoReply));
+    }
+
+    #[test]
+    fn values_and_wildcards() {
+        let faults = Faults::default();
+        faults.arm(ANY, Fault::SlowReply, 1, Some(5));
+        assert_eq!(faults.take("kvp", Fault::SlowReply, 1000), Some(5));
+        faults.arm("kvp", Fault::SlowReply, 1, None);
+        assert_eq!(faults.take("kvp", Fault::SlowReply, 1000), Some(1000));
+        faults.arm("kvp", Fault::SlowReply, 1, None);
+        faults.arm("kvp", Fault::SlowReply, 0, None);
+        assert_eq!(faults.take("kvp", Fault::SlowReply, 1000), None, "a count of 0 disarms");
+    }
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An open channel: its rings, its thread, and what devices send with.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::gpadl::GuestPages;
+use super::ring::{self, Distortion, Incoming, Outgoing, Pushed};
+use super::server::Server;
+use super::Device;
+use crate::faults::{Fault, Faults};
+use crate::hyperv::synic::Synic;
+use crate::violations::Violations;
+use crate::vm::memory::Memory;
+
+/// What all channels share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The guest's RAM.
+    pub memory: Arc<Memory>,
+    /// For interrupts.
+    pub synic: Arc<Synic>,
+    /// Where misdeeds of the guest go.
+    pub violations: Arc<Violations>,
+    /// Misdeeds of the host.
+    pub faults: Arc<Faults>,
+}
+
+struct Queued {
+    type_: u16,
+    flags: u16,
+    transaction: u64,
+    payload: Vec<u8>,
+}
+
+struct Out {
+    ring: Outgoing,
+    /// Packets that found the ring full, oldest first.
+    queue: VecDeque<Queued>,
+    closed: bool,
+}
+
+/// Counters of one channel, for `rlis-host ctl stats`.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Packets that the guest sent.
+    pub received: AtomicU64,
+    /// Packets that the host sent.
+    pub sent: AtomicU64,
+    /// Times the guest signalled.
+    pub signals_in: AtomicU64,
+    /// Times the host signalled.
+    pub signals_out: AtomicU64,
+    /// Times the guest signalled although the ring was empty.
+    pub empty_signals: AtomicU64,
+}
+
+/// A channel between OPENCHANNEL and CLOSECHANNEL.
+pub struct Channel {
+    /// Name of the device.
+    pub name: String,
+    /// The channel's id.
+    pub relid: u32,
+    /// 0 for the primary channel.
+    pub sub_index: u16,
+    /// What all channels share.
+    pub context: Shared,
+    /// The bus, for devices that offer sub-channels or withdraw themselves.
+    pub server: Weak<Server>,
+    /// Counters.
+    pub stats: Stats,
+    target_vp: AtomicU32,
+    device: Arc<dyn Device>,
+    kick: EventFd,
+    stopped: AtomicBool,
+    out: Mutex<Out>,
+}
+
+impl Channel {
+    /// Opens a channel over `pages`, where the host's ring starts at page `downstream`. After [`Channel::start`]
+    /// its thread hands packets to `device`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn open(
+        name: String,
+        relid: u32,
+        sub_index: u16,
+        target_vp: u32,
+        pages: &GuestPages,
+        downstream: usize,
+        device: Arc<dyn Device>,
+        context: Shared,
+        server: Weak<Server>,
+    ) -> Result<(Arc<Self>, JoinHandle<()>)> {
+        let total = pages.len() / 4096;
+        let incoming = Incoming::new(pages.part(0, downstream)?)?;
+        let rest = total.checked_sub(downstream).context("the downstream offset is outside of the GPADL")?;
+        let outgoing = Outgoing::new(pages.part(downstream, rest)?)?;
+        let channel = Arc::new(Self {
+            name,
+            relid,
+            sub_index,
+            context,
+            server,
+            stats: Stats::default(),
+            target_vp: AtomicU32::new(target_vp),
+            device,
+            kick: EventFd::new(0)?,
+            stopped: AtomicBool::new(false),
+            out: Mutex::new(Out { ring: outgoing, queue: VecDeque::new(), closed: false }),
+        });
+        let worker = channel.clone();
+        let thread = thread::Builder::new()
+            .name(format!("{}.{}", channel.name, channel.sub_index))
+            .spawn(move || worker.work(incoming))?;
+        Ok((channel, thread))
+    }
+
+    /// Lets the channel's thread begin, after the guest was told that the channel is open.
+    pub fn start(&self) {
+        self.kick();
+    }
+
+    /// The guest signalled the channel.
+    pub fn signalled(&self) {
+        self.stats.signals_in.fetch_add(1, Ordering::Relaxed);
+        self.kick();
+    }
+
+    fn kick(&self) {
+        // Only a counter overflow could fail, and then the thread is awake anyway.
+        let _ = self.kick.write(1);
+    }
+
+    /// Moves the channel's interrupts to another virtual processor.
+    pub fn set_target(&self, vp: u32) {
+        self.target_vp.store(vp, Ordering::SeqCst);
+    }
+
+    /// Ends the channel: nothing is written to its rings when this returns, and its thread ends soon.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let mut out = self.out();
+        out.closed = true;
+        out.queue.clear();
+        drop(out);
+        self.kick();
+    }
+
+    /// Whether the channel was closed.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    fn out(&self) -> MutexGuard<'_, Out> {
+        // A panic elsewhere would leave at worst a half-written packet behind an unpublished index.
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn violation(&self, what: &str) {
+        self.context.violations.record(format!("{} (relid {}): {what}", self.name, self.relid));
+    }
+
+    fn work(self: Arc<Self>, mut incoming: Incoming) {
+        // The guest gets the answer to its request to open before anything comes through the ring.
+        if self.kick.read().is_err() || self.is_stopped() {
+            return;
+        }
+        self.device.opened(&self);
+        let mut broken = false;
+        while !self.is_stopped() {
+            if !broken {
+                if let Err(error) = self.drain(&mut incoming) {
+                    // A broken ring cannot be read on; the channel stays silent until it is closed.
+                    self.violation(&format!("{error:#}"));
+                    broken = true;
+                }
+                if let Err(error) = self.flush() {
+                    self.violation(&format!("{error:#}"));
+                    broken = true;
+                }
+            }
+            if let Err(error) = self.kick.read() {
+                eprintln!("rlis-host: {}: {error}", self.name);
+                break;
+            }
+        }
+        self.device.closed(&self);
+    }
+
+    /// Hands all packets in the ring to the device.
+    fn drain(self: &Arc<Self>, incoming: &mut Incoming) -> Result<()> {
+        if incoming.is_empty()? {
+            self.stats.empty_signals.fetch_add(1, Ordering::Relaxed);
+        }
+        loop {
+            incoming.mask(true)?;
+            while !self.is_stopped() {
+                let Some((packet, wake)) = incoming.pop()? else { break };
+                self.stats.received.fetch_add(1, Ordering::Relaxed);
+                if wake {
+                    self.interrupt()?;
+                }
+                self.device.packet(self, packet);
+            }
+            if self.is_stopped() {
+                return Ok(());
+            }
+            incoming.mask(false)?;
+            // A packet may have come in while the guest was asked not to signal.
+            if incoming.is_empty()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn interrupt(&self) -> Result<()> {
+        self.stats.signals_out.fetch_add(1, Ordering::Relaxed);
+        self.context.synic.signal_event(self.target_vp.load(Ordering::SeqCst), self.relid)
+    }
+
+    /// Writes what waits for room.
+    fn flush(&self) -> Result<()> {
+        let mut out = self.out();
+        let mut signal = false;
+        while let Some(next) = out.queue.pop_front() {
+            if out.closed {
+                return Ok(());
+            }
+            match out.ring.push(next.type_, next.flags, next.transaction, &next.payload, Distortion::None)? {
+                Pushed::Full => {
+                    out.queue.push_front(next);
+                    break;
+                }
+                Pushed::Signal => signal = true,
+                Pushed::Quiet => {}
+            }
+            self.stats.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(out);
+        if signal {
+            self.interrupt()?;
+        }
+        Ok(())
+    }
+
+    fn distortion(&self) -> Distortion {
+        let faults = &self.context.faults;
+        [
+            (Fault::RingLengthTooLong, Distortion::LengthTooLong),
+            (Fault::RingLengthTooShort, Distortion::LengthTooShort),
+            (Fault::RingOffsetBeyondEnd, Distortion::OffsetBeyondEnd),
+            (Fault::RingOffsetTooSmall, Distortion::OffsetTooSmall),
+            (Fault::RingWriteIndexOutside, Distortion::WriteIndexOutside),
+        ]
+        .into_iter()
+        .find(|(fault, _)| faults.hit(&self.name, *fault))
+        .map_or(Distortion::None, |(_, distortion)| distortion)
+    }
+
+    fn push(&self, type_: u16, flags: u16, transaction: u64, payload: &[u8], distortion: Distortion) {
+        let result = (|| {
+            let mut out = self.out();
+            if out.closed {
+                return Ok(());
+            }
+            // Order matters: nothing overtakes what already waits.
+            let pushed = if out.queue.is_empty() {
+                out.ring.push(type_, flags, transaction, payload, distortion)?
+            } else {
+                Pushed::Full
+            };
+            if pushed == Pushed::Full {
+                out.queue.push_back(Queued { type_, flags, transaction, payload: payload.to_vec() });
+                return Ok(());
+            }
+            drop(out);
+            self.stats.sent.fetch_add(1, Ordering::Relaxed);
+            if pushed == Pushed::Signal {
+                self.interrupt()?;
+            }
+            anyhow::Ok(())
+        })();
+        if let Err(error) = result {
+            self.violation(&format!("{error:#}"));
+        }
+    }
+
+    /// Sends a packet with all faults that concern any packet.
+    fn send_with_faults(&self, type_: u16, flags: u16, transaction: u64, payload: &[u8]) {
+        let faults = &self.context.faults;
+        if faults.hit(&self.name, Fault::UnknownPacketType) {
+            self.push(0x7F, 0, transaction, payload, Distortion::None);
+        }
+        let mut payload = payload;
+        if let Some(len) = faults.take(&self.name, Fault::ShortPacket, 8) {
+            payload = payload.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(payload);
+        }
+        self.push(type_, flags, transaction, payload, self.distortion());
+    }
+
+    /// Sends an in-band data packet, to which no completion is expected.
+    pub fn send(&self, transaction: u64, payload: &[u8]) {
+        self.send_with_faults(ring::DATA_INBAND, 0, transaction, payload);
+    }
+
+    /// Completes the guest's request `transaction`.
+    pub fn complete(self: &Arc<Self>, transaction: u64, payload: &[u8]) {
+        let faults = &self.context.faults;
+        if faults.hit(&self.name, Fault::NoReply) {
+            return;
+        }
+        if let Some(ms) = faults.take(&self.name, Fault::SlowReply, 1000) {
+            let (channel, payload) = (self.clone(), payload.to_vec());
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(ms));
+                channel.send_with_faults(ring::COMPLETION, 0, transaction, &payload);
+            });
+            return;
+        }
+        if let Some(other) = faults.take(&self.name, Fault::UnknownTransaction, 0x7FFF_0001) {
+            self.push(ring::COMPLETION, 0, other, payload, Distortion::None);
+        }
+        if faults.hit(&self.name, Fault::ZeroLengthCompletion) {
+            self.push(ring::COMPLETION, 0, transaction, &[], Distortion::None);
+            return;
+        }
+        self.send_with_faults(ring::COMPLETION, 0, transaction, payload);
+        if faults.hit(&self.name, Fault::DuplicateCompletion) {
+            self.push(ring::COMPLETION, 0, transaction, payload, Distortion::None);
+        }
+    }
+}
