@@ -1,39 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! rlis-host: a Hyper-V host for tests.
+//! rlis-host: a Hyper-V host for tests. It boots a Linux guest on KVM, plays the host's side of VMBus and of
+//! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
+//!
+//! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
+//! bus, [`ic`] the devices. [`control`] and [`faults`] are how a test steers it. The network device will be
+//! a module `netvsp` beside them.
 
+mod cli;
+mod control;
+mod faults;
+mod host;
 mod hyperv;
+mod ic;
+mod violations;
 mod vm;
+mod vmbus;
 
-use std::sync::{mpsc, Arc, Mutex};
-use anyhow::Result;
+use std::process::ExitCode;
 
-struct Nobody;
-impl hyperv::hypercall::Receiver for Nobody {
-    fn message(&self, vp: u32, connection: u32, type_: u32, payload: &[u8]) -> u16 { eprintln!("msg {vp} {connection} {type_} {payload:x?}"); 0 }
-    fn event(&self, _: u32, _: u32, _: u16) -> u16 { 0 }
+use clap::Parser;
+
+use cli::{Action, Cli};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.action {
+        Action::Run(args) => host::run(&args),
+        Action::Ctl(args) => ctl(&args),
+    };
+    match result {
+        // Threads still run; leaving main ends them with the process.
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("rlis-host: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> Result<()> {
-    let a: Vec<String> = std::env::args().collect();
-    let size = 512 << 20;
-    let kvm = vm::vcpu::open()?;
-    let memory = Arc::new(vm::memory::allocate(size)?);
-    let (machine, lines) = vm::vcpu::Machine::new(&kvm, &memory, 1, hyperv::cpuid::Stimer::Off)?;
-    let synic = Arc::new(hyperv::synic::Synic::new(memory.clone(), Box::new(lines), 1));
-    let entry = vm::boot::load(&memory, size, a[1].as_ref(), Some(a[2].as_ref()), &a[3])?;
-    vm::acpi::write(&memory, 1)?;
-    let (tx, _rxl) = mpsc::channel();
-    let ports = vm::ports::Ports {
-        com1: Arc::new(Mutex::new(vm::serial::Port::new(vm::serial::IrqLine::new()?, std::io::stdout()))),
-        com2: Arc::new(Mutex::new(vm::serial::Port::new(vm::serial::IrqLine::new()?, vm::serial::LineSink::new(tx)))),
-        pm: Mutex::new(vm::pm::Pm::new()),
-    };
-    machine.connect_irq(vm::serial::lock(&ports.com1).event(), 4)?;
-    machine.connect_irq(vm::serial::lock(&ports.com2).event(), 3)?;
-    let (otx, orx) = mpsc::channel();
-    machine.start(Arc::new(vm::vcpu::Shared { memory, ports: Arc::new(ports), synic, receiver: Arc::new(Nobody), outcome: otx }), entry)?;
-    let o = orx.recv()?;
-    eprintln!("{o}");
-    std::process::exit(o.exit_code().into())
+/// Sends a command and prints the answer.
+fn ctl(args: &cli::CtlArgs) -> anyhow::Result<u8> {
+    // Checked here too, so that a mistake is told even if no host runs.
+    control::parse(&args.words)?;
+    for line in control::call(&args.control, &args.words)? {
+        println!("{line}");
+    }
+    Ok(0)
 }

@@ -2,7 +2,7 @@
 
 //! The port I/O space: serial ports, ACPI registers, and all-ones everywhere else.
 
-use std::io::Stdout;
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use super::pm::Pm;
@@ -16,7 +16,7 @@ const I8042_RESET: u8 = 0xFE;
 /// Everything that answers to port I/O.
 pub struct Ports {
     /// The guest's console.
-    pub com1: SharedPort<Stdout>,
+    pub com1: SharedPort<Box<dyn Write + Send>>,
     /// The control line.
     pub com2: SharedPort<LineSink>,
     /// Power management registers.

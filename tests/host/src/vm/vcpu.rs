@@ -145,6 +145,12 @@ impl Machine {
         self.vm.register_irqfd(event, irq).with_context(|| format!("KVM refuses interrupt line {irq}"))
     }
 
+    /// Tells the guest's reference counter (units of 100 ns): KVM derives it from the VM's clock.
+    pub fn reference_counter(&self) -> Box<dyn Fn() -> Result<u64> + Send + Sync> {
+        let vm = self.vm.clone();
+        Box::new(move || Ok(vm.get_clock().context("KVM does not tell the VM's clock")?.clock / 100))
+    }
+
     /// Starts all vCPUs; the first begins at the kernel's 64-bit `entry`, the others wait for it.
     pub fn start(self, shared: Arc<Shared>, entry: u64) -> Result<()> {
         if let Some(bsp) = self.vcpus.first() {

@@ -66,6 +66,8 @@ struct Slot {
 #[derive(Default)]
 struct State {
     connection: Option<Connection>,
+    /// Connection id of a guest that has unloaded; releases of its devices may still come on it.
+    unloaded: Option<u32>,
     slots: BTreeMap<u32, Slot>,
     gpadls: HashMap<u32, Gpadl>,
     next_relid: u32,
@@ -309,7 +311,11 @@ impl Server {
                 VMBUS_MESSAGE_CONNECTION_ID_4
             }
             Message::InitiateContact(_) => VMBUS_MESSAGE_CONNECTION_ID,
-            _ => state.connection.context("a message came before INITIATE_CONTACT")?.message_connection,
+            _ => state
+                .connection
+                .map(|c| c.message_connection)
+                .or(state.unloaded)
+                .context("a message came before INITIATE_CONTACT")?,
         };
         ensure!(connection == expected, "a message came on connection {connection:#x}, not {expected:#x}");
         Ok(())
@@ -573,6 +579,10 @@ impl Server {
 
     fn relid_released(&self, state: &mut State, m: RelidReleased, stopping: &mut Stopping) -> Result<()> {
         let relid = { m.child_relid };
+        if state.connection.is_none() {
+            // Linux unloads first and lets go of its devices afterwards.
+            return Ok(());
+        }
         let slot = state.slots.get_mut(&relid).with_context(|| format!("RELID_RELEASED of unknown relid {relid}"))?;
         ensure!(slot.sent, "RELID_RELEASED of relid {relid}, which was not offered");
         let was_open = slot.open.take();
@@ -614,7 +624,8 @@ impl Server {
         }
         state.slots.retain(|_, s| s.sub_index == 0 && !s.rescinded);
         state.gpadls.clear();
-        if state.connection.take().is_some() {
+        if let Some(connection) = state.connection.take() {
+            state.unloaded = Some(connection.message_connection);
             self.shared.synic.drop_queued();
         }
     }

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line: `rlis-host run …` boots a guest, `rlis-host ctl …` talks to a running host.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rlis_proto::vmbus::version::Version;
+
+use crate::hyperv::cpuid::Stimer;
+
+/// A Hyper-V host for tests: boots a Linux guest on KVM and offers it VMBus devices.
+///
+/// Exit codes of `run`: 0 the guest powered off, 10 it asked for a reset, 11 it reported a crash, 12 a vCPU
+/// stopped (triple fault, KVM error), 13 the time limit passed, 20 it powered off but broke the protocol,
+/// 1 the host could not start, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "rlis-host", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The two uses of the program.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Boot a guest and wait for its end.
+    Run(Box<RunArgs>),
+    /// Send one command to a running host and print its answer.
+    Ctl(CtlArgs),
+}
+
+/// Integration components by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Ic {
+    /// Heartbeat.
+    Heartbeat,
+    /// Shutdown on request.
+    Shutdown,
+    /// Time synchronisation.
+    Timesync,
+    /// Key-value pairs.
+    Kvp,
+    /// Volume snapshots.
+    Vss,
+    /// File copy.
+    Fcopy,
+}
+
+/// What `run` needs.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Kernel (bzImage).
+    #[arg(long)]
+    pub kernel: PathBuf,
+    /// Initial RAM disk.
+    #[arg(long)]
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    #[arg(long, default_value = "console=ttyS0")]
+    pub cmdline: String,
+    /// Virtual processors.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: u8,
+    /// Memory, such as 512M or 2G.
+    #[arg(long, default_value = "512M", value_parser = parse_size)]
+    pub memory: u64,
+    /// Where the guest's console goes: a file, or standard output if left out.
+    #[arg(long)]
+    pub serial: Option<PathBuf>,
+    /// Newest VMBus version that the host accepts (4.0 to 6.0).
+    #[arg(long, default_value = "6.0", value_parser = parse_version)]
+    pub vmbus_max: Version,
+    /// Synthetic timers.
+    #[arg(long, value_enum, default_value_t)]
+    pub stimer: Stimer,
+    /// Integration components to offer, comma-separated.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "heartbeat,shutdown,timesync,kvp,vss,fcopy")]
+    pub ic: Vec<Ic>,
+    /// Offer no integration components.
+    #[arg(long)]
+    pub no_ic: bool,
+    /// Unix socket for `rlis-host ctl`.
+    #[arg(long)]
+    pub control: Option<PathBuf>,
+    /// End the run after this many seconds.
+    #[arg(long)]
+    pub timeout: Option<u64>,
+    /// A command (as for `ctl`) to carry out before the guest starts; may be repeated.
+    #[arg(long = "do", value_name = "COMMAND")]
+    pub before: Vec<String>,
+}
+
+/// What `ctl` needs.
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// The control socket of the running host.
+    #[arg(long)]
+    pub control: PathBuf,
+    /// The command and its parameters; `help` lists the commands.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
+}
+
+/// Reads a size in bytes with an optional K, M or G (units of 1024).
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift))
+        .filter(|n| *n > 0)
+        .ok_or_else(|| format!("'{text}' is no size; write a number of bytes, with K, M or G if you like"))
+}
+
+/// Reads `major.minor` and accepts the versions that VMBus has.
+fn parse_version(text: &str) -> Result<Version, String> {
+    let known = || Version::SUPPORTED.iter().map(|v| format!("{}.{}", v.major(), v.minor())).collect::<Vec<_>>().join(", ");
+    text.split_once('.')
+        .and_then(|(major, minor)| Some(Version::new(major.parse().ok()?, minor.parse().ok()?)))
+        .filter(|v| v.is_supported())
+        .ok_or_else(|| format!("'{text}' is no VMBus version; there are {}", known()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("512M"), Ok(512 << 20));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for bad in ["", "M", "0", "-1", "1T", "99999999999G", "1.5G"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!(parse_version("5.3"), Ok(Version::V5_3));
+        for bad in ["7.0", "5", "5.x", "3.0", ""] {
+            assert!(parse_version(bad).unwrap_err().contains("6.0"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn run_takes_what_the_runner_gives() {
+        let line = "rlis-host run --cpus 2 --memory 512M --serial log --kernel k --initrd i --cmdline console=ttyS0";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Action::Run(run) = cli.action else { panic!() };
+        assert_eq!((run.cpus, run.memory, run.ic.len()), (2, 512 << 20, 6));
+        assert!(Cli::try_parse_from("rlis-host run --kernel k --cpus 0".split(' ')).is_err());
+        assert!(Cli::try_parse_from("rlis-host run --kernel k --vmbus-max 9.9".split(' ')).is_err());
+    }
+}

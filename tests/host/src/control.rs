@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands to a running host. They come by the control socket (`rlis-host ctl`), by the guest's second serial
+//! port (one command a line), or from `--do`.
+//!
+//! On the socket a request is one line of JSON, an array of words, and the answer is one line of JSON:
+//! `{"ok":true,"lines":[…]}` or `{"ok":false,"error":"…"}`. On the serial port a request is the words with spaces
+//! between, and the answer is `ok` or `ok LINE; LINE…` or `error SENTENCE`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{bail, Context, Result};
+use clap::{Parser, Subcommand};
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Fault;
+use crate::host::Host;
+use crate::ic::kvp::{Pool, ValueType};
+use crate::ic::shutdown;
+use crate::ic::vss;
+
+/// A command.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Answers, to see that the host is there.
+    Ping,
+    /// Devices and their channels.
+    List,
+    /// Counters: heartbeats, channels, messages.
+    Stats,
+    /// The VMBus version negotiated.
+    Version,
+    /// Protocol violations of the guest so far; with --take they are forgotten.
+    Violations {
+        /// Forget them, so that they do not fail the run.
+        #[arg(long)]
+        take: bool,
+    },
+    /// Withdraw a device from the guest.
+    Rescind {
+        /// Its name, as `list` shows it.
+        device: String,
+    },
+    /// Offer a withdrawn device again.
+    Offer {
+        /// Its name.
+        device: String,
+    },
+    /// Withdraw and offer a device many times, without waiting for the guest.
+    OfferStorm {
+        /// Its name.
+        device: String,
+        /// How often.
+        count: u32,
+    },
+    /// Switch a misbehaviour on.
+    Fault {
+        /// Device name, `vmbus` for the bus, `all` for every device.
+        device: String,
+        /// Which.
+        #[arg(value_enum)]
+        fault: Fault,
+        /// How many times (0 switches it off).
+        #[arg(default_value_t = 1)]
+        count: u32,
+        /// Its parameter, decimal or 0x….
+        #[arg(value_parser = parse_number)]
+        value: Option<u64>,
+    },
+    /// Misbehaviours that are switched on; with --clear they are switched off.
+    Faults {
+        /// Switch all off.
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Ask the guest to shut down; the answer is the status of the guest's reply.
+    Shutdown {
+        /// What to do.
+        #[arg(value_enum)]
+        action: shutdown::Action,
+        /// Without asking the user.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Send a shutdown request with any flags.
+    ShutdownFlags {
+        /// The flags, decimal or 0x….
+        #[arg(value_parser = parse_number)]
+        flags: u64,
+    },
+    /// Tell the guest the time: the host's clock plus SECONDS, as SYNC (set it) or with --sample (take note).
+    Time {
+        /// What to add to the host's clock.
+        #[arg(allow_negative_numbers = true)]
+        seconds: i64,
+        /// Send a sample instead of a SYNC.
+        #[arg(long)]
+        sample: bool,
+    },
+    /// Heartbeats answered and missed.
+    Heartbeat,
+    /// Read a key.
+    KvpGet {
+        /// Pool.
+        #[arg(value_enum)]
+        pool: Pool,
+        /// Key.
+        key: String,
+    },
+    /// Set a key.
+    KvpSet {
+        /// Pool.
+        #[arg(value_enum)]
+        pool: Pool,
+        /// Key.
+        key: String,
+        /// Value.
+        value: String,
+        /// Type of the value.
+        #[arg(value_enum, long = "type", default_value_t)]
+        type_: ValueType,
+    },
+    /// Delete a key.
+    KvpDelete {
+        /// Pool.
+        #[arg(value_enum)]
+        pool: Pool,
+        /// Key.
+        key: String,
+    },
+    /// All keys of a pool, one `key=value` a line.
+    KvpList {
+        /// Pool.
+        #[arg(value_enum)]
+        pool: Pool,
+    },
+    /// Addresses of a network interface.
+    KvpIp {
+        /// VMBus instance in braces, or MAC address.
+        adapter: String,
+    },
+    /// Set the addresses of a network interface.
+    KvpSetIp {
+        /// VMBus instance in braces, or MAC address.
+        adapter: String,
+        /// Addresses, `;` between.
+        addresses: String,
+        /// Netmasks, `;` between.
+        netmasks: String,
+        /// Gateway.
+        #[arg(default_value = "")]
+        gateway: String,
+        /// Name servers.
+        #[arg(default_value = "")]
+        dns: String,
+    },
+    /// Volume snapshot request; the answer is the flags of the guest's reply.
+    Vss {
+        /// Which.
+        #[arg(value_enum)]
+        operation: vss::Operation,
+    },
+    /// Copy a file of this machine into the guest.
+    Fcopy {
+        /// File here; `text:…` stands for these characters instead of a file.
+        source: String,
+        /// Folder in the guest.
+        folder: String,
+        /// File name in the guest.
+        name: String,
+        /// Replace an existing file.
+        #[arg(long)]
+        overwrite: bool,
+        /// Make missing folders.
+        #[arg(long)]
+        create_path: bool,
+    },
+    /// End the run at once.
+    Quit,
+}
+
+/// Reads a number, decimal or with 0x.
+fn parse_number(text: &str) -> Result<u64, String> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    }
+    .map_err(|_| format!("'{text}' is no number"))
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "command", no_binary_name = true, disable_help_flag = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Understands the words of a command; the error is one sentence.
+pub fn parse(words: &[String]) -> Result<Command> {
+    match Line::try_parse_from(words) {
+        Ok(line) => Ok(line.command),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or("wrong command");
+            bail!("{}", first.trim_start_matches("error: "))
+        }
+    }
+}
+
+/// Cuts a line into words. Double quotes keep spaces together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted, mut any) = (String::new(), false, false);
+    for c in line.chars() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                any = true;
+            }
+            c if c.is_whitespace() && !quoted => {
+                if any {
+                    words.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            c => {
+                word.push(c);
+                any = true;
+            }
+        }
+    }
+    if any {
+        words.push(word);
+    }
+    words
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    ok: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn answer(host: &Host, words: &[String]) -> Answer {
+    match parse(words).and_then(|command| host.execute(command)) {
+        Ok(lines) => Answer { ok: true, lines, error: None },
+        Err(error) => Answer { ok: false, lines: Vec::new(), error: Some(format!("{error:#}")) },
+    }
+}
+
+/// Carries out a line from the serial port or from `--do` and makes the answer line.
+pub fn execute_line(host: &Host, line: &str) -> String {
+    let answer = answer(host, &words(line));
+    let text = match answer.error {
+        Some(error) => format!("error {error}"),
+        None if answer.lines.is_empty() => "ok".to_string(),
+        None => format!("ok {}", answer.lines.join("; ")),
+    };
+    text.replace(['\n', '\r'], " ")
+}
+
+/// Listens on a Unix socket for the rest of the process.
+pub fn listen(host: Arc<Host>, path: &Path) -> Result<()> {
+    if path.exists() {
+        // A socket that nobody answers is left over from an earlier run.
+        if UnixStream::connect(path).is_ok() {
+            bail!("another host listens on {}", path.display());
+        }
+        std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let host = host.clone();
+            thread::spawn(move || {
+                if let Err(error) = serve(&host, &stream) {
+                    eprintln!("rlis-host: control socket: {error:#}");
+                }
+            });
+        }
+    })?;
+    Ok(())
+}
+
+fn serve(host: &Host, stream: &UnixStream) -> Result<()> {
+    let mut out = stream;
+    for line in BufReader::new(stream).lines() {
+        let answer = match serde_json::from_str::<Vec<String>>(&line?) {
+            Ok(words) => answer(host, &words),
+            Err(_) => Answer { ok: false, lines: Vec::new(), error: Some("a request is a JSON array of words".into()) },
+        };
+        serde_json::to_writer(out, &answer)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Sends `words` to the host that listens on `path`. Returns the lines of its answer.
+pub fn call(path: &PathBuf, words: &[String]) -> Result<Vec<String>> {
+    let mut stream =
+        UnixStream::connect(path).with_context(|| format!("no host listens on {}", path.display()))?;
+    let mut request = serde_json::to_vec(words)?;
+    request.push(b'\n');
+    stream.write_all(&request)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let answer: Answer = serde_json::from_str(&line).context("the host ended before it answered")?;
+    match answer.error {
+        Some(error) => bail!("{error}"),
+        None => Ok(answer.lines),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Command> {
+        parse(&words(line))
+    }
+
+    #[test]
+    fn lines_are_cut_into_words() {
+        assert_eq!(words(" kvp-set guest  \"a key\" \"\" "), ["kvp-set", "guest", "a key", ""]);
+        assert!(words("   ").is_empty());
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        assert!(matches!(parse_line("rescind scsi0"), Ok(Command::Rescind { device }) if device == "scsi0"));
+        assert!(matches!(
+            parse_line("fault kvp slow-reply 3 0x10"),
+            Ok(Command::Fault { fault: Fault::SlowReply, count: 3, value: Some(16), .. })
+        ));
+        assert!(matches!(parse_line("time -5"), Ok(Command::Time { seconds: -5, sample: false })));
+    }
+
+    #[test]
+    fn wrong_commands_get_one_sentence() {
+        for line in ["", "nonsense", "fault scsi0 no-such-fault", "rescind", "fault a no-reply x", "time soon"] {
+            let error = parse_line(line).unwrap_err().to_string();
+            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+        }
+        let error = parse_line("fault scsi0 no-such-fault").unwrap_err().to_string();
+        assert!(error.contains("no-such-fault"), "{error}");
+    }
+}

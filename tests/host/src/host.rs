@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The host as a whole: puts machine, bus and devices together, and carries out commands.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+
+use crate::cli::{Ic, RunArgs};
+use crate::control::{self, Command};
+use crate::faults::Faults;
+use crate::hyperv::synic::Synic;
+use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
+use crate::violations::{self, Violations};
+use crate::vm::pm::Pm;
+use crate::vm::ports::Ports;
+use crate::vm::serial::{self, IrqLine, LineSink, Port};
+use crate::vm::vcpu::{self, Machine};
+use crate::vm::{acpi, boot, memory, Outcome, OutcomeSender};
+use crate::vmbus::channel::Shared;
+use crate::vmbus::server::Server;
+use crate::vmbus::Offer;
+
+/// How long a command waits for the guest's driver of a component.
+const DRIVER_WAIT: Duration = Duration::from_secs(10);
+
+/// The integration components that are offered.
+#[derive(Default)]
+struct Components {
+    all: BTreeMap<Ic, Arc<Component>>,
+    heartbeats: Option<Arc<heartbeat::Counts>>,
+    timesync: Option<Arc<timesync::TimeSync>>,
+}
+
+impl Components {
+    /// The component, once the guest's driver has negotiated.
+    fn get(&self, which: Ic) -> Result<&Component> {
+        let component = self.all.get(&which).with_context(|| format!("the host was started without {which:?}"))?;
+        component.wait_ready(DRIVER_WAIT)?;
+        Ok(component)
+    }
+}
+
+/// A running host.
+pub struct Host {
+    server: Arc<Server>,
+    components: Components,
+    /// Everything that was offered at the start, to be offered again after a rescind.
+    offers: Mutex<BTreeMap<String, Offer>>,
+    outcome: OutcomeSender,
+}
+
+impl Host {
+    fn offer(&self, offer: Offer) -> Result<()> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner).insert(offer.name.clone(), offer.clone());
+        self.server.offer(offer).map(drop)
+    }
+
+    fn offer_again(&self, device: &str) -> Result<()> {
+        let offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let offer = offers.get(device).with_context(|| format!("there is no device {device}"))?.clone();
+        drop(offers);
+        self.server.offer(offer).map(drop)
+    }
+
+    fn knows(&self, device: &str) -> bool {
+        let special = [crate::faults::ANY, crate::vmbus::server::BUS];
+        special.contains(&device)
+            || self.offers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(device)
+    }
+
+    /// Carries out a command. Returns the lines of the answer.
+    pub fn execute(&self, command: Command) -> Result<Vec<String>> {
+        let shared = self.server.shared();
+        let nothing = Vec::new();
+        Ok(match command {
+            Command::Ping => vec!["here".into()],
+            Command::List => self.server.list(),
+            Command::Stats => self.stats(),
+            Command::Version => {
+                let version = self.server.version().context("there is no connection")?;
+                vec![format!("{}.{}", version.major(), version.minor())]
+            }
+            Command::Violations { take: true } => shared.violations.take(),
+            Command::Violations { take: false } => shared.violations.all(),
+            Command::Rescind { device } => {
+                self.server.rescind(&device)?;
+                nothing
+            }
+            Command::Offer { device } => {
+                self.offer_again(&device)?;
+                nothing
+            }
+            Command::OfferStorm { device, count } => {
+                for _ in 0..count {
+                    self.server.rescind(&device)?;
+                    self.offer_again(&device)?;
+                }
+                nothing
+            }
+            Command::Fault { device, fault, count, value } => {
+                if !self.knows(&device) {
+                    bail!("there is no device {device}");
+                }
+                shared.faults.arm(&device, fault, count, value);
+                nothing
+            }
+            Command::Faults { clear } => {
+                if clear {
+                    shared.faults.clear();
+                }
+                shared.faults.list()
+            }
+            Command::Shutdown { action, force } => {
+                let reply = shutdown::request(self.components.get(Ic::Shutdown)?, action, force)?;
+                vec![format!("{:#x}", reply.status)]
+            }
+            Command::ShutdownFlags { flags } => {
+                let flags = u32::try_from(flags).context("the flags have 32 bits")?;
+                let reply = shutdown::request_flags(self.components.get(Ic::Shutdown)?, flags)?;
+                vec![format!("{:#x}", reply.status)]
+            }
+            Command::Time { seconds, sample } => {
+                let service = self.components.timesync.as_ref().context("the host was started without Timesync")?;
+                service.set_offset(seconds, !sample)?;
+                nothing
+            }
+            Command::Heartbeat => {
+                let counts = self.components.heartbeats.as_ref().context("the host was started without Heartbeat")?;
+                vec![format!(
+                    "answered={} missed={}",
+                    counts.answered.load(Ordering::Relaxed),
+                    counts.missed.load(Ordering::Relaxed)
+                )]
+            }
+            Command::KvpGet { pool, key } => vec![kvp::get(self.components.get(Ic::Kvp)?, pool, &key)?],
+            Command::KvpSet { pool, key, value, type_ } => {
+                kvp::set(self.components.get(Ic::Kvp)?, pool, &key, type_, &value)?;
+                nothing
+            }
+            Command::KvpDelete { pool, key } => {
+                kvp::delete(self.components.get(Ic::Kvp)?, pool, &key)?;
+                nothing
+            }
+            Command::KvpList { pool } => kvp::enumerate(self.components.get(Ic::Kvp)?, pool)?
+                .into_iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+            Command::KvpIp { adapter } => {
+                let info = kvp::get_ip_info(self.components.get(Ic::Kvp)?, &adapter)?;
+                vec![
+                    format!("addresses={}", info.addresses),
+                    format!("netmasks={}", info.netmasks),
+                    format!("gateways={}", info.gateways),
+                    format!("dns={}", info.dns),
+                    format!("family={} dhcp={}", info.family, info.dhcp),
+                ]
+            }
+            Command::KvpSetIp { adapter, addresses, netmasks, gateway, dns } => {
+                let info = kvp::IpInfo { addresses, netmasks, gateways: gateway, dns, family: 1, dhcp: false };
+                kvp::set_ip_info(self.components.get(Ic::Kvp)?, &adapter, &info)?;
+                nothing
+            }
+            Command::Vss { operation } => {
+                vec![format!("{:#x}", vss::request(self.components.get(Ic::Vss)?, operation)?)]
+            }
+            Command::Fcopy { source, folder, name, overwrite, create_path } => {
+                let data = match source.strip_prefix("text:") {
+                    Some(text) => text.as_bytes().to_vec(),
+                    None => std::fs::read(&source).with_context(|| format!("cannot read {source}"))?,
+                };
+                let flags = if overwrite { fcopy::OVERWRITE } else { 0 } | if create_path { fcopy::CREATE_PATH } else { 0 };
+                fcopy::copy(self.components.get(Ic::Fcopy)?, &folder, &name, flags, &data)?;
+                nothing
+            }
+            Command::Quit => {
+                // The main thread is about to end the process; a second quit changes nothing.
+                let _ = self.outcome.send(Outcome::Quit);
+                nothing
+            }
+        })
+    }
+
+    fn stats(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for channel in self.server.channels(None) {
+            let stats = &channel.stats;
+            lines.push(format!(
+                "{} relid={} sub={} received={} sent={} signals_in={} empty_signals={} signals_out={}",
+                channel.name,
+                channel.relid,
+                channel.sub_index,
+                stats.received.load(Ordering::Relaxed),
+                stats.sent.load(Ordering::Relaxed),
+                stats.signals_in.load(Ordering::Relaxed),
+                stats.empty_signals.load(Ordering::Relaxed),
+                stats.signals_out.load(Ordering::Relaxed),
+            ));
+        }
+        let synic = &self.server.shared().synic;
+        lines.extend((0..synic.count()).map(|vp| format!("vcpu{vp} queued_messages={}", synic.queued(vp))));
+        lines
+    }
+}
+
+fn components(args: &RunArgs, violations: &Arc<Violations>, reference: timesync::ReferenceCounter) -> Result<Components> {
+    let mut components = Components::default();
+    if args.no_ic {
+        return Ok(components);
+    }
+    for which in &args.ic {
+        let kind = match which {
+            Ic::Heartbeat => heartbeat::KIND,
+            Ic::Shutdown => shutdown::KIND,
+            Ic::Timesync => timesync::KIND,
+            Ic::Kvp => kvp::KIND,
+            Ic::Vss => vss::KIND,
+            Ic::Fcopy => fcopy::KIND,
+        };
+        components.all.insert(*which, Component::new(kind));
+    }
+    if let Some(component) = components.all.get(&Ic::Heartbeat) {
+        components.heartbeats = Some(heartbeat::start(component.clone(), violations.clone())?);
+    }
+    if let Some(component) = components.all.get(&Ic::Timesync) {
+        components.timesync = Some(timesync::TimeSync::start(component.clone(), reference)?);
+    }
+    Ok(components)
+}
+
+/// Boots the guest and waits for its end. Returns the exit code.
+pub fn run(args: &RunArgs) -> Result<u8> {
+    let kvm = vcpu::open()?;
+    let memory = Arc::new(memory::allocate(args.memory)?);
+    let (machine, lines) = Machine::new(&kvm, &memory, args.cpus, args.stimer)?;
+    let synic = Arc::new(Synic::new(memory.clone(), Box::new(lines), args.cpus.into()));
+    let entry = boot::load(&memory, args.memory, &args.kernel, args.initrd.as_deref(), &args.cmdline)?;
+    acpi::write(&memory, args.cpus)?;
+
+    let violations = Arc::new(Violations::default());
+    let shared = Shared {
+        memory: memory.clone(),
+        synic: synic.clone(),
+        violations: violations.clone(),
+        faults: Arc::new(Faults::default()),
+    };
+    let server = Server::new(shared, args.vmbus_max);
+    let (outcome, ended) = mpsc::channel();
+    let host = Arc::new(Host {
+        server: server.clone(),
+        components: components(args, &violations, machine.reference_counter())?,
+        offers: Mutex::default(),
+        outcome: outcome.clone(),
+    });
+    for component in host.components.all.values() {
+        host.offer(component.offer())?;
+    }
+    for line in &args.before {
+        let answer = control::execute_line(&host, line);
+        if let Some(error) = answer.strip_prefix("error ") {
+            bail!("--do '{line}': {error}");
+        }
+    }
+    if let Some(path) = &args.control {
+        control::listen(host.clone(), path)?;
+    }
+
+    let console: Box<dyn Write + Send> = match &args.serial {
+        Some(path) => Box::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
+        None => Box::new(io::stdout()),
+    };
+    let (commands, waiting) = mpsc::channel();
+    let com1 = Arc::new(Mutex::new(Port::new(IrqLine::new()?, console)));
+    let com2 = Arc::new(Mutex::new(Port::new(IrqLine::new()?, LineSink::new(commands))));
+    machine.connect_irq(serial::lock(&com1).event(), serial::COM1_IRQ)?;
+    machine.connect_irq(serial::lock(&com2).event(), serial::COM2_IRQ)?;
+    let (answers, commander) = (com2.clone(), host.clone());
+    thread::Builder::new().name("serial-control".into()).spawn(move || {
+        for line in waiting {
+            let answer = control::execute_line(&commander, &line);
+            serial::lock(&answers).send(format!("{answer}\n").as_bytes());
+        }
+    })?;
+
+    let ports = Arc::new(Ports { com1, com2, pm: Mutex::new(Pm::new()) });
+    let shared = vcpu::Shared { memory, ports, synic, receiver: server, outcome };
+    machine.start(Arc::new(shared), entry)?;
+
+    let ending = match args.timeout {
+        Some(seconds) => ended.recv_timeout(Duration::from_secs(seconds)).unwrap_or(Outcome::Timeout),
+        None => ended.recv().context("all vCPUs are gone")?,
+    };
+    eprintln!("rlis-host: {ending}");
+    let found = violations.all().len();
+    let code = match ending.exit_code() {
+        0 if found > 0 => violations::EXIT_CODE,
+        code => code,
+    };
+    if found > 0 {
+        eprintln!("rlis-host: {found} protocol violation(s)");
+    }
+    if let Some(path) = &args.control {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(code)
+}
