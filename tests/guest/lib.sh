@@ -55,3 +55,30 @@ vmbus_device() {
 	echo "no device of class $1"
 	return 1
 }
+
+# host COMMAND...: has the test host carry out a command (`rlis-host ctl help` lists them) by the guest's second
+# serial port, and prints the lines of its answer. Fails with the host's sentence if the host says no.
+host() {
+	stty -F /dev/ttyS1 raw -echo
+	exec 7<>/dev/ttyS1
+	printf '%s\n' "$*" >&7
+	# The longest command is a freeze, which the guest may take its time for.
+	IFS= read -t 100 -r answer <&7 || answer='error no answer from the host'
+	exec 7>&-
+	case $answer in
+	ok) ;;
+	'ok '*) echo "${answer#ok }" | sed 's/; /\n/g' ;;
+	*)
+		echo "host $*: ${answer#error }"
+		return 1
+		;;
+	esac
+}
+
+# host_says PATTERN COMMAND...: the host's answer to COMMAND has a line that matches the extended regular expression.
+host_says() {
+	pattern=$1
+	shift
+	said=$(host "$@") || { echo "$said"; return 1; }
+	echo "$said" | grep -qE "$pattern" || { echo "host $*: no line matches '$pattern' in: $said"; false; }
+}

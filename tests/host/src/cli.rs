@@ -76,7 +76,12 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub stimer: Stimer,
     /// Integration components to offer, comma-separated.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "heartbeat,shutdown,timesync,kvp,vss,fcopy")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "heartbeat,shutdown,timesync,kvp,vss,fcopy"
+    )]
     pub ic: Vec<Ic>,
     /// Offer no integration components.
     #[arg(long)]
@@ -116,12 +121,20 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|n| n.checked_mul(1 << shift))
         .filter(|n| *n > 0)
-        .ok_or_else(|| format!("'{text}' is no size; write a number of bytes, with K, M or G if you like"))
+        .ok_or_else(|| {
+            format!("'{text}' is no size; write a number of bytes, with K, M or G if you like")
+        })
 }
 
 /// Reads `major.minor` and accepts the versions that VMBus has.
 fn parse_version(text: &str) -> Result<Version, String> {
-    let known = || Version::SUPPORTED.iter().map(|v| format!("{}.{}", v.major(), v.minor())).collect::<Vec<_>>().join(", ");
+    let known = || {
+        Version::SUPPORTED
+            .iter()
+            .map(|v| format!("{}.{}", v.major(), v.minor()))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     text.split_once('.')
         .and_then(|(major, minor)| Some(Version::new(major.parse().ok()?, minor.parse().ok()?)))
         .filter(|v| v.is_supported())
@@ -159,9 +172,13 @@ mod tests {
     fn run_takes_what_the_runner_gives() {
         let line = "rlis-host run --cpus 2 --memory 512M --serial log --kernel k --initrd i --cmdline console=ttyS0";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-        let Action::Run(run) = cli.action else { panic!() };
+        let Action::Run(run) = cli.action else {
+            panic!()
+        };
         assert_eq!((run.cpus, run.memory, run.ic.len()), (2, 512 << 20, 6));
         assert!(Cli::try_parse_from("rlis-host run --kernel k --cpus 0".split(' ')).is_err());
-        assert!(Cli::try_parse_from("rlis-host run --kernel k --vmbus-max 9.9".split(' ')).is_err());
+        assert!(
+            Cli::try_parse_from("rlis-host run --kernel k --vmbus-max 9.9".split(' ')).is_err()
+        );
     }
 }

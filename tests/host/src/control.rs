@@ -250,8 +250,16 @@ struct Answer {
 
 fn answer(host: &Host, words: &[String]) -> Answer {
     match parse(words).and_then(|command| host.execute(command)) {
-        Ok(lines) => Answer { ok: true, lines, error: None },
-        Err(error) => Answer { ok: false, lines: Vec::new(), error: Some(format!("{error:#}")) },
+        Ok(lines) => Answer {
+            ok: true,
+            lines,
+            error: None,
+        },
+        Err(error) => Answer {
+            ok: false,
+            lines: Vec::new(),
+            error: Some(format!("{error:#}")),
+        },
     }
 }
 
@@ -275,17 +283,20 @@ pub fn listen(host: Arc<Host>, path: &Path) -> Result<()> {
         }
         std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    thread::Builder::new().name("control".into()).spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let host = host.clone();
-            thread::spawn(move || {
-                if let Err(error) = serve(&host, &stream) {
-                    eprintln!("rlis-host: control socket: {error:#}");
-                }
-            });
-        }
-    })?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let host = host.clone();
+                thread::spawn(move || {
+                    if let Err(error) = serve(&host, &stream) {
+                        eprintln!("rlis-host: control socket: {error:#}");
+                    }
+                });
+            }
+        })?;
     Ok(())
 }
 
@@ -294,7 +305,11 @@ fn serve(host: &Host, stream: &UnixStream) -> Result<()> {
     for line in BufReader::new(stream).lines() {
         let answer = match serde_json::from_str::<Vec<String>>(&line?) {
             Ok(words) => answer(host, &words),
-            Err(_) => Answer { ok: false, lines: Vec::new(), error: Some("a request is a JSON array of words".into()) },
+            Err(_) => Answer {
+                ok: false,
+                lines: Vec::new(),
+                error: Some("a request is a JSON array of words".into()),
+            },
         };
         serde_json::to_writer(out, &answer)?;
         out.write_all(b"\n")?;
@@ -304,14 +319,15 @@ fn serve(host: &Host, stream: &UnixStream) -> Result<()> {
 
 /// Sends `words` to the host that listens on `path`. Returns the lines of its answer.
 pub fn call(path: &PathBuf, words: &[String]) -> Result<Vec<String>> {
-    let mut stream =
-        UnixStream::connect(path).with_context(|| format!("no host listens on {}", path.display()))?;
+    let mut stream = UnixStream::connect(path)
+        .with_context(|| format!("no host listens on {}", path.display()))?;
     let mut request = serde_json::to_vec(words)?;
     request.push(b'\n');
     stream.write_all(&request)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
-    let answer: Answer = serde_json::from_str(&line).context("the host ended before it answered")?;
+    let answer: Answer =
+        serde_json::from_str(&line).context("the host ended before it answered")?;
     match answer.error {
         Some(error) => bail!("{error}"),
         None => Ok(answer.lines),
@@ -328,27 +344,55 @@ mod tests {
 
     #[test]
     fn lines_are_cut_into_words() {
-        assert_eq!(words(" kvp-set guest  \"a key\" \"\" "), ["kvp-set", "guest", "a key", ""]);
+        assert_eq!(
+            words(" kvp-set guest  \"a key\" \"\" "),
+            ["kvp-set", "guest", "a key", ""]
+        );
         assert!(words("   ").is_empty());
     }
 
     #[test]
     fn commands_are_understood() {
-        assert!(matches!(parse_line("rescind scsi0"), Ok(Command::Rescind { device }) if device == "scsi0"));
+        assert!(
+            matches!(parse_line("rescind scsi0"), Ok(Command::Rescind { device }) if device == "scsi0")
+        );
         assert!(matches!(
             parse_line("fault kvp slow-reply 3 0x10"),
-            Ok(Command::Fault { fault: Fault::SlowReply, count: 3, value: Some(16), .. })
+            Ok(Command::Fault {
+                fault: Fault::SlowReply,
+                count: 3,
+                value: Some(16),
+                ..
+            })
         ));
-        assert!(matches!(parse_line("time -5"), Ok(Command::Time { seconds: -5, sample: false })));
+        assert!(matches!(
+            parse_line("time -5"),
+            Ok(Command::Time {
+                seconds: -5,
+                sample: false
+            })
+        ));
     }
 
     #[test]
     fn wrong_commands_get_one_sentence() {
-        for line in ["", "nonsense", "fault scsi0 no-such-fault", "rescind", "fault a no-reply x", "time soon"] {
+        for line in [
+            "",
+            "nonsense",
+            "fault scsi0 no-such-fault",
+            "rescind",
+            "fault a no-reply x",
+            "time soon",
+        ] {
             let error = parse_line(line).unwrap_err().to_string();
-            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+            assert!(
+                !error.is_empty() && !error.contains('\n'),
+                "{line}: {error}"
+            );
         }
-        let error = parse_line("fault scsi0 no-such-fault").unwrap_err().to_string();
+        let error = parse_line("fault scsi0 no-such-fault")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no-such-fault"), "{error}");
     }
 }

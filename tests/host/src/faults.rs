@@ -165,7 +165,10 @@ impl Faults {
         self.armed()
             .iter()
             .map(|((device, fault), armed)| {
-                let name = fault.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+                let name = fault
+                    .to_possible_value()
+                    .map(|v| v.get_name().to_string())
+                    .unwrap_or_default();
                 format!("{device} {name} {}", armed.count)
             })
             .collect()
@@ -182,7 +185,10 @@ mod tests {
         assert!(!faults.hit("scsi0", Fault::NoReply));
         faults.arm("scsi0", Fault::NoReply, 2, None);
         assert_eq!(faults.list(), ["scsi0 no-reply 2"]);
-        assert!(!faults.hit("kvp", Fault::NoReply), "other devices are spared");
+        assert!(
+            !faults.hit("kvp", Fault::NoReply),
+            "other devices are spared"
+        );
         assert!(faults.hit("scsi0", Fault::NoReply));
         assert!(faults.hit("scsi0", Fault::NoReply));
         assert!(!faults.hit("scsi0", Fault::NoReply));
@@ -197,6 +203,10 @@ mod tests {
         assert_eq!(faults.take("kvp", Fault::SlowReply, 1000), Some(1000));
         faults.arm("kvp", Fault::SlowReply, 1, None);
         faults.arm("kvp", Fault::SlowReply, 0, None);
-        assert_eq!(faults.take("kvp", Fault::SlowReply, 1000), None, "a count of 0 disarms");
+        assert_eq!(
+            faults.take("kvp", Fault::SlowReply, 1000),
+            None,
+            "a count of 0 disarms"
+        );
     }
 }

@@ -41,7 +41,10 @@ struct Components {
 impl Components {
     /// The component, once the guest's driver has negotiated.
     fn get(&self, which: Ic) -> Result<&Component> {
-        let component = self.all.get(&which).with_context(|| format!("the host was started without {which:?}"))?;
+        let component = self
+            .all
+            .get(&which)
+            .with_context(|| format!("the host was started without {which:?}"))?;
         component.wait_ready(DRIVER_WAIT)?;
         Ok(component)
     }
@@ -58,13 +61,19 @@ pub struct Host {
 
 impl Host {
     fn offer(&self, offer: Offer) -> Result<()> {
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner).insert(offer.name.clone(), offer.clone());
+        self.offers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(offer.name.clone(), offer.clone());
         self.server.offer(offer).map(drop)
     }
 
     fn offer_again(&self, device: &str) -> Result<()> {
         let offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
-        let offer = offers.get(device).with_context(|| format!("there is no device {device}"))?.clone();
+        let offer = offers
+            .get(device)
+            .with_context(|| format!("there is no device {device}"))?
+            .clone();
         drop(offers);
         self.server.offer(offer).map(drop)
     }
@@ -72,7 +81,11 @@ impl Host {
     fn knows(&self, device: &str) -> bool {
         let special = [crate::faults::ANY, crate::vmbus::server::BUS];
         special.contains(&device)
-            || self.offers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(device)
+            || self
+                .offers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(device)
     }
 
     /// Carries out a command. Returns the lines of the answer.
@@ -104,7 +117,12 @@ impl Host {
                 }
                 nothing
             }
-            Command::Fault { device, fault, count, value } => {
+            Command::Fault {
+                device,
+                fault,
+                count,
+                value,
+            } => {
                 if !self.knows(&device) {
                     bail!("there is no device {device}");
                 }
@@ -127,20 +145,35 @@ impl Host {
                 vec![format!("{:#x}", reply.status)]
             }
             Command::Time { seconds, sample } => {
-                let service = self.components.timesync.as_ref().context("the host was started without Timesync")?;
+                let service = self
+                    .components
+                    .timesync
+                    .as_ref()
+                    .context("the host was started without Timesync")?;
                 service.set_offset(seconds, !sample)?;
                 nothing
             }
             Command::Heartbeat => {
-                let counts = self.components.heartbeats.as_ref().context("the host was started without Heartbeat")?;
+                let counts = self
+                    .components
+                    .heartbeats
+                    .as_ref()
+                    .context("the host was started without Heartbeat")?;
                 vec![format!(
                     "answered={} missed={}",
                     counts.answered.load(Ordering::Relaxed),
                     counts.missed.load(Ordering::Relaxed)
                 )]
             }
-            Command::KvpGet { pool, key } => vec![kvp::get(self.components.get(Ic::Kvp)?, pool, &key)?],
-            Command::KvpSet { pool, key, value, type_ } => {
+            Command::KvpGet { pool, key } => {
+                vec![kvp::get(self.components.get(Ic::Kvp)?, pool, &key)?]
+            }
+            Command::KvpSet {
+                pool,
+                key,
+                value,
+                type_,
+            } => {
                 kvp::set(self.components.get(Ic::Kvp)?, pool, &key, type_, &value)?;
                 nothing
             }
@@ -162,21 +195,52 @@ impl Host {
                     format!("family={} dhcp={}", info.family, info.dhcp),
                 ]
             }
-            Command::KvpSetIp { adapter, addresses, netmasks, gateway, dns } => {
-                let info = kvp::IpInfo { addresses, netmasks, gateways: gateway, dns, family: 1, dhcp: false };
+            Command::KvpSetIp {
+                adapter,
+                addresses,
+                netmasks,
+                gateway,
+                dns,
+            } => {
+                let info = kvp::IpInfo {
+                    addresses,
+                    netmasks,
+                    gateways: gateway,
+                    dns,
+                    family: 1,
+                    dhcp: false,
+                };
                 kvp::set_ip_info(self.components.get(Ic::Kvp)?, &adapter, &info)?;
                 nothing
             }
             Command::Vss { operation } => {
-                vec![format!("{:#x}", vss::request(self.components.get(Ic::Vss)?, operation)?)]
+                vec![format!(
+                    "{:#x}",
+                    vss::request(self.components.get(Ic::Vss)?, operation)?
+                )]
             }
-            Command::Fcopy { source, folder, name, overwrite, create_path } => {
+            Command::Fcopy {
+                source,
+                folder,
+                name,
+                overwrite,
+                create_path,
+            } => {
                 let data = match source.strip_prefix("text:") {
                     Some(text) => text.as_bytes().to_vec(),
-                    None => std::fs::read(&source).with_context(|| format!("cannot read {source}"))?,
+                    None => {
+                        std::fs::read(&source).with_context(|| format!("cannot read {source}"))?
+                    }
                 };
-                let flags = if overwrite { fcopy::OVERWRITE } else { 0 } | if create_path { fcopy::CREATE_PATH } else { 0 };
-                fcopy::copy(self.components.get(Ic::Fcopy)?, &folder, &name, flags, &data)?;
+                let flags = if overwrite { fcopy::OVERWRITE } else { 0 }
+                    | if create_path { fcopy::CREATE_PATH } else { 0 };
+                fcopy::copy(
+                    self.components.get(Ic::Fcopy)?,
+                    &folder,
+                    &name,
+                    flags,
+                    &data,
+                )?;
                 nothing
             }
             Command::Quit => {
@@ -204,12 +268,18 @@ impl Host {
             ));
         }
         let synic = &self.server.shared().synic;
-        lines.extend((0..synic.count()).map(|vp| format!("vcpu{vp} queued_messages={}", synic.queued(vp))));
+        lines.extend(
+            (0..synic.count()).map(|vp| format!("vcpu{vp} queued_messages={}", synic.queued(vp))),
+        );
         lines
     }
 }
 
-fn components(args: &RunArgs, violations: &Arc<Violations>, reference: timesync::ReferenceCounter) -> Result<Components> {
+fn components(
+    args: &RunArgs,
+    violations: &Arc<Violations>,
+    reference: timesync::ReferenceCounter,
+) -> Result<Components> {
     let mut components = Components::default();
     if args.no_ic {
         return Ok(components);
@@ -239,8 +309,18 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let kvm = vcpu::open()?;
     let memory = Arc::new(memory::allocate(args.memory)?);
     let (machine, lines) = Machine::new(&kvm, &memory, args.cpus, args.stimer)?;
-    let synic = Arc::new(Synic::new(memory.clone(), Box::new(lines), args.cpus.into()));
-    let entry = boot::load(&memory, args.memory, &args.kernel, args.initrd.as_deref(), &args.cmdline)?;
+    let synic = Arc::new(Synic::new(
+        memory.clone(),
+        Box::new(lines),
+        args.cpus.into(),
+    ));
+    let entry = boot::load(
+        &memory,
+        args.memory,
+        &args.kernel,
+        args.initrd.as_deref(),
+        &args.cmdline,
+    )?;
     acpi::write(&memory, args.cpus)?;
 
     let violations = Arc::new(Violations::default());
@@ -272,28 +352,47 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
 
     let console: Box<dyn Write + Send> = match &args.serial {
-        Some(path) => Box::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
+        Some(path) => Box::new(
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+        ),
         None => Box::new(io::stdout()),
     };
     let (commands, waiting) = mpsc::channel();
     let com1 = Arc::new(Mutex::new(Port::new(IrqLine::new()?, console)));
-    let com2 = Arc::new(Mutex::new(Port::new(IrqLine::new()?, LineSink::new(commands))));
+    let com2 = Arc::new(Mutex::new(Port::new(
+        IrqLine::new()?,
+        LineSink::new(commands),
+    )));
     machine.connect_irq(serial::lock(&com1).event(), serial::COM1_IRQ)?;
     machine.connect_irq(serial::lock(&com2).event(), serial::COM2_IRQ)?;
     let (answers, commander) = (com2.clone(), host.clone());
-    thread::Builder::new().name("serial-control".into()).spawn(move || {
-        for line in waiting {
-            let answer = control::execute_line(&commander, &line);
-            serial::lock(&answers).send(format!("{answer}\n").as_bytes());
-        }
-    })?;
+    thread::Builder::new()
+        .name("serial-control".into())
+        .spawn(move || {
+            for line in waiting {
+                let answer = control::execute_line(&commander, &line);
+                serial::lock(&answers).send(format!("{answer}\n").as_bytes());
+            }
+        })?;
 
-    let ports = Arc::new(Ports { com1, com2, pm: Mutex::new(Pm::new()) });
-    let shared = vcpu::Shared { memory, ports, synic, receiver: server, outcome };
+    let ports = Arc::new(Ports {
+        com1,
+        com2,
+        pm: Mutex::new(Pm::new()),
+    });
+    let shared = vcpu::Shared {
+        memory,
+        ports,
+        synic,
+        receiver: server,
+        outcome,
+    };
     machine.start(Arc::new(shared), entry)?;
 
     let ending = match args.timeout {
-        Some(seconds) => ended.recv_timeout(Duration::from_secs(seconds)).unwrap_or(Outcome::Timeout),
+        Some(seconds) => ended
+            .recv_timeout(Duration::from_secs(seconds))
+            .unwrap_or(Outcome::Timeout),
         None => ended.recv().context("all vCPUs are gone")?,
     };
     eprintln!("rlis-host: {ending}");

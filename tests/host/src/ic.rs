@@ -35,7 +35,20 @@ const HEADERS: usize = 28;
 const FRAMEWORK: [Version; 2] = [Version::new(1, 0), Version::new(3, 0)];
 
 /// `struct ic_version`, 4 bytes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
 #[repr(C, packed)]
 pub struct Version {
     major: u16,
@@ -128,7 +141,12 @@ pub struct Component {
 impl Component {
     /// A component that nobody has opened.
     pub fn new(kind: Kind) -> Arc<Self> {
-        Arc::new(Self { kind, state: Mutex::default(), changed: Condvar::new(), busy: Mutex::new(()) })
+        Arc::new(Self {
+            kind,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            busy: Mutex::new(()),
+        })
     }
 
     /// The offer for the bus.
@@ -155,7 +173,9 @@ impl Component {
     /// The negotiated message version, and a number that tells negotiations apart.
     pub fn negotiated(&self) -> Option<(Version, u64)> {
         let state = self.state();
-        state.versions.map(|(_, message)| (message, state.generation))
+        state
+            .versions
+            .map(|(_, message)| (message, state.generation))
     }
 
     /// Waits until the guest's driver has negotiated.
@@ -167,19 +187,36 @@ impl Component {
                 return Ok(message);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            ensure!(!left.is_zero(), "the guest has no driver for {}", self.kind.name);
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            ensure!(
+                !left.is_zero(),
+                "the guest has no driver for {}",
+                self.kind.name
+            );
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     fn send(&self, state: &mut State, type_: u16, body: &[u8]) -> Result<u8> {
-        let channel = state.channel.clone().with_context(|| format!("{} is not open", self.kind.name))?;
+        let channel = state
+            .channel
+            .clone()
+            .with_context(|| format!("{} is not open", self.kind.name))?;
         state.transaction = state.transaction.wrapping_add(1);
         let transaction = state.transaction;
         let (framework, message) = state.versions.unwrap_or_default();
         let faults = &channel.context.faults;
         if faults.hit(self.kind.name, Fault::IcUnknownType) {
-            let odd = Header { type_: 0x7F, flags: FLAGS_REQUEST, pipe_flags: 1, pipe_msgsize: 20, ..Default::default() };
+            let odd = Header {
+                type_: 0x7F,
+                flags: FLAGS_REQUEST,
+                pipe_flags: 1,
+                pipe_msgsize: 20,
+                ..Default::default()
+            };
             state.given_up.push(0);
             channel.send(0, odd.as_bytes());
         }
@@ -211,21 +248,37 @@ impl Component {
     pub fn request(&self, body: &[u8], timeout: Duration) -> Result<Reply> {
         let _busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();
-        ensure!(state.versions.is_some(), "the guest has no driver for {}", self.kind.name);
+        ensure!(
+            state.versions.is_some(),
+            "the guest has no driver for {}",
+            self.kind.name
+        );
         let transaction = self.send(&mut state, self.kind.type_, body)?;
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(reply) = state.reply.take() {
                 return Ok(reply);
             }
-            ensure!(state.channel.is_some(), "the guest closed {} instead of replying", self.kind.name);
+            ensure!(
+                state.channel.is_some(),
+                "the guest closed {} instead of replying",
+                self.kind.name
+            );
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 state.waiting = None;
                 state.given_up.push(transaction);
-                bail!("the guest did not reply to {} within {} s", self.kind.name, timeout.as_secs());
+                bail!(
+                    "the guest did not reply to {} within {} s",
+                    self.kind.name,
+                    timeout.as_secs()
+                );
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -233,10 +286,12 @@ impl Component {
         let channel = state.channel.clone().context("not open")?;
         let faults = &channel.context.faults;
         let count = |n: usize| -> Result<u16> {
-            Ok(match faults.take(self.kind.name, Fault::IcVersionCount, 0xFFFF) {
-                Some(value) => u16::try_from(value).unwrap_or(u16::MAX),
-                None => u16::try_from(n)?,
-            })
+            Ok(
+                match faults.take(self.kind.name, Fault::IcVersionCount, 0xFFFF) {
+                    Some(value) => u16::try_from(value).unwrap_or(u16::MAX),
+                    None => u16::try_from(n)?,
+                },
+            )
         };
         // struct icmsg_negotiate: two counts, a reserved word, then the versions.
         let mut body = Vec::new();
@@ -250,27 +305,46 @@ impl Component {
 
     /// Checks the guest's answer to the negotiation. Returns framework and message version.
     fn negotiated_versions(&self, body: &[u8]) -> Result<(Version, Version)> {
-        let (counts, rest) = <[u16; 4]>::read_from_prefix(body).ok().context("the negotiation reply is too short")?;
-        ensure!(counts[0] == 1 && counts[1] == 1, "the guest supports none of the versions offered");
-        let (versions, _) = <[Version; 2]>::read_from_prefix(rest).ok().context("the negotiation reply is too short")?;
+        let (counts, rest) = <[u16; 4]>::read_from_prefix(body)
+            .ok()
+            .context("the negotiation reply is too short")?;
+        ensure!(
+            counts[0] == 1 && counts[1] == 1,
+            "the guest supports none of the versions offered"
+        );
+        let (versions, _) = <[Version; 2]>::read_from_prefix(rest)
+            .ok()
+            .context("the negotiation reply is too short")?;
         let [framework, message] = versions;
-        ensure!(FRAMEWORK.contains(&framework), "the guest chose framework version {framework}, which was not offered");
-        ensure!(self.kind.versions.contains(&message), "the guest chose version {message}, which was not offered");
+        ensure!(
+            FRAMEWORK.contains(&framework),
+            "the guest chose framework version {framework}, which was not offered"
+        );
+        ensure!(
+            self.kind.versions.contains(&message),
+            "the guest chose version {message}, which was not offered"
+        );
         Ok((framework, message))
     }
 
     fn receive(&self, channel: &Channel, packet: &Packet) -> Result<()> {
         ensure!(packet.type_ == DATA_INBAND, "packet type {}", packet.type_);
-        let (header, body) =
-            Header::read_from_prefix(&packet.payload).ok().context("a packet shorter than its headers")?;
-        ensure!(header.flags == FLAGS_RESPONSE, "message flags {:#x} are not those of a response", header.flags);
+        let (header, body) = Header::read_from_prefix(&packet.payload)
+            .ok()
+            .context("a packet shorter than its headers")?;
+        ensure!(
+            header.flags == FLAGS_RESPONSE,
+            "message flags {:#x} are not those of a response",
+            header.flags
+        );
         let mut state = self.state();
         if let Some(at) = state.given_up.iter().position(|t| *t == header.transaction) {
             state.given_up.swap_remove(at);
             return Ok(());
         }
         ensure!(
-            state.waiting == Some(header.transaction) && packet.transaction == u64::from(header.transaction),
+            state.waiting == Some(header.transaction)
+                && packet.transaction == u64::from(header.transaction),
             "a reply for transaction {} ({}), where {:?} waits",
             header.transaction,
             packet.transaction,
@@ -284,13 +358,22 @@ impl Component {
                 state.generation += 1;
                 self.changed.notify_all();
                 let (framework, message) = versions?;
-                eprintln!("rlis-host: {}: version {message}, framework {framework}", self.kind.name);
+                eprintln!(
+                    "rlis-host: {}: version {message}, framework {framework}",
+                    self.kind.name
+                );
                 let _ = channel;
             }
             type_ => {
                 let waiting = self.kind.type_;
-                ensure!(type_ == waiting, "a reply of type {type_} to a request of type {waiting}");
-                state.reply = Some(Reply { status: header.status, body: body.to_vec() });
+                ensure!(
+                    type_ == waiting,
+                    "a reply of type {type_} to a request of type {waiting}"
+                );
+                state.reply = Some(Reply {
+                    status: header.status,
+                    body: body.to_vec(),
+                });
                 self.changed.notify_all();
             }
         }
@@ -319,7 +402,10 @@ impl Device for Component {
 
     fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
         if let Err(error) = self.receive(channel, &packet) {
-            channel.context.violations.record(format!("{}: {error:#}", self.kind.name));
+            channel
+                .context
+                .violations
+                .record(format!("{}: {error:#}", self.kind.name));
         }
     }
 
@@ -355,10 +441,20 @@ mod tests {
     fn a_choice_must_have_been_offered() {
         let c = component();
         let v = Version::new;
-        assert_eq!(c.negotiated_versions(&reply([1, 1], [v(3, 0), v(3, 0)])).unwrap(), (v(3, 0), v(3, 0)));
-        assert!(c.negotiated_versions(&reply([1, 1], [v(2, 0), v(3, 0)])).is_err());
-        assert!(c.negotiated_versions(&reply([1, 1], [v(3, 0), v(9, 0)])).is_err());
-        assert!(c.negotiated_versions(&reply([0, 0], [v(3, 0), v(3, 0)])).is_err());
+        assert_eq!(
+            c.negotiated_versions(&reply([1, 1], [v(3, 0), v(3, 0)]))
+                .unwrap(),
+            (v(3, 0), v(3, 0))
+        );
+        assert!(c
+            .negotiated_versions(&reply([1, 1], [v(2, 0), v(3, 0)]))
+            .is_err());
+        assert!(c
+            .negotiated_versions(&reply([1, 1], [v(3, 0), v(9, 0)]))
+            .is_err());
+        assert!(c
+            .negotiated_versions(&reply([0, 0], [v(3, 0), v(3, 0)]))
+            .is_err());
         assert!(c.negotiated_versions(&[1, 0, 1, 0, 0, 0, 0, 0, 3]).is_err());
     }
 

@@ -3,6 +3,7 @@
 //! The virtual machine below VMBus: memory, vCPUs, boot, serial ports, ACPI and power.
 
 pub mod acpi;
+pub mod aml;
 pub mod boot;
 pub mod cpuid;
 pub mod kvm;

@@ -70,11 +70,17 @@ pub fn leaves(stimer: Stimer) -> [(u32, [u32; 4]); 6] {
         }
     }
     [
-        (0x4000_0000, [0x4000_0005, word(b"Micr"), word(b"osof"), word(b"t Hv")]),
+        (
+            0x4000_0000,
+            [0x4000_0005, word(b"Micr"), word(b"osof"), word(b"t Hv")],
+        ),
         (0x4000_0001, [word(b"Hv#1"), 0, 0, 0]),
         // Build, version (major.minor 10.0), service pack, branch: what Windows Server 2022 says.
         (0x4000_0002, [20348, 10 << 16, 0, 0]),
-        (0x4000_0003, [privileges, POST_MESSAGES | SIGNAL_EVENTS, 0, misc]),
+        (
+            0x4000_0003,
+            [privileges, POST_MESSAGES | SIGNAL_EVENTS, 0, misc],
+        ),
         // EBX: never recommend a hypercall instead of spinning.
         (0x4000_0004, [RELAXED_TIMING | NO_AUTO_EOI, u32::MAX, 0, 0]),
         // Limits: virtual processors, logical processors.

@@ -56,7 +56,11 @@ pub fn handle(memory: &Memory, receiver: &dyn Receiver, vp: u32, input: u64, par
                 }
             };
             // Connection id u32, flag number u16, reserved u16.
-            receiver.event(vp, (value & 0xFFFF_FFFF) as u32, ((value >> 32) & 0xFFFF) as u16)
+            receiver.event(
+                vp,
+                (value & 0xFFFF_FFFF) as u32,
+                ((value >> 32) & 0xFFFF) as u16,
+            )
         }
         _ => INVALID_HYPERCALL_CODE,
     }
@@ -70,9 +74,16 @@ fn post_message(memory: &Memory, receiver: &dyn Receiver, vp: u32, page: u64) ->
     if memory.read_slice(&mut input, GuestAddress(page)).is_err() {
         return INVALID_PARAMETER;
     }
-    let word = |at: usize| input.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let word = |at: usize| {
+        input
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
+    };
     let (connection, type_, size) = (word(0), word(8), word(12));
-    let payload = usize::try_from(size).ok().and_then(|s| input.get(POST_HEADER..POST_HEADER.checked_add(s)?));
+    let payload = usize::try_from(size)
+        .ok()
+        .and_then(|s| input.get(POST_HEADER..POST_HEADER.checked_add(s)?));
     match payload {
         Some(payload) => receiver.message(vp, connection, type_, payload),
         None => INVALID_PARAMETER,
@@ -89,11 +100,17 @@ mod tests {
 
     impl Receiver for Log {
         fn message(&self, _vp: u32, connection: u32, type_: u32, payload: &[u8]) -> u16 {
-            self.0.lock().unwrap().push((connection, type_, payload.to_vec()));
+            self.0
+                .lock()
+                .unwrap()
+                .push((connection, type_, payload.to_vec()));
             SUCCESS
         }
         fn event(&self, _vp: u32, connection: u32, flag: u16) -> u16 {
-            self.0.lock().unwrap().push((connection, u32::from(flag), Vec::new()));
+            self.0
+                .lock()
+                .unwrap()
+                .push((connection, u32::from(flag), Vec::new()));
             SUCCESS
         }
     }
@@ -105,8 +122,16 @@ mod tests {
     #[test]
     fn post_message_reads_the_input_page() {
         let (memory, log) = (memory(), Log::default());
-        memory.write_slice(&[4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 7, 8, 9], GuestAddress(0x1000)).unwrap();
-        assert_eq!(handle(&memory, &log, 0, POST_MESSAGE.into(), 0x1000), SUCCESS);
+        memory
+            .write_slice(
+                &[4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 7, 8, 9],
+                GuestAddress(0x1000),
+            )
+            .unwrap();
+        assert_eq!(
+            handle(&memory, &log, 0, POST_MESSAGE.into(), 0x1000),
+            SUCCESS
+        );
         assert_eq!(log.0.into_inner().unwrap(), [(4, 1, vec![7, 8, 9])]);
     }
 
@@ -118,10 +143,18 @@ mod tests {
             (u64::from(POST_MESSAGE), 0x1000, INVALID_PARAMETER),
             (u64::from(POST_MESSAGE), 0x1004, INVALID_ALIGNMENT),
             (u64::from(POST_MESSAGE), 0xFFFF_0000, INVALID_PARAMETER),
-            (u64::from(POST_MESSAGE) | FAST, 0x1000, INVALID_HYPERCALL_INPUT),
+            (
+                u64::from(POST_MESSAGE) | FAST,
+                0x1000,
+                INVALID_HYPERCALL_INPUT,
+            ),
             (0x1234, 0, INVALID_HYPERCALL_CODE),
         ] {
-            assert_eq!(handle(&memory, &log, 0, input, param), status, "{input:#x} {param:#x}");
+            assert_eq!(
+                handle(&memory, &log, 0, input, param),
+                status,
+                "{input:#x} {param:#x}"
+            );
         }
         assert!(log.0.into_inner().unwrap().is_empty());
     }
@@ -129,9 +162,20 @@ mod tests {
     #[test]
     fn signal_event_in_both_forms() {
         let (memory, log) = (memory(), Log::default());
-        memory.write_obj(0x0000_0005_0000_2001u64, GuestAddress(0x2000)).unwrap();
-        assert_eq!(handle(&memory, &log, 0, u64::from(SIGNAL_EVENT) | FAST, 0x2001), SUCCESS);
-        assert_eq!(handle(&memory, &log, 0, u64::from(SIGNAL_EVENT), 0x2000), SUCCESS);
-        assert_eq!(log.0.into_inner().unwrap(), [(0x2001, 0, vec![]), (0x2001, 5, vec![])]);
+        memory
+            .write_obj(0x0000_0005_0000_2001u64, GuestAddress(0x2000))
+            .unwrap();
+        assert_eq!(
+            handle(&memory, &log, 0, u64::from(SIGNAL_EVENT) | FAST, 0x2001),
+            SUCCESS
+        );
+        assert_eq!(
+            handle(&memory, &log, 0, u64::from(SIGNAL_EVENT), 0x2000),
+            SUCCESS
+        );
+        assert_eq!(
+            log.0.into_inner().unwrap(),
+            [(0x2001, 0, vec![]), (0x2001, 5, vec![])]
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{ensure, Context, Result};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileMemory};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, VolatileMemory};
 
 use crate::vm::memory::Memory;
 
@@ -72,7 +72,11 @@ pub struct Synic {
 impl Synic {
     /// SynICs of `count` virtual processors, all disabled.
     pub fn new(memory: Arc<Memory>, line: Box<dyn SintLine>, count: u32) -> Self {
-        Self { memory, line, vps: (0..count).map(|_| Mutex::new(Vp::default())).collect() }
+        Self {
+            memory,
+            line,
+            vps: (0..count).map(|_| Mutex::new(Vp::default())).collect(),
+        }
     }
 
     /// Number of virtual processors.
@@ -83,11 +87,20 @@ impl Synic {
     fn vp(&self, vp: u32) -> Result<MutexGuard<'_, Vp>> {
         let state = usize::try_from(vp).ok().and_then(|i| self.vps.get(i));
         // Every write to a `Vp` is a single assignment or queue operation, so a poisoned lock is sound to take.
-        Ok(state.with_context(|| format!("there is no virtual processor {vp}"))?.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(state
+            .with_context(|| format!("there is no virtual processor {vp}"))?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes over the registers that the guest wrote on `vp` (SCONTROL, SIEFP, SIMP).
-    pub fn set_registers(&self, vp: u32, control: u64, event_page: u64, message_page: u64) -> Result<()> {
+    pub fn set_registers(
+        &self,
+        vp: u32,
+        control: u64,
+        event_page: u64,
+        message_page: u64,
+    ) -> Result<()> {
         let mut state = self.vp(vp)?;
         // TLFS 11.9: the pages are zero when they are newly enabled.
         if message_page & ENABLE != 0 && state.message_page != message_page {
@@ -103,15 +116,30 @@ impl Synic {
     fn clear(&self, register: u64) -> Result<()> {
         self.memory
             .write_slice(&[0; 4096], GuestAddress(register & PAGE_MASK))
-            .with_context(|| format!("page {:#x} is not in the guest's memory", register & PAGE_MASK))
+            .with_context(|| {
+                format!(
+                    "page {:#x} is not in the guest's memory",
+                    register & PAGE_MASK
+                )
+            })
     }
 
     /// Sends a message to `vp`; it waits in a queue while the guest's slot is in use.
     pub fn post_message(&self, vp: u32, payload: &[u8]) -> Result<()> {
-        ensure!(payload.len() <= MAX_PAYLOAD, "a message of {} bytes is too long", payload.len());
+        ensure!(
+            payload.len() <= MAX_PAYLOAD,
+            "a message of {} bytes is too long",
+            payload.len()
+        );
         let mut state = self.vp(vp)?;
-        ensure!(state.queue.len() < MAX_QUEUE, "the guest does not take its messages");
-        state.queue.push_back(Message { type_: MESSAGE_TYPE_VMBUS, payload: payload.to_vec() });
+        ensure!(
+            state.queue.len() < MAX_QUEUE,
+            "the guest does not take its messages"
+        );
+        state.queue.push_back(Message {
+            type_: MESSAGE_TYPE_VMBUS,
+            payload: payload.to_vec(),
+        });
         self.deliver(vp, &mut state)
     }
 
@@ -136,29 +164,49 @@ impl Synic {
     }
 
     fn deliver(&self, vp: u32, state: &mut Vp) -> Result<()> {
-        let Some(slot) = state.slot() else { return Ok(()) };
+        let Some(slot) = state.slot() else {
+            return Ok(());
+        };
         if state.queue.is_empty() {
             return Ok(());
         }
         let lost = || format!("message slot {slot:#x} is not in the guest's memory");
-        let in_use: u32 = self.memory.load(GuestAddress(slot), Ordering::Acquire).with_context(lost)?;
+        let in_use: u32 = self
+            .memory
+            .load(GuestAddress(slot), Ordering::Acquire)
+            .with_context(lost)?;
         if in_use != 0 {
-            self.memory.write_obj(MESSAGE_PENDING, GuestAddress(slot + 5)).with_context(lost)?;
+            self.memory
+                .write_obj(MESSAGE_PENDING, GuestAddress(slot + 5))
+                .with_context(lost)?;
             // The guest may have emptied the slot before it could see the flag, and then writes no EOM.
-            let again: u32 = self.memory.load(GuestAddress(slot), Ordering::SeqCst).with_context(lost)?;
+            let again: u32 = self
+                .memory
+                .load(GuestAddress(slot), Ordering::SeqCst)
+                .with_context(lost)?;
             if again != 0 {
                 return Ok(());
             }
         }
-        let Some(message) = state.queue.pop_front() else { return Ok(()) };
+        let Some(message) = state.queue.pop_front() else {
+            return Ok(());
+        };
         let mut body = [0u8; MESSAGE_SIZE as usize - 4];
         // struct hv_message_header: type u32, payload_size u8, flags u8, reserved u16, sender/port u64.
         body[0] = u8::try_from(message.payload.len())?;
-        body[1] = if state.queue.is_empty() { 0 } else { MESSAGE_PENDING };
+        body[1] = if state.queue.is_empty() {
+            0
+        } else {
+            MESSAGE_PENDING
+        };
         body[12..12 + message.payload.len()].copy_from_slice(&message.payload);
-        self.memory.write_slice(&body, GuestAddress(slot + 4)).with_context(lost)?;
+        self.memory
+            .write_slice(&body, GuestAddress(slot + 4))
+            .with_context(lost)?;
         // The type is written last: it is what tells the guest that the slot is full.
-        self.memory.store(message.type_, GuestAddress(slot), Ordering::Release).with_context(lost)?;
+        self.memory
+            .store(message.type_, GuestAddress(slot), Ordering::Release)
+            .with_context(lost)?;
         self.line.raise(vp).context("cannot raise the SINT")
     }
 
@@ -166,11 +214,18 @@ impl Synic {
     pub fn signal_event(&self, vp: u32, flag: u32) -> Result<()> {
         ensure!(flag < MAX_FLAG, "event flag {flag} does not exist");
         let state = self.vp(vp)?;
-        let Some(page) = state.flags() else { return Ok(()) };
+        let Some(page) = state.flags() else {
+            return Ok(());
+        };
         let word = GuestAddress(page + u64::from(flag / 32) * 4);
         let bit = 1u32 << (flag % 32);
-        let slice = self.memory.get_slice(word, 4).context("the event flags page is not in the guest's memory")?;
-        let flags = slice.get_atomic_ref::<AtomicU32>(0).context("the event flags page is misaligned")?;
+        let slice = self
+            .memory
+            .get_slice(word, 4)
+            .context("the event flags page is not in the guest's memory")?;
+        let flags = slice
+            .get_atomic_ref::<AtomicU32>(0)
+            .context("the event flags page is misaligned")?;
         if flags.fetch_or(bit, Ordering::SeqCst) & bit == 0 {
             self.line.raise(vp).context("cannot raise the SINT")?;
         }
@@ -199,20 +254,32 @@ mod tests {
     fn synic() -> (Synic, Arc<Memory>, Arc<AtomicUsize>) {
         let memory = Arc::new(crate::vm::memory::allocate(1 << 20).unwrap());
         let raised = Arc::new(AtomicUsize::new(0));
-        (Synic::new(memory.clone(), Box::new(Count(raised.clone())), 1), memory, raised)
+        (
+            Synic::new(memory.clone(), Box::new(Count(raised.clone())), 1),
+            memory,
+            raised,
+        )
     }
 
     #[test]
     fn messages_queue_behind_a_full_slot() {
         let (synic, memory, raised) = synic();
         synic.post_message(0, &[1]).unwrap();
-        assert_eq!(raised.load(Ordering::SeqCst), 0, "nothing is delivered to a disabled SynIC");
+        assert_eq!(
+            raised.load(Ordering::SeqCst),
+            0,
+            "nothing is delivered to a disabled SynIC"
+        );
         synic.set_registers(0, ENABLE, SIEFP, SIMP).unwrap();
         assert_eq!(raised.load(Ordering::SeqCst), 1);
         synic.post_message(0, &[2, 3]).unwrap();
         assert_eq!(synic.queued(0), 1);
         let head: [u8; 6] = memory.read_obj(SLOT).unwrap();
-        assert_eq!(head, [1, 0, 0, 0, 1, MESSAGE_PENDING], "the guest is told that another message waits");
+        assert_eq!(
+            head,
+            [1, 0, 0, 0, 1, MESSAGE_PENDING],
+            "the guest is told that another message waits"
+        );
         // The guest empties the slot and writes EOM.
         memory.write_obj(0u32, SLOT).unwrap();
         synic.acknowledged(0).unwrap();
@@ -243,6 +310,8 @@ mod tests {
         assert!(synic.post_message(1, &[]).is_err());
         assert!(synic.post_message(0, &[0; 241]).is_err());
         assert!(synic.signal_event(0, 2048).is_err());
-        assert!(synic.set_registers(0, ENABLE, SIEFP, 0xFFFF_F000 | ENABLE).is_err());
+        assert!(synic
+            .set_registers(0, ENABLE, SIEFP, 0xFFFF_F000 | ENABLE)
+            .is_err());
     }
 }

@@ -44,8 +44,15 @@ fn header(operation: u32) -> Vec<u8> {
 fn start(folder: &str, name: &str, flags: u32, size: u64) -> Result<Vec<u8>> {
     let mut body = header(START);
     for (text, what) in [(name, "file name"), (folder, "folder")] {
-        let mut field: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-        ensure!(field.len() <= NAME, "the {what} is longer than 259 characters");
+        let mut field: Vec<u8> = text
+            .encode_utf16()
+            .chain([0])
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        ensure!(
+            field.len() <= NAME,
+            "the {what} is longer than 259 characters"
+        );
         field.resize(NAME, 0);
         body.extend(field);
     }
@@ -67,13 +74,27 @@ fn fragment(offset: u64, data: &[u8]) -> Result<Vec<u8>> {
 
 fn send(component: &Component, body: &[u8], what: &str) -> Result<()> {
     let reply = component.request(body, REPLY)?;
-    ensure!(reply.status == 0, "the guest answered to {what} with status {:#x}", reply.status);
+    ensure!(
+        reply.status == 0,
+        "the guest answered to {what} with status {:#x}",
+        reply.status
+    );
     Ok(())
 }
 
 /// Copies `data` into the guest as `folder`/`name`. On failure the guest is told to remove what it has.
-pub fn copy(component: &Component, folder: &str, name: &str, flags: u32, data: &[u8]) -> Result<()> {
-    send(component, &start(folder, name, flags, u64::try_from(data.len())?)?, "the start of the copy")?;
+pub fn copy(
+    component: &Component,
+    folder: &str,
+    name: &str,
+    flags: u32,
+    data: &[u8],
+) -> Result<()> {
+    send(
+        component,
+        &start(folder, name, flags, u64::try_from(data.len())?)?,
+        "the start of the copy",
+    )?;
     let result = (|| {
         for (index, part) in data.chunks(FRAGMENT).enumerate() {
             let offset = u64::try_from(index * FRAGMENT)?;

@@ -34,33 +34,40 @@ pub struct Counts {
 }
 
 /// Sends heartbeats for the rest of the process.
-pub fn start(component: Arc<Component>, violations: Arc<Violations>) -> std::io::Result<Arc<Counts>> {
+pub fn start(
+    component: Arc<Component>,
+    violations: Arc<Violations>,
+) -> std::io::Result<Arc<Counts>> {
     let counts = Arc::new(Counts::default());
     let out = counts.clone();
-    thread::Builder::new().name("heartbeat".into()).spawn(move || {
-        let mut sequence = 0u64;
-        loop {
-            if component.negotiated().is_some() {
-                // struct heartbeat_msg_data: the number and 32 reserved bytes.
-                let mut body = sequence.to_le_bytes().to_vec();
-                body.resize(40, 0);
-                match component.request(&body, INTERVAL * 5) {
-                    Ok(reply) => {
-                        let number = reply.body.first_chunk().copied().map(u64::from_le_bytes);
-                        if number == Some(sequence.wrapping_add(1)) {
-                            counts.answered.fetch_add(1, Ordering::Relaxed);
-                        } else {
-                            violations.record(format!("heartbeat: {number:?} in reply to {sequence}"));
+    thread::Builder::new()
+        .name("heartbeat".into())
+        .spawn(move || {
+            let mut sequence = 0u64;
+            loop {
+                if component.negotiated().is_some() {
+                    // struct heartbeat_msg_data: the number and 32 reserved bytes.
+                    let mut body = sequence.to_le_bytes().to_vec();
+                    body.resize(40, 0);
+                    match component.request(&body, INTERVAL * 5) {
+                        Ok(reply) => {
+                            let number = reply.body.first_chunk().copied().map(u64::from_le_bytes);
+                            if number == Some(sequence.wrapping_add(1)) {
+                                counts.answered.fetch_add(1, Ordering::Relaxed);
+                            } else {
+                                violations.record(format!(
+                                    "heartbeat: {number:?} in reply to {sequence}"
+                                ));
+                            }
+                        }
+                        Err(_) => {
+                            counts.missed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
-                    Err(_) => {
-                        counts.missed.fetch_add(1, Ordering::Relaxed);
-                    }
+                    sequence = sequence.wrapping_add(2);
                 }
-                sequence = sequence.wrapping_add(2);
+                thread::sleep(INTERVAL);
             }
-            thread::sleep(INTERVAL);
-        }
-    })?;
+        })?;
     Ok(out)
 }

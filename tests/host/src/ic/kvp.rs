@@ -92,27 +92,43 @@ pub struct IpInfo {
 
 /// Encodes `text` with a terminating zero; `limit` is the room in bytes.
 fn utf16(text: &str, limit: usize, what: &str) -> Result<Vec<u8>> {
-    let bytes: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-    ensure!(bytes.len() <= limit, "the {what} has {} bytes; at most {limit} fit", bytes.len());
+    let bytes: Vec<u8> = text
+        .encode_utf16()
+        .chain([0])
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    ensure!(
+        bytes.len() <= limit,
+        "the {what} has {} bytes; at most {limit} fit",
+        bytes.len()
+    );
     Ok(bytes)
 }
 
 /// Decodes UTF-16 up to the first zero.
 fn text(bytes: &[u8]) -> Result<String> {
-    let units: Vec<u16> =
-        bytes.chunks_exact(2).map(|c| u16::from_le_bytes([c[0], c[1]])).take_while(|u| *u != 0).collect();
+    let units: Vec<u16> = bytes
+        .chunks_exact(2)
+        .map(|c| u16::from_le_bytes([c[0], c[1]]))
+        .take_while(|u| *u != 0)
+        .collect();
     String::from_utf16(&units).context("the guest sent text that is not UTF-16")
 }
 
 fn put(message: &mut [u8], at: usize, bytes: &[u8]) -> Result<()> {
     let end = at.checked_add(bytes.len()).context("out of range")?;
-    message.get_mut(at..end).context("out of range")?.copy_from_slice(bytes);
+    message
+        .get_mut(at..end)
+        .context("out of range")?
+        .copy_from_slice(bytes);
     Ok(())
 }
 
 fn get_u32(message: &[u8], at: usize) -> Result<u32> {
     let bytes = message.get(at..at + 4).and_then(|b| b.try_into().ok());
-    bytes.map(u32::from_le_bytes).context("the guest's reply is too short")
+    bytes
+        .map(u32::from_le_bytes)
+        .context("the guest's reply is too short")
 }
 
 /// struct hv_kvp_exchg_msg_value at `at` of `message`.
@@ -127,10 +143,18 @@ fn put_exchange(message: &mut [u8], at: usize, key: &str, type_: u32, value: &[u
 
 /// Key and value from struct hv_kvp_exchg_msg_value at `at` of the guest's reply, with its sizes checked.
 fn take_exchange(message: &[u8], at: usize) -> Result<(String, String)> {
-    let exchange = message.get(at..at + EXCHANGE).context("the guest's reply is too short")?;
+    let exchange = message
+        .get(at..at + EXCHANGE)
+        .context("the guest's reply is too short")?;
     let (key_size, value_size) = (get_u32(exchange, 4)?, get_u32(exchange, 8)?);
-    ensure!(key_size as usize <= KEY, "the guest's key has {key_size} bytes");
-    ensure!(value_size as usize <= VALUE, "the guest's value has {value_size} bytes");
+    ensure!(
+        key_size as usize <= KEY,
+        "the guest's key has {key_size} bytes"
+    );
+    ensure!(
+        value_size as usize <= VALUE,
+        "the guest's value has {value_size} bytes"
+    );
     let key = text(exchange.get(12..12 + KEY).unwrap_or_default())?;
     let value = text(exchange.get(12 + KEY..).unwrap_or_default())?;
     Ok((key, value))
@@ -157,17 +181,38 @@ fn request(component: &Component, message: &[u8]) -> Result<Option<Vec<u8>>> {
 pub fn get(component: &Component, pool: Pool, key: &str) -> Result<String> {
     let mut message = message(OP_GET, pool);
     put_exchange(&mut message, 4, key, 0, &[])?;
-    let reply = request(component, &message)?.with_context(|| format!("the guest has no key {key} in that pool"))?;
+    let reply = request(component, &message)?
+        .with_context(|| format!("the guest has no key {key} in that pool"))?;
     take_exchange(&reply, 4).map(|(_, value)| value)
 }
 
 /// Sets `key` to `value`.
-pub fn set(component: &Component, pool: Pool, key: &str, type_: ValueType, value: &str) -> Result<()> {
+pub fn set(
+    component: &Component,
+    pool: Pool,
+    key: &str,
+    type_: ValueType,
+    value: &str,
+) -> Result<()> {
     let mut message = message(OP_SET, pool);
     let (type_, value) = match type_ {
         ValueType::Text => (REG_SZ, utf16(value, VALUE, "value")?),
-        ValueType::U32 => (REG_U32, value.parse::<u32>().context("the value is no 32-bit number")?.to_le_bytes().to_vec()),
-        ValueType::U64 => (REG_U64, value.parse::<u64>().context("the value is no 64-bit number")?.to_le_bytes().to_vec()),
+        ValueType::U32 => (
+            REG_U32,
+            value
+                .parse::<u32>()
+                .context("the value is no 32-bit number")?
+                .to_le_bytes()
+                .to_vec(),
+        ),
+        ValueType::U64 => (
+            REG_U64,
+            value
+                .parse::<u64>()
+                .context("the value is no 64-bit number")?
+                .to_le_bytes()
+                .to_vec(),
+        ),
     };
     put_exchange(&mut message, 4, key, type_, &value)?;
     request(component, &message)?.context("the guest refused the key")?;
@@ -180,7 +225,8 @@ pub fn delete(component: &Component, pool: Pool, key: &str) -> Result<()> {
     let bytes = utf16(key, KEY, "key")?;
     put(&mut message, 4, &u32::try_from(bytes.len())?.to_le_bytes())?;
     put(&mut message, 8, &bytes)?;
-    request(component, &message)?.with_context(|| format!("the guest has no key {key} in that pool"))?;
+    request(component, &message)?
+        .with_context(|| format!("the guest has no key {key} in that pool"))?;
     Ok(())
 }
 
@@ -188,7 +234,9 @@ pub fn delete(component: &Component, pool: Pool, key: &str) -> Result<()> {
 pub fn entry(component: &Component, pool: Pool, index: u32) -> Result<Option<(String, String)>> {
     let mut message = message(OP_ENUMERATE, pool);
     put(&mut message, 4, &index.to_le_bytes())?;
-    request(component, &message)?.map(|reply| take_exchange(&reply, 8)).transpose()
+    request(component, &message)?
+        .map(|reply| take_exchange(&reply, 8))
+        .transpose()
 }
 
 /// All entries of a pool.
@@ -203,12 +251,24 @@ pub fn enumerate(component: &Component, pool: Pool) -> Result<Vec<(String, Strin
 
 /// Offsets of the text fields in struct hv_kvp_ipaddr_value, with their sizes: adapter, addresses, netmasks,
 /// gateways, name servers.
-const IP_FIELDS: [(usize, usize); 5] = [(0, 256), (258, 2048), (2306, 2048), (4354, 1024), (5378, 2048)];
+const IP_FIELDS: [(usize, usize); 5] = [
+    (0, 256),
+    (258, 2048),
+    (2306, 2048),
+    (4354, 1024),
+    (5378, 2048),
+];
 
 fn ip_message(operation: u8, adapter: &str, info: &IpInfo) -> Result<Vec<u8>> {
     let mut message = vec![0; IP_MESSAGE];
     message[0] = operation;
-    let texts = [adapter, &info.addresses, &info.netmasks, &info.gateways, &info.dns];
+    let texts = [
+        adapter,
+        &info.addresses,
+        &info.netmasks,
+        &info.gateways,
+        &info.dns,
+    ];
     for ((at, len), value) in IP_FIELDS.into_iter().zip(texts) {
         put(&mut message, 2 + at, &utf16(value, len, "address field")?)?;
     }
@@ -219,15 +279,31 @@ fn ip_message(operation: u8, adapter: &str, info: &IpInfo) -> Result<Vec<u8>> {
 
 /// Addresses of the network interface whose VMBus instance or MAC address is `adapter`.
 pub fn get_ip_info(component: &Component, adapter: &str) -> Result<IpInfo> {
-    let message = ip_message(OP_GET_IP_INFO, adapter, &IpInfo { family: 3, ..IpInfo::default() })?;
-    let reply = request(component, &message)?.with_context(|| format!("the guest has no interface {adapter}"))?;
-    let field = |(at, len): (usize, usize)| text(reply.get(2 + at..2 + at + len).context("the guest's reply is too short")?);
+    let message = ip_message(
+        OP_GET_IP_INFO,
+        adapter,
+        &IpInfo {
+            family: 3,
+            ..IpInfo::default()
+        },
+    )?;
+    let reply = request(component, &message)?
+        .with_context(|| format!("the guest has no interface {adapter}"))?;
+    let field = |(at, len): (usize, usize)| {
+        text(
+            reply
+                .get(2 + at..2 + at + len)
+                .context("the guest's reply is too short")?,
+        )
+    };
     Ok(IpInfo {
         addresses: field(IP_FIELDS[1])?,
         netmasks: field(IP_FIELDS[2])?,
         gateways: field(IP_FIELDS[3])?,
         dns: field(IP_FIELDS[4])?,
-        family: *reply.get(2 + 256).context("the guest's reply is too short")?,
+        family: *reply
+            .get(2 + 256)
+            .context("the guest's reply is too short")?,
         dhcp: reply.get(2 + 257) == Some(&1),
     })
 }
@@ -235,7 +311,8 @@ pub fn get_ip_info(component: &Component, adapter: &str) -> Result<IpInfo> {
 /// Sets the addresses of a network interface.
 pub fn set_ip_info(component: &Component, adapter: &str, info: &IpInfo) -> Result<()> {
     let message = ip_message(OP_SET_IP_INFO, adapter, info)?;
-    request(component, &message)?.with_context(|| format!("the guest has no interface {adapter}"))?;
+    request(component, &message)?
+        .with_context(|| format!("the guest has no interface {adapter}"))?;
     Ok(())
 }
 

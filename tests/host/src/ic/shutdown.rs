@@ -16,7 +16,12 @@ pub const KIND: Kind = Kind {
     class: HV_SHUTDOWN_GUID,
     instance: 2,
     type_: 3,
-    versions: &[Version::new(1, 0), Version::new(3, 0), Version::new(3, 1), Version::new(3, 2)],
+    versions: &[
+        Version::new(1, 0),
+        Version::new(3, 0),
+        Version::new(3, 1),
+        Version::new(3, 2),
+    ],
 };
 
 /// What the guest is asked to do.

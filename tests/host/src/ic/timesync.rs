@@ -47,25 +47,38 @@ pub struct TimeSync {
 
 impl TimeSync {
     /// Starts the service: a SYNC after each negotiation, samples after that.
-    pub fn start(component: Arc<Component>, reference: ReferenceCounter) -> std::io::Result<Arc<Self>> {
-        let this =
-            Arc::new(Self { component, reference, offset: AtomicI64::new(0), answered: AtomicU64::new(0) });
+    pub fn start(
+        component: Arc<Component>,
+        reference: ReferenceCounter,
+    ) -> std::io::Result<Arc<Self>> {
+        let this = Arc::new(Self {
+            component,
+            reference,
+            offset: AtomicI64::new(0),
+            answered: AtomicU64::new(0),
+        });
         let worker = this.clone();
-        thread::Builder::new().name("timesync".into()).spawn(move || {
-            let mut last = 0;
-            loop {
-                if let Some((_, generation)) = worker.component.negotiated() {
-                    let flags = if generation == last { FLAG_SAMPLE } else { FLAG_SYNC };
-                    last = generation;
-                    if let Err(error) = worker.tell(flags) {
-                        eprintln!("rlis-host: timesync: {error:#}");
+        thread::Builder::new()
+            .name("timesync".into())
+            .spawn(move || {
+                let mut last = 0;
+                loop {
+                    if let Some((_, generation)) = worker.component.negotiated() {
+                        let flags = if generation == last {
+                            FLAG_SAMPLE
+                        } else {
+                            FLAG_SYNC
+                        };
+                        last = generation;
+                        if let Err(error) = worker.tell(flags) {
+                            eprintln!("rlis-host: timesync: {error:#}");
+                        }
+                        thread::sleep(INTERVAL);
+                    } else {
+                        thread::sleep(Duration::from_millis(100));
                     }
-                    thread::sleep(INTERVAL);
-                } else {
-                    thread::sleep(Duration::from_millis(100));
                 }
-            }
-        })?;
+            })?;
         Ok(this)
     }
 
@@ -76,17 +89,28 @@ impl TimeSync {
     }
 
     fn tell(&self, flags: u8) -> Result<()> {
-        let (version, _) = self.component.negotiated().context("the guest has no driver for timesync")?;
+        let (version, _) = self
+            .component
+            .negotiated()
+            .context("the guest has no driver for timesync")?;
         let reference = (self.reference)()?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("this machine's clock")?;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .context("this machine's clock")?;
         let time = i64::try_from(now.as_nanos() / 100)?
             .checked_add(EPOCH_DELTA)
             .zip(self.offset.load(Ordering::SeqCst).checked_mul(10_000_000))
             .and_then(|(time, offset)| time.checked_add(offset))
             .context("the time offset is out of range")?;
         let time = u64::try_from(time).context("the time offset lies before 1601")?;
-        let reply = self.component.request(&body(version, time, reference, flags), REPLY)?;
-        ensure!(reply.status == 0, "the guest answered with status {:#x}", reply.status);
+        let reply = self
+            .component
+            .request(&body(version, time, reference, flags), REPLY)?;
+        ensure!(
+            reply.status == 0,
+            "the guest answered with status {:#x}",
+            reply.status
+        );
         self.answered.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -37,11 +37,30 @@ const FREEZE_SIZE: usize = 6260 - 28;
 
 /// Sends `operation`; freezing may take the guest up to 15 minutes. Returns the flags of the reply.
 pub fn request(component: &Component, operation: Operation) -> Result<u32> {
-    let mut body = vec![0; if operation == Operation::Freeze { FREEZE_SIZE } else { 12 }];
+    let mut body = vec![
+        0;
+        if operation == Operation::Freeze {
+            FREEZE_SIZE
+        } else {
+            12
+        }
+    ];
     body[0] = operation as u8;
-    let limit = if operation == Operation::Freeze { 16 * 60 } else { 60 };
+    let limit = if operation == Operation::Freeze {
+        16 * 60
+    } else {
+        60
+    };
     let reply = component.request(&body, Duration::from_secs(limit))?;
-    ensure!(reply.status == 0, "the guest answered with status {:#x}", reply.status);
-    let flags = reply.body.get(8..12).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+    ensure!(
+        reply.status == 0,
+        "the guest answered with status {:#x}",
+        reply.status
+    );
+    let flags = reply
+        .body
+        .get(8..12)
+        .and_then(|b| b.try_into().ok())
+        .map(u32::from_le_bytes);
     flags.context("the guest's reply is too short")
 }

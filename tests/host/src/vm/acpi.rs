@@ -3,131 +3,153 @@
 //! The ACPI tables: fixed hardware for power-off and reset, the processors, and the `VMBus` device whose
 //! resources are the MMIO ranges that VMBus drivers may allocate from.
 
-use acpi_tables::aml::{
-    AddressSpace as AmlSpace, AddressSpaceCacheable, Device, EISAName, Name, Package, Path, ResourceTemplate, Scope,
-};
-use acpi_tables::facs::FACS;
-use acpi_tables::fadt::{FADTBuilder, Flags};
-use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
-use acpi_tables::madt::{EnabledStatus, IoApic, LocalInterruptController, ProcessorLocalApic, MADT};
-use acpi_tables::rsdp::Rsdp;
-use acpi_tables::sdt::Sdt;
-use acpi_tables::xsdt::XSDT;
-use acpi_tables::Aml;
 use anyhow::{Context, Result};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::aml;
 use super::memory::{Memory, VMBUS_MMIO_HIGH, VMBUS_MMIO_LOW};
 use super::pm;
 
 /// Address of the RSDP, told to the kernel in the boot parameters; the other tables follow it.
 pub const RSDP: u64 = 0xE_0000;
 
-const OEM: [u8; 6] = *b"RLIS  ";
-const OEM_TABLE: [u8; 8] = *b"RLISHOST";
 const LOCAL_APIC: u32 = 0xFEE0_0000;
 const IO_APIC: u32 = 0xFEC0_0000;
 /// Interrupt of ACPI events. Nothing raises it, but fixed hardware has to name one.
 const SCI: u16 = 9;
 
-fn bytes_of(table: &dyn Aml) -> Vec<u8> {
-    let mut out = Vec::new();
-    table.to_aml_bytes(&mut out);
+/// What makes all bytes sum up to 0.
+fn checksum(bytes: &[u8]) -> u8 {
+    bytes
+        .iter()
+        .fold(0u8, |sum, b| sum.wrapping_add(*b))
+        .wrapping_neg()
+}
+
+/// A table with the 36-byte header that most of them have (ACPI 6.5 chapter 5.2.6).
+fn table(signature: &[u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(36 + body.len()).expect("our tables are small");
+    let mut out = signature.to_vec();
+    out.extend(len.to_le_bytes());
+    out.extend([revision, 0]);
+    out.extend(b"RLIS  RLISHOST");
+    out.extend(1u32.to_le_bytes());
+    out.extend(b"RLIS");
+    out.extend(1u32.to_le_bytes());
+    out.extend(body);
+    out[9] = checksum(&out);
     out
 }
 
-/// The DSDT's AML: the S5 state and, below `\_SB`, the `VMBus` device (Linux binds to the id "VMBus").
-fn dsdt_body() -> Vec<u8> {
-    let zero = 0u8;
-    let s5_value = pm::SLP_TYP_S5;
-    let s5 = Package::new(vec![&s5_value, &zero, &zero, &zero]);
-    let mut body = bytes_of(&Name::new(Path::new("_S5_"), &s5));
-
-    let low = AmlSpace::new_memory(
-        AddressSpaceCacheable::NotCacheable,
-        true,
-        VMBUS_MMIO_LOW.0,
-        VMBUS_MMIO_LOW.0 + (VMBUS_MMIO_LOW.1 - 1),
-        None,
+/// The S5 state and, below `\_SB`, the `VMBus` device (Linux binds to the id "VMBus").
+fn dsdt() -> Vec<u8> {
+    let zero = aml::byte(0);
+    let s5 = aml::package_of(&[&aml::byte(pm::SLP_TYP_S5), &zero, &zero, &zero]);
+    let crs = aml::resource_template(&[
+        &aml::dword_memory(VMBUS_MMIO_LOW.0, VMBUS_MMIO_LOW.1),
+        &aml::qword_memory(VMBUS_MMIO_HIGH.0, VMBUS_MMIO_HIGH.1),
+    ]);
+    let vmbus = aml::device(
+        b"VMB8",
+        &[
+            &aml::name(b"_HID", &aml::string("VMBus")),
+            &aml::name(b"_UID", &zero),
+            &aml::name(b"_CRS", &crs),
+        ],
     );
-    let high = AmlSpace::new_memory(
-        AddressSpaceCacheable::NotCacheable,
-        true,
-        VMBUS_MMIO_HIGH.0,
-        VMBUS_MMIO_HIGH.0 + (VMBUS_MMIO_HIGH.1 - 1),
-        None,
-    );
-    let crs = ResourceTemplate::new(vec![&low, &high]);
-    let (hid, uid) = ("VMBus", 0u8);
-    let (hid, uid, crs) = (
-        Name::new(Path::new("_HID"), &hid),
-        Name::new(Path::new("_UID"), &uid),
-        Name::new(Path::new("_CRS"), &crs),
-    );
-    let vmbus = Device::new(Path::new("VMB8"), vec![&hid, &uid, &crs]);
-
-    let module_id = EISAName::new("PNP0A05");
-    let module_hid = Name::new(Path::new("_HID"), &module_id);
-    let module_uid = Name::new(Path::new("_UID"), &zero);
     // A generic container, as Hyper-V's own firmware has it: the MMIO search walks up through it.
-    let container = Device::new(Path::new("MOD0"), vec![&module_hid, &module_uid, &vmbus]);
-    body.extend(bytes_of(&Scope::new(Path::new("_SB_"), vec![&container])));
-    body
+    let container = aml::device(
+        b"MOD0",
+        &[
+            &aml::name(b"_HID", &aml::eisa_id(b"PNP", 0x0A05)),
+            &aml::name(b"_UID", &zero),
+            &vmbus,
+        ],
+    );
+    let mut body = aml::name(b"_S5_", &s5);
+    body.extend(aml::scope(b"_SB_", &[&container]));
+    table(b"DSDT", 2, &body)
 }
 
-/// The DSDT with its header.
-pub fn dsdt() -> Vec<u8> {
-    let mut table = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, 1);
-    table.append_slice(&dsdt_body());
-    table.as_slice().to_vec()
+/// A generic address structure for I/O ports (ACPI 6.5 chapter 5.2.3.2); `size` is its access size code.
+fn port(port: u16, bits: u8, size: u8) -> [u8; 12] {
+    let mut out = [0; 12];
+    out[0] = 1;
+    out[1] = bits;
+    out[3] = size;
+    out[4..6].copy_from_slice(&port.to_le_bytes());
+    out
 }
 
-fn io_gas(port: u16, bits: u8, size: AccessSize) -> GAS {
-    GAS::new(AddressSpace::SystemIo, bits, 0, size, u64::from(port))
-}
-
-/// The FADT that points to a DSDT and a FACS at the given addresses (below 4 GiB).
+/// The FADT, revision 6, that points to a DSDT and a FACS below 4 GiB.
 fn fadt(dsdt: u32, facs: u32) -> Vec<u8> {
-    let mut table = FADTBuilder::new(OEM, OEM_TABLE, 1)
-        .dsdt_32(dsdt)
-        .firmware_ctrl_32(facs)
-        .flag(Flags::Wbinvd)
-        .flag(Flags::ProcC1)
-        .flag(Flags::PwrButton)
-        .flag(Flags::SlpButton)
-        .flag(Flags::TmrValExt)
-        .flag(Flags::ResetRegSup)
-        .flag(Flags::Headless);
-    table.x_dsdt = u64::from(dsdt).into();
-    table.sci_int = SCI.into();
-    // Without an SMI port the system is in ACPI mode from the start.
-    table.smi_cmd = 0.into();
-    table.pm1a_evt_blk = u32::from(pm::PM1_EVENT).into();
-    table.pm1_evt_len = 4;
-    table.pm1a_cnt_blk = u32::from(pm::PM1_CONTROL).into();
-    table.pm1_cnt_len = 2;
-    table.pm_tmr_blk = u32::from(pm::PM_TIMER).into();
-    table.pm_tmr_len = 4;
-    table.x_pm1a_evt_blk = io_gas(pm::PM1_EVENT, 32, AccessSize::WordAccess);
-    table.x_pm1a_cnt_blk = io_gas(pm::PM1_CONTROL, 16, AccessSize::WordAccess);
-    table.x_pm_tmr_blk = io_gas(pm::PM_TIMER, 32, AccessSize::DwordAccess);
-    table.reset_reg = io_gas(pm::RESET, 8, AccessSize::ByteAccess);
-    table.reset_value = pm::RESET_VALUE;
+    // Offsets are those of ACPI 6.5 table 5.9, less the header's 36 bytes.
+    let mut body = [0u8; 276 - 36];
+    let mut put =
+        |at: usize, bytes: &[u8]| body[at - 36..at - 36 + bytes.len()].copy_from_slice(bytes);
+    put(36, &facs.to_le_bytes());
+    put(40, &dsdt.to_le_bytes());
+    // Without an SMI port (48) the system is in ACPI mode from the start.
+    put(46, &SCI.to_le_bytes());
+    put(56, &u32::from(pm::PM1_EVENT).to_le_bytes());
+    put(64, &u32::from(pm::PM1_CONTROL).to_le_bytes());
+    put(76, &u32::from(pm::PM_TIMER).to_le_bytes());
+    // Lengths: PM1 event, PM1 control, PM2, timer.
+    put(88, &[4, 2, 0, 4]);
+    // Latencies that mean "C2 and C3 are not there".
+    put(96, &[0xFF, 0x0F, 0xFF, 0x0F]);
     // Legacy devices (the serial ports) exist; no VGA (bit 2), no CMOS clock (bit 5).
-    table.iapc_boot_arch = (1u16 | 1 << 2 | 1 << 5).into();
-    // Worst-case latencies that mean "C2 and C3 are not there".
-    table.p_lvl2_lat = 0xFFFu16.into();
-    table.p_lvl3_lat = 0xFFFu16.into();
-    bytes_of(&table.finalize())
+    put(109, &(1u16 | 1 << 2 | 1 << 5).to_le_bytes());
+    // WBINVD, C1 on all processors, no power and sleep buttons in fixed hardware, 32-bit timer, reset
+    // register, headless.
+    let flags = 1u32 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 10 | 1 << 12;
+    put(112, &flags.to_le_bytes());
+    put(116, &port(pm::RESET, 8, 1));
+    put(128, &[pm::RESET_VALUE]);
+    put(131, &[5]);
+    put(140, &u64::from(dsdt).to_le_bytes());
+    put(148, &port(pm::PM1_EVENT, 32, 2));
+    put(172, &port(pm::PM1_CONTROL, 16, 2));
+    put(208, &port(pm::PM_TIMER, 32, 3));
+    table(b"FACP", 6, &body)
 }
 
+/// The processors and the I/O APIC (ACPI 6.5 chapter 5.2.12).
 fn madt(cpus: u8) -> Vec<u8> {
-    let mut table = MADT::new(OEM, OEM_TABLE, 1, LocalInterruptController::Address(LOCAL_APIC));
+    let mut body = LOCAL_APIC.to_le_bytes().to_vec();
+    // PCAT_COMPAT: there are two 8259 as well.
+    body.extend(1u32.to_le_bytes());
     for index in 0..cpus {
-        table.add_structure(ProcessorLocalApic::new(index, index, EnabledStatus::Enabled));
+        body.extend([0, 8, index, index, 1, 0, 0, 0]);
     }
-    table.add_structure(IoApic::new(cpus, IO_APIC, 0));
-    bytes_of(&table)
+    body.extend([1, 12, cpus, 0]);
+    body.extend(IO_APIC.to_le_bytes());
+    body.extend(0u32.to_le_bytes());
+    // The PIT, line 0 of the old controllers, is line 2 of this one.
+    body.extend([2, 10, 0, 0, 2, 0, 0, 0, 0, 0]);
+    table(b"APIC", 5, &body)
+}
+
+/// The firmware control structure, which has no checksum.
+fn facs() -> [u8; 64] {
+    let mut out = [0; 64];
+    out[..4].copy_from_slice(b"FACS");
+    out[4] = 64;
+    out[32] = 2;
+    out
+}
+
+/// The root pointer, revision 2.
+fn rsdp(xsdt: u64) -> [u8; 36] {
+    let mut out = [0; 36];
+    out[..8].copy_from_slice(b"RSD PTR ");
+    out[9..15].copy_from_slice(b"RLIS  ");
+    out[15] = 2;
+    out[8] = checksum(&out[..20]);
+    out[20] = 36;
+    out[24..32].copy_from_slice(&xsdt.to_le_bytes());
+    out[32] = checksum(&out);
+    out
 }
 
 /// Writes all tables into guest memory, starting with the RSDP.
@@ -135,36 +157,38 @@ pub fn write(mem: &Memory, cpus: u8) -> Result<()> {
     let mut next = RSDP + 64;
     let mut place = |bytes: &[u8]| -> Result<u64> {
         let at = next;
-        mem.write_slice(bytes, GuestAddress(at)).context("cannot write the ACPI tables")?;
+        mem.write_slice(bytes, GuestAddress(at))
+            .context("cannot write the ACPI tables")?;
         // The FACS needs an alignment of 64 bytes; give it to all.
-        next = (at + bytes.len() as u64 + 63) & !63;
+        next = (at + u64::try_from(bytes.len())?).next_multiple_of(64);
         Ok(at)
     };
-    let facs = place(&bytes_of(&FACS::new()))?;
+    let facs = place(&facs())?;
     let dsdt = place(&dsdt())?;
     let fadt = place(&fadt(u32::try_from(dsdt)?, u32::try_from(facs)?))?;
     let madt = place(&madt(cpus))?;
-    let mut xsdt = XSDT::new(OEM, OEM_TABLE, 1);
-    xsdt.add_entry(fadt);
-    xsdt.add_entry(madt);
-    let xsdt = place(&bytes_of(&xsdt))?;
-    mem.write_slice(&bytes_of(&Rsdp::new(OEM, xsdt)), GuestAddress(RSDP)).context("cannot write the RSDP")
+    let mut entries = fadt.to_le_bytes().to_vec();
+    entries.extend(madt.to_le_bytes());
+    let xsdt = place(&table(b"XSDT", 1, &entries))?;
+    mem.write_slice(&rsdp(xsdt), GuestAddress(RSDP))
+        .context("cannot write the RSDP")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sums_to_zero(table: &[u8]) -> bool {
-        table.iter().fold(0u8, |sum, b| sum.wrapping_add(*b)) == 0
-    }
-
     #[test]
     fn tables_have_valid_checksums() {
         for table in [dsdt(), fadt(0x1000, 0x2000), madt(4)] {
-            assert!(sums_to_zero(&table));
-            assert_eq!(u32::from_le_bytes(table[4..8].try_into().unwrap()) as usize, table.len());
+            assert_eq!(checksum(&table), 0);
+            assert_eq!(
+                u32::from_le_bytes(table[4..8].try_into().unwrap()) as usize,
+                table.len()
+            );
         }
+        assert_eq!(checksum(&rsdp(0x1234)[..20]), 0);
+        assert_eq!(checksum(&rsdp(0x1234)), 0);
     }
 
     #[test]
@@ -183,11 +207,12 @@ mod tests {
         assert_eq!(&table[56..60], u32::from(pm::PM1_EVENT).to_le_bytes());
         assert_eq!(&table[64..68], u32::from(pm::PM1_CONTROL).to_le_bytes());
         assert_eq!(&table[40..44], 0xE_1000u32.to_le_bytes());
+        assert_eq!(table.len(), 276);
     }
 
     #[test]
     fn madt_lists_every_processor() {
-        // Header 44, local APIC entries 8 each, one I/O APIC of 12.
-        assert_eq!(madt(3).len(), 44 + 3 * 8 + 12);
+        // Header 44, local APIC entries 8 each, one I/O APIC of 12, one override of 10.
+        assert_eq!(madt(3).len(), 44 + 3 * 8 + 12 + 10);
     }
 }

@@ -33,21 +33,42 @@ const E820_ACPI: u32 = 3;
 
 /// Loads kernel, initial RAM disk, command line and boot parameters into `mem` (of `size` bytes).
 /// Returns the address of the kernel's 64-bit entry point.
-pub fn load(mem: &Memory, size: u64, kernel: &Path, initrd: Option<&Path>, cmdline: &str) -> Result<u64> {
-    let mut image = File::open(kernel).with_context(|| format!("cannot open the kernel {}", kernel.display()))?;
+pub fn load(
+    mem: &Memory,
+    size: u64,
+    kernel: &Path,
+    initrd: Option<&Path>,
+    cmdline: &str,
+) -> Result<u64> {
+    let mut image = File::open(kernel)
+        .with_context(|| format!("cannot open the kernel {}", kernel.display()))?;
     let loaded = BzImage::load(mem, None, &mut image, Some(GuestAddress(HIGH_RAM_START)))
         .with_context(|| format!("{} is not a kernel that can be loaded", kernel.display()))?;
-    let header = loaded.setup_header.context("the kernel has no setup header")?;
+    let header = loaded
+        .setup_header
+        .context("the kernel has no setup header")?;
     let xloadflags = header.xloadflags;
-    ensure!(xloadflags & XLF_KERNEL_64 != 0, "{} is not a 64-bit kernel", kernel.display());
+    ensure!(
+        xloadflags & XLF_KERNEL_64 != 0,
+        "{} is not a 64-bit kernel",
+        kernel.display()
+    );
 
-    let mut params = boot_params { hdr: header, ..Default::default() };
+    let mut params = boot_params {
+        hdr: header,
+        ..Default::default()
+    };
     params.hdr.type_of_loader = 0xFF;
     let limit = usize::try_from(header.cmdline_size).unwrap_or(0);
-    ensure!(cmdline.len() <= limit, "the command line has {} bytes; this kernel takes {limit}", cmdline.len());
+    ensure!(
+        cmdline.len() <= limit,
+        "the command line has {} bytes; this kernel takes {limit}",
+        cmdline.len()
+    );
     let mut line = cmdline.as_bytes().to_vec();
     line.push(0);
-    mem.write_slice(&line, GuestAddress(COMMAND_LINE)).context("cannot write the command line")?;
+    mem.write_slice(&line, GuestAddress(COMMAND_LINE))
+        .context("cannot write the command line")?;
     params.hdr.cmd_line_ptr = u32::try_from(COMMAND_LINE)?;
     params.acpi_rsdp_addr = acpi::RSDP;
 
@@ -69,11 +90,14 @@ pub fn load(mem: &Memory, size: u64, kernel: &Path, initrd: Option<&Path>, cmdli
         }
     }
     for (slot, &(addr, size, type_)) in params.e820_table.iter_mut().zip(&map) {
-        *slot = boot_e820_entry { addr, size, r#type: type_ };
+        *slot = boot_e820_entry { addr, size, type_ };
     }
     params.e820_entries = u8::try_from(map.len())?;
-    LinuxBootConfigurator::write_bootparams(&BootParams::new(&params, GuestAddress(ZERO_PAGE)), mem)
-        .context("cannot write the boot parameters")?;
+    LinuxBootConfigurator::write_bootparams(
+        &BootParams::new(&params, GuestAddress(ZERO_PAGE)),
+        mem,
+    )
+    .context("cannot write the boot parameters")?;
     // The 64-bit entry point lies 0x200 bytes into the protected-mode code.
     Ok(loaded.kernel_load.0 + 0x200)
 }
@@ -86,10 +110,15 @@ fn load_initrd(mem: &Memory, size: u64, path: &Path, addr_max: u64) -> Result<(u
         .with_context(|| format!("cannot read the initial RAM disk {}", path.display()))?;
     let len = u64::try_from(data.len())?;
     let top = size.min(memory::HOLE_START).min(addr_max);
-    let Some(start) = top.checked_sub(len).map(|s| s & !0xFFF).filter(|s| *s > HIGH_RAM_START) else {
+    let Some(start) = top
+        .checked_sub(len)
+        .map(|s| s & !0xFFF)
+        .filter(|s| *s > HIGH_RAM_START)
+    else {
         bail!("the initial RAM disk of {len} bytes does not fit into the guest's memory");
     };
-    mem.write_slice(&data, GuestAddress(start)).context("cannot write the initial RAM disk")?;
+    mem.write_slice(&data, GuestAddress(start))
+        .context("cannot write the initial RAM disk")?;
     Ok((u32::try_from(start)?, u32::try_from(len)?))
 }
 
@@ -113,7 +142,8 @@ fn segment(mem: &Memory, index: u16, type_: u8, long: bool) -> Result<kvm_segmen
     let access = u64::from(type_) | 0x90;
     let flags = (u64::from(l) << 1) | (u64::from(db) << 2) | 8;
     let descriptor = 0xFFFF | (access << 40) | (0xF << 48) | (flags << 52);
-    mem.write_obj(descriptor, GuestAddress(GDT + u64::from(index) * 8)).context("cannot write the GDT")?;
+    mem.write_obj(descriptor, GuestAddress(GDT + u64::from(index) * 8))
+        .context("cannot write the GDT")?;
     Ok(seg)
 }
 
@@ -127,7 +157,10 @@ pub fn set_up_bsp(mem: &Memory, vcpu: &VcpuFd, entry: u64) -> Result<()> {
         mem.write_obj(directory + 3, GuestAddress(PAGE_TABLES + 0x1000 + gib * 8))?;
         for page in 0..512u64 {
             // Present, writable, 2 MiB page.
-            mem.write_obj((gib << 30) + (page << 21) + 0x83, GuestAddress(directory + page * 8))?;
+            mem.write_obj(
+                (gib << 30) + (page << 21) + 0x83,
+                GuestAddress(directory + page * 8),
+            )?;
         }
     }
     let mut sregs: kvm_sregs = vcpu.get_sregs()?;
@@ -142,7 +175,14 @@ pub fn set_up_bsp(mem: &Memory, vcpu: &VcpuFd, entry: u64) -> Result<()> {
     sregs.cr4 |= 1 << 5; // PAE
     sregs.cr0 |= 1 | 1 << 31; // PE, PG
     sregs.efer |= 1 << 8 | 1 << 10; // LME, LMA
-    vcpu.set_sregs(&sregs).context("cannot set the boot processor's system registers")?;
-    vcpu.set_regs(&kvm_regs { rip: entry, rsi: ZERO_PAGE, rsp: PAGE_TABLES - 16, rflags: 2, ..Default::default() })
-        .context("cannot set the boot processor's registers")
+    vcpu.set_sregs(&sregs)
+        .context("cannot set the boot processor's system registers")?;
+    vcpu.set_regs(&kvm_regs {
+        rip: entry,
+        rsi: ZERO_PAGE,
+        rsp: PAGE_TABLES - 16,
+        rflags: 2,
+        ..Default::default()
+    })
+    .context("cannot set the boot processor's registers")
 }

@@ -18,7 +18,9 @@ const HYPERVISOR_LAST: u32 = 0x4FFF_FFFF;
 /// The CPUID table of vCPU `index` of `count`. KVM's own paravirtual leaves are left out, because Linux would
 /// prefer them to the Hyper-V signature.
 pub fn table(kvm: &Kvm, index: u8, count: u8, stimer: hyperv_leaves::Stimer) -> Result<CpuId> {
-    let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM does not tell its CPUID")?;
+    let supported = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .context("KVM does not tell its CPUID")?;
     let mut entries: Vec<kvm_cpuid_entry2> = supported
         .as_slice()
         .iter()
@@ -29,7 +31,14 @@ pub fn table(kvm: &Kvm, index: u8, count: u8, stimer: hyperv_leaves::Stimer) -> 
         set_topology(entry, index, count);
     }
     for (function, [eax, ebx, ecx, edx]) in hyperv_leaves::leaves(stimer) {
-        entries.push(kvm_cpuid_entry2 { function, eax, ebx, ecx, edx, ..Default::default() });
+        entries.push(kvm_cpuid_entry2 {
+            function,
+            eax,
+            ebx,
+            ecx,
+            edx,
+            ..Default::default()
+        });
     }
     CpuId::from_entries(&entries).context("too many CPUID leaves")
 }
@@ -40,9 +49,14 @@ fn set_topology(entry: &mut kvm_cpuid_entry2, index: u8, count: u8) {
     match entry.function {
         0x1 => {
             entry.ecx |= ECX_HYPERVISOR;
-            entry.ebx = (entry.ebx & 0x0000_FFFF) | (u32::from(index) << 24) | (u32::from(count) << 16);
+            entry.ebx =
+                (entry.ebx & 0x0000_FFFF) | (u32::from(index) << 24) | (u32::from(count) << 16);
             // HTT: more than one logical processor in the package.
-            entry.edx = if count > 1 { entry.edx | 1 << 28 } else { entry.edx & !(1 << 28) };
+            entry.edx = if count > 1 {
+                entry.edx | 1 << 28
+            } else {
+                entry.edx & !(1 << 28)
+            };
         }
         0xB | 0x1F => {
             entry.edx = u32::from(index);
@@ -74,7 +88,11 @@ mod tests {
     #[test]
     fn every_vcpu_has_its_own_apic_id() {
         for index in 0..4 {
-            let mut leaf = kvm_cpuid_entry2 { function: 1, ebx: 0x0101_0800, ..Default::default() };
+            let mut leaf = kvm_cpuid_entry2 {
+                function: 1,
+                ebx: 0x0101_0800,
+                ..Default::default()
+            };
             set_topology(&mut leaf, index, 4);
             assert_eq!(leaf.ebx >> 24, u32::from(index));
             assert_eq!((leaf.ebx >> 16) & 0xFF, 4);
@@ -86,7 +104,11 @@ mod tests {
     #[test]
     fn core_bits_cover_the_count() {
         for (count, bits) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3)] {
-            let mut leaf = kvm_cpuid_entry2 { function: 0xB, index: 1, ..Default::default() };
+            let mut leaf = kvm_cpuid_entry2 {
+                function: 0xB,
+                index: 1,
+                ..Default::default()
+            };
             set_topology(&mut leaf, 0, count);
             assert_eq!(leaf.eax, bits, "{count} cores");
         }

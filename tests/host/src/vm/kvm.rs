@@ -8,7 +8,7 @@
 use anyhow::{Context, Result};
 use kvm_bindings::{kvm_userspace_memory_region, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNIC};
 use kvm_ioctls::{VcpuFd, VmFd};
-use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Address, GuestMemory, GuestMemoryRegion};
 
 use super::memory::Memory;
 
@@ -75,7 +75,10 @@ pub fn hyperv_exit(vcpu: &mut VcpuFd) -> HypervExit {
         KVM_EXIT_HYPERV_HCALL => {
             // SAFETY: as above; `type_` says that KVM filled the `hcall` member.
             let call = unsafe { exit.u.hcall };
-            HypervExit::Hypercall { input: call.input, param: call.params[0] }
+            HypervExit::Hypercall {
+                input: call.input,
+                param: call.params[0],
+            }
         }
         other => HypervExit::Other(other),
     }

@@ -31,7 +31,10 @@ pub fn layout(size: u64) -> Vec<(u64, u64)> {
 pub fn allocate(size: u64) -> Result<Memory> {
     let mut ranges = Vec::new();
     for (start, len) in layout(size) {
-        ranges.push((GuestAddress(start), usize::try_from(len).context("too much guest memory for this machine")?));
+        ranges.push((
+            GuestAddress(start),
+            usize::try_from(len).context("too much guest memory for this machine")?,
+        ));
     }
     GuestMemoryMmap::from_ranges(&ranges).context("cannot map the guest's memory")
 }
@@ -48,6 +51,9 @@ mod tests {
 
     #[test]
     fn large_memory_leaves_the_hole_free() {
-        assert_eq!(layout(4 << 30), [(0, HOLE_START), (HOLE_END, (4 << 30) - HOLE_START)]);
+        assert_eq!(
+            layout(4 << 30),
+            [(0, HOLE_START), (HOLE_END, (4 << 30) - HOLE_START)]
+        );
     }
 }

@@ -35,7 +35,11 @@ pub struct Pm {
 impl Pm {
     /// Registers as after power-on; the timer starts now.
     pub fn new() -> Self {
-        Self { started: Instant::now(), enable: 0, control: SCI_EN }
+        Self {
+            started: Instant::now(),
+            enable: 0,
+            control: SCI_EN,
+        }
     }
 
     /// Whether `port` is one of the registers here.
@@ -72,7 +76,9 @@ impl Pm {
                     return Some(if sleep_type == u16::from(SLP_TYP_S5) {
                         Outcome::PowerOff
                     } else {
-                        Outcome::Fault(format!("the guest asked for sleep type {sleep_type}, which is not offered"))
+                        Outcome::Fault(format!(
+                            "the guest asked for sleep type {sleep_type}, which is not offered"
+                        ))
                     });
                 }
             }
@@ -91,20 +97,29 @@ mod tests {
     fn s5_powers_off() {
         let mut pm = Pm::new();
         assert_eq!(pm.write(PM1_CONTROL, 5 << 10), None);
-        assert_eq!(pm.write(PM1_CONTROL, 5 << 10 | u32::from(SLP_EN)), Some(Outcome::PowerOff));
+        assert_eq!(
+            pm.write(PM1_CONTROL, 5 << 10 | u32::from(SLP_EN)),
+            Some(Outcome::PowerOff)
+        );
     }
 
     #[test]
     fn other_sleep_types_are_faults() {
         let mut pm = Pm::new();
-        assert!(matches!(pm.write(PM1_CONTROL, 1 << 10 | u32::from(SLP_EN)), Some(Outcome::Fault(_))));
+        assert!(matches!(
+            pm.write(PM1_CONTROL, 1 << 10 | u32::from(SLP_EN)),
+            Some(Outcome::Fault(_))
+        ));
     }
 
     #[test]
     fn reset_needs_its_value() {
         let mut pm = Pm::new();
         assert_eq!(pm.write(RESET, 0), None);
-        assert_eq!(pm.write(RESET, u32::from(RESET_VALUE)), Some(Outcome::Reset));
+        assert_eq!(
+            pm.write(RESET, u32::from(RESET_VALUE)),
+            Some(Outcome::Reset)
+        );
     }
 
     #[test]

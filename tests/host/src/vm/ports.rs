@@ -25,7 +25,9 @@ pub struct Ports {
 
 /// Offset of `port` within the device whose ports start at `base`.
 fn within(port: u16, base: u16) -> Option<u8> {
-    port.checked_sub(base).filter(|o| *o < serial::PORTS).and_then(|o| u8::try_from(o).ok())
+    port.checked_sub(base)
+        .filter(|o| *o < serial::PORTS)
+        .and_then(|o| u8::try_from(o).ok())
 }
 
 impl Ports {
@@ -41,8 +43,14 @@ impl Ports {
                 *byte = serial::lock(&self.com2).read(offset);
             }
         } else if Pm::owns(port) {
-            let value = self.pm.lock().unwrap_or_else(PoisonError::into_inner).read(port);
-            data.iter_mut().zip(value.to_le_bytes()).for_each(|(d, v)| *d = v);
+            let value = self
+                .pm
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .read(port);
+            data.iter_mut()
+                .zip(value.to_le_bytes())
+                .for_each(|(d, v)| *d = v);
         } else if port == I8042_COMMAND {
             // Status: input buffer empty, so that a reset command is sent without waiting.
             data.fill(0);
@@ -59,7 +67,11 @@ impl Ports {
         } else if Pm::owns(port) {
             let mut value = [0u8; 4];
             value.iter_mut().zip(data).for_each(|(v, d)| *v = *d);
-            return self.pm.lock().unwrap_or_else(PoisonError::into_inner).write(port, u32::from_le_bytes(value));
+            return self
+                .pm
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write(port, u32::from_le_bytes(value));
         } else if port == I8042_COMMAND && first == I8042_RESET {
             return Some(Outcome::Reset);
         }

@@ -31,7 +31,9 @@ pub struct IrqLine(EventFd);
 impl IrqLine {
     /// A new line; KVM listens on the event.
     pub fn new() -> Result<Self> {
-        EventFd::new(EFD_NONBLOCK).map(Self).context("cannot make an event for an interrupt line")
+        EventFd::new(EFD_NONBLOCK)
+            .map(Self)
+            .context("cannot make an event for an interrupt line")
     }
 
     /// The event that KVM turns into an interrupt.
@@ -58,7 +60,10 @@ pub struct LineSink {
 impl LineSink {
     /// A sink that sends every finished line to `lines`.
     pub fn new(lines: std::sync::mpsc::Sender<String>) -> Self {
-        Self { line: Vec::new(), lines }
+        Self {
+            line: Vec::new(),
+            lines,
+        }
     }
 }
 
@@ -95,7 +100,10 @@ pub struct Port<W: Write> {
 impl<W: Write> Port<W> {
     /// A port that sends to `out`.
     pub fn new(irq: IrqLine, out: W) -> Self {
-        Self { uart: Serial::new(irq, out), waiting: VecDeque::new() }
+        Self {
+            uart: Serial::new(irq, out),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// The interrupt event, to be registered with KVM.

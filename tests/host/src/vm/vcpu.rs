@@ -7,10 +7,10 @@ use std::thread;
 
 use anyhow::{bail, Context, Result};
 use kvm_bindings::{
-    kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_hv_sint,
-    kvm_irq_routing_irqchip, kvm_msr_entry, kvm_pit_config, KvmIrqRouting, Msrs, KVM_CAP_HYPERV_SYNIC2,
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_HV_SINT,
-    KVM_IRQ_ROUTING_IRQCHIP, KVM_SYSTEM_EVENT_CRASH,
+    kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
+    kvm_irq_routing_hv_sint, kvm_irq_routing_irqchip, kvm_msr_entry, kvm_pit_config, KvmIrqRouting,
+    Msrs, KVM_CAP_HYPERV_SYNIC2, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+    KVM_IRQ_ROUTING_HV_SINT, KVM_IRQ_ROUTING_IRQCHIP, KVM_SYSTEM_EVENT_CRASH,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -59,7 +59,9 @@ pub struct SintEvents(Vec<EventFd>);
 impl SintLine for SintEvents {
     fn raise(&self, vp: u32) -> std::io::Result<()> {
         let event = usize::try_from(vp).ok().and_then(|i| self.0.get(i));
-        event.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?.write(1)
+        event
+            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?
+            .write(1)
     }
 }
 
@@ -76,7 +78,9 @@ fn irqchip_route(gsi: u32, chip: u32, pin: u32) -> kvm_irq_routing_entry {
     kvm_irq_routing_entry {
         gsi,
         type_: KVM_IRQ_ROUTING_IRQCHIP,
-        u: kvm_irq_routing_entry__bindgen_ty_1 { irqchip: kvm_irq_routing_irqchip { irqchip: chip, pin } },
+        u: kvm_irq_routing_entry__bindgen_ty_1 {
+            irqchip: kvm_irq_routing_irqchip { irqchip: chip, pin },
+        },
         ..Default::default()
     }
 }
@@ -101,7 +105,10 @@ fn routes(cpus: u32) -> Vec<kvm_irq_routing_entry> {
             gsi: IO_APIC_LINES + vcpu,
             type_: KVM_IRQ_ROUTING_HV_SINT,
             u: kvm_irq_routing_entry__bindgen_ty_1 {
-                hv_sint: kvm_irq_routing_hv_sint { vcpu, sint: VMBUS_SINT.into() },
+                hv_sint: kvm_irq_routing_hv_sint {
+                    vcpu,
+                    sint: VMBUS_SINT.into(),
+                },
             },
             ..Default::default()
         });
@@ -114,41 +121,71 @@ impl Machine {
     pub fn new(kvm: &Kvm, memory: &Memory, cpus: u8, stimer: Stimer) -> Result<(Self, SintEvents)> {
         let vm = kvm.create_vm().context("KVM cannot create a VM")?;
         // Only VT-x wants this; elsewhere it does nothing.
-        vm.set_tss_address(TSS).context("KVM refuses the task state segment")?;
-        vm.create_irq_chip().context("KVM cannot create the interrupt controllers")?;
-        vm.create_pit2(kvm_pit_config { flags: 1, ..Default::default() }).context("KVM cannot create the PIT")?;
+        vm.set_tss_address(TSS)
+            .context("KVM refuses the task state segment")?;
+        vm.create_irq_chip()
+            .context("KVM cannot create the interrupt controllers")?;
+        vm.create_pit2(kvm_pit_config {
+            flags: 1,
+            ..Default::default()
+        })
+        .context("KVM cannot create the PIT")?;
         kvm::register_memory(&vm, memory)?;
 
         let mut vcpus = Vec::new();
         for index in 0..cpus {
-            let vcpu = vm.create_vcpu(index.into()).with_context(|| format!("KVM cannot create vCPU {index}"))?;
-            vcpu.set_cpuid2(&cpuid::table(kvm, index, cpus, stimer)?).context("KVM refuses our CPUID")?;
-            vcpu.enable_cap(&kvm_enable_cap { cap: KVM_CAP_HYPERV_SYNIC2, ..Default::default() })
-                .context("KVM refuses KVM_CAP_HYPERV_SYNIC2")?;
+            let vcpu = vm
+                .create_vcpu(index.into())
+                .with_context(|| format!("KVM cannot create vCPU {index}"))?;
+            vcpu.set_cpuid2(&cpuid::table(kvm, index, cpus, stimer)?)
+                .context("KVM refuses our CPUID")?;
+            vcpu.enable_cap(&kvm_enable_cap {
+                cap: KVM_CAP_HYPERV_SYNIC2,
+                ..Default::default()
+            })
+            .context("KVM refuses KVM_CAP_HYPERV_SYNIC2")?;
             vcpus.push(vcpu);
         }
-        let table = KvmIrqRouting::from_entries(&routes(cpus.into())).context("too many interrupt routes")?;
-        vm.set_gsi_routing(&table).context("KVM refuses the interrupt routes")?;
+        let table = KvmIrqRouting::from_entries(&routes(cpus.into()))
+            .context("too many interrupt routes")?;
+        vm.set_gsi_routing(&table)
+            .context("KVM refuses the interrupt routes")?;
         let mut lines = Vec::new();
         let mut acknowledged = Vec::new();
         for gsi in IO_APIC_LINES..IO_APIC_LINES + u32::from(cpus) {
             let (raise, ack) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
-            vm.register_irqfd_with_resample(&raise, &ack, gsi).context("KVM refuses a SINT event")?;
+            vm.register_irqfd_with_resample(&raise, &ack, gsi)
+                .context("KVM refuses a SINT event")?;
             lines.push(raise);
             acknowledged.push(ack);
         }
-        Ok((Self { vm: Arc::new(vm), vcpus, acknowledged }, SintEvents(lines)))
+        Ok((
+            Self {
+                vm: Arc::new(vm),
+                vcpus,
+                acknowledged,
+            },
+            SintEvents(lines),
+        ))
     }
 
     /// Connects `event` to interrupt line `irq` of the I/O APIC and PIC.
     pub fn connect_irq(&self, event: &EventFd, irq: u32) -> Result<()> {
-        self.vm.register_irqfd(event, irq).with_context(|| format!("KVM refuses interrupt line {irq}"))
+        self.vm
+            .register_irqfd(event, irq)
+            .with_context(|| format!("KVM refuses interrupt line {irq}"))
     }
 
     /// Tells the guest's reference counter (units of 100 ns): KVM derives it from the VM's clock.
     pub fn reference_counter(&self) -> Box<dyn Fn() -> Result<u64> + Send + Sync> {
         let vm = self.vm.clone();
-        Box::new(move || Ok(vm.get_clock().context("KVM does not tell the VM's clock")?.clock / 100))
+        Box::new(move || {
+            Ok(vm
+                .get_clock()
+                .context("KVM does not tell the VM's clock")?
+                .clock
+                / 100)
+        })
     }
 
     /// Starts all vCPUs; the first begins at the kernel's 64-bit `entry`, the others wait for it.
@@ -157,20 +194,24 @@ impl Machine {
             super::boot::set_up_bsp(&shared.memory, bsp, entry)?;
         }
         let (synic, acknowledged) = (shared.synic.clone(), self.acknowledged);
-        thread::Builder::new().name("sint-ack".into()).spawn(move || {
-            if let Err(error) = watch_acknowledgements(&synic, &acknowledged) {
-                eprintln!("rlis-host: {error:#}");
-            }
-        })?;
+        thread::Builder::new()
+            .name("sint-ack".into())
+            .spawn(move || {
+                if let Err(error) = watch_acknowledgements(&synic, &acknowledged) {
+                    eprintln!("rlis-host: {error:#}");
+                }
+            })?;
         for (index, vcpu) in (0u32..).zip(self.vcpus) {
             // The VM must stay open while its vCPUs run.
             let (shared, vm) = (shared.clone(), self.vm.clone());
-            thread::Builder::new().name(format!("vcpu{index}")).spawn(move || {
-                let outcome = run(vcpu, index, &shared);
-                // The main thread ends the process when it gets the first outcome; later ones do not matter.
-                let _ = shared.outcome.send(outcome);
-                drop(vm);
-            })?;
+            thread::Builder::new()
+                .name(format!("vcpu{index}"))
+                .spawn(move || {
+                    let outcome = run(vcpu, index, &shared);
+                    // The main thread ends the process when it gets the first outcome; later ones do not matter.
+                    let _ = shared.outcome.send(outcome);
+                    drop(vm);
+                })?;
         }
         Ok(())
     }
@@ -180,7 +221,11 @@ fn watch_acknowledgements(synic: &Synic, events: &[EventFd]) -> Result<()> {
     use std::os::fd::AsRawFd;
     let epoll = Epoll::new()?;
     for (index, event) in (0u64..).zip(events) {
-        epoll.ctl(ControlOperation::Add, event.as_raw_fd(), EpollEvent::new(EventSet::IN, index))?;
+        epoll.ctl(
+            ControlOperation::Add,
+            event.as_raw_fd(),
+            EpollEvent::new(EventSet::IN, index),
+        )?;
     }
     let mut ready = vec![EpollEvent::default(); events.len()];
     loop {
@@ -213,28 +258,47 @@ fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
             Ok(VcpuExit::MmioRead(_, data)) => data.fill(0xFF),
             Ok(VcpuExit::MmioWrite(..)) => {}
             Ok(VcpuExit::Hyperv) => match kvm::hyperv_exit(&mut vcpu) {
-                HypervExit::Synic { control, event_page, message_page } => {
-                    if let Err(error) = shared.synic.set_registers(index, control, event_page, message_page) {
+                HypervExit::Synic {
+                    control,
+                    event_page,
+                    message_page,
+                } => {
+                    if let Err(error) =
+                        shared
+                            .synic
+                            .set_registers(index, control, event_page, message_page)
+                    {
                         return Outcome::Fault(format!("SynIC of vCPU {index}: {error:#}"));
                     }
                 }
                 HypervExit::Hypercall { input, param } => {
-                    let status = hypercall::handle(&shared.memory, &*shared.receiver, index, input, param);
+                    let status =
+                        hypercall::handle(&shared.memory, &*shared.receiver, index, input, param);
                     kvm::set_hypercall_result(&mut vcpu, status.into());
                 }
                 HypervExit::Other(kind) => {
-                    return Outcome::Fault(format!("vCPU {index}: unexpected Hyper-V exit of type {kind}"));
+                    return Outcome::Fault(format!(
+                        "vCPU {index}: unexpected Hyper-V exit of type {kind}"
+                    ));
                 }
             },
             Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, _)) => return crash(&vcpu),
-            Ok(VcpuExit::Shutdown) => return Outcome::Fault(format!("triple fault on vCPU {index}")),
+            Ok(VcpuExit::Shutdown) => {
+                return Outcome::Fault(format!("triple fault on vCPU {index}"))
+            }
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt) => {}
             Ok(VcpuExit::InternalError) => {
-                return Outcome::Fault(format!("KVM internal error on vCPU {index}{}", place(&vcpu)));
+                return Outcome::Fault(format!(
+                    "KVM internal error on vCPU {index}{}",
+                    place(&vcpu)
+                ));
             }
             Ok(other) => {
                 let what = format!("{other:?}");
-                return Outcome::Fault(format!("unexpected exit of vCPU {index}: {what}{}", place(&vcpu)));
+                return Outcome::Fault(format!(
+                    "unexpected exit of vCPU {index}: {what}{}",
+                    place(&vcpu)
+                ));
             }
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
             Err(error) => return Outcome::Fault(format!("KVM_RUN on vCPU {index}: {error}")),
@@ -243,16 +307,26 @@ fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
 }
 
 fn place(vcpu: &VcpuFd) -> String {
-    vcpu.get_regs().map(|r| format!(" at RIP {:#x}", r.rip)).unwrap_or_default()
+    vcpu.get_regs()
+        .map(|r| format!(" at RIP {:#x}", r.rip))
+        .unwrap_or_default()
 }
 
 /// Reads the crash parameters that the guest left before it wrote HV_X64_MSR_CRASH_CTL.
 fn crash(vcpu: &VcpuFd) -> Outcome {
-    let entries: Vec<_> = (0..5).map(|i| kvm_msr_entry { index: MSR_CRASH_P0 + i, ..Default::default() }).collect();
+    let entries: Vec<_> = (0..5)
+        .map(|i| kvm_msr_entry {
+            index: MSR_CRASH_P0 + i,
+            ..Default::default()
+        })
+        .collect();
     let mut parameters = [0u64; 5];
     if let Ok(mut msrs) = Msrs::from_entries(&entries) {
         if vcpu.get_msrs(&mut msrs).is_ok() {
-            parameters.iter_mut().zip(msrs.as_slice()).for_each(|(p, m)| *p = m.data);
+            parameters
+                .iter_mut()
+                .zip(msrs.as_slice())
+                .for_each(|(p, m)| *p = m.data);
         }
     }
     Outcome::Crash(parameters)
@@ -265,7 +339,11 @@ mod tests {
     #[test]
     fn every_vcpu_has_a_sint_route() {
         let routes = routes(3);
-        let sints: Vec<u32> = routes.iter().filter(|r| r.type_ == KVM_IRQ_ROUTING_HV_SINT).map(|r| r.gsi).collect();
+        let sints: Vec<u32> = routes
+            .iter()
+            .filter(|r| r.type_ == KVM_IRQ_ROUTING_HV_SINT)
+            .map(|r| r.gsi)
+            .collect();
         assert_eq!(sints, [24, 25, 26]);
         // 16 lines of the PICs, 23 of the I/O APIC (line 2 is taken by the PIT).
         assert_eq!(routes.len(), 16 + 23 + 3);

@@ -100,7 +100,9 @@ impl Channel {
     ) -> Result<(Arc<Self>, JoinHandle<()>)> {
         let total = pages.len() / 4096;
         let incoming = Incoming::new(pages.part(0, downstream)?)?;
-        let rest = total.checked_sub(downstream).context("the downstream offset is outside of the GPADL")?;
+        let rest = total
+            .checked_sub(downstream)
+            .context("the downstream offset is outside of the GPADL")?;
         let outgoing = Outgoing::new(pages.part(downstream, rest)?)?;
         let channel = Arc::new(Self {
             name,
@@ -113,7 +115,11 @@ impl Channel {
             device,
             kick: EventFd::new(0)?,
             stopped: AtomicBool::new(false),
-            out: Mutex::new(Out { ring: outgoing, queue: VecDeque::new(), closed: false }),
+            out: Mutex::new(Out {
+                ring: outgoing,
+                queue: VecDeque::new(),
+                closed: false,
+            }),
         });
         let worker = channel.clone();
         let thread = thread::Builder::new()
@@ -164,7 +170,9 @@ impl Channel {
     }
 
     fn violation(&self, what: &str) {
-        self.context.violations.record(format!("{} (relid {}): {what}", self.name, self.relid));
+        self.context
+            .violations
+            .record(format!("{} (relid {}): {what}", self.name, self.relid));
     }
 
     fn work(self: Arc<Self>, mut incoming: Incoming) {
@@ -202,7 +210,9 @@ impl Channel {
         loop {
             incoming.mask(true)?;
             while !self.is_stopped() {
-                let Some((packet, wake)) = incoming.pop()? else { break };
+                let Some((packet, wake)) = incoming.pop()? else {
+                    break;
+                };
                 self.stats.received.fetch_add(1, Ordering::Relaxed);
                 if wake {
                     self.interrupt()?;
@@ -222,7 +232,9 @@ impl Channel {
 
     fn interrupt(&self) -> Result<()> {
         self.stats.signals_out.fetch_add(1, Ordering::Relaxed);
-        self.context.synic.signal_event(self.target_vp.load(Ordering::SeqCst), self.relid)
+        self.context
+            .synic
+            .signal_event(self.target_vp.load(Ordering::SeqCst), self.relid)
     }
 
     /// Writes what waits for room.
@@ -233,7 +245,13 @@ impl Channel {
             if out.closed {
                 return Ok(());
             }
-            match out.ring.push(next.type_, next.flags, next.transaction, &next.payload, Distortion::None)? {
+            match out.ring.push(
+                next.type_,
+                next.flags,
+                next.transaction,
+                &next.payload,
+                Distortion::None,
+            )? {
                 Pushed::Full => {
                     out.queue.push_front(next);
                     break;
@@ -264,7 +282,14 @@ impl Channel {
         .map_or(Distortion::None, |(_, distortion)| distortion)
     }
 
-    fn push(&self, type_: u16, flags: u16, transaction: u64, payload: &[u8], distortion: Distortion) {
+    fn push(
+        &self,
+        type_: u16,
+        flags: u16,
+        transaction: u64,
+        payload: &[u8],
+        distortion: Distortion,
+    ) {
         let result = (|| {
             let mut out = self.out();
             if out.closed {
@@ -272,12 +297,18 @@ impl Channel {
             }
             // Order matters: nothing overtakes what already waits.
             let pushed = if out.queue.is_empty() {
-                out.ring.push(type_, flags, transaction, payload, distortion)?
+                out.ring
+                    .push(type_, flags, transaction, payload, distortion)?
             } else {
                 Pushed::Full
             };
             if pushed == Pushed::Full {
-                out.queue.push_back(Queued { type_, flags, transaction, payload: payload.to_vec() });
+                out.queue.push_back(Queued {
+                    type_,
+                    flags,
+                    transaction,
+                    payload: payload.to_vec(),
+                });
                 return Ok(());
             }
             drop(out);
@@ -300,7 +331,9 @@ impl Channel {
         }
         let mut payload = payload;
         if let Some(len) = faults.take(&self.name, Fault::ShortPacket, 8) {
-            payload = payload.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(payload);
+            payload = payload
+                .get(..usize::try_from(len).unwrap_or(usize::MAX))
+                .unwrap_or(payload);
         }
         self.push(type_, flags, transaction, payload, self.distortion());
     }

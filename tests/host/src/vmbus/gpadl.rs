@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{bail, ensure, Context, Result};
 use rlis_proto::vmbus::gpadl::GpadlAssembler;
 use rlis_proto::vmbus::message::GpadlHeader;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
 use crate::vm::memory::Memory;
 
@@ -26,11 +26,19 @@ impl GuestPages {
     pub fn new(memory: Arc<Memory>, pfns: impl IntoIterator<Item = u64>) -> Result<Self> {
         let mut pages = Vec::new();
         for pfn in pfns {
-            let address = pfn.checked_mul(PAGE as u64).context("a page number is out of range")?;
-            ensure!(memory.check_range(GuestAddress(address), PAGE), "page {address:#x} is not in the guest's memory");
+            let address = pfn
+                .checked_mul(PAGE as u64)
+                .context("a page number is out of range")?;
+            ensure!(
+                memory.check_range(GuestAddress(address), PAGE),
+                "page {address:#x} is not in the guest's memory"
+            );
             pages.push(address);
         }
-        Ok(Self { memory, pages: pages.into() })
+        Ok(Self {
+            memory,
+            pages: pages.into(),
+        })
     }
 
     /// Number of bytes.
@@ -41,8 +49,14 @@ impl GuestPages {
     /// The part of `count` pages from page `first` on.
     pub fn part(&self, first: usize, count: usize) -> Result<Self> {
         let end = first.checked_add(count).context("page range overflows")?;
-        let pages = self.pages.get(first..end).context("page range is outside of the GPADL")?;
-        Ok(Self { memory: self.memory.clone(), pages: pages.into() })
+        let pages = self
+            .pages
+            .get(first..end)
+            .context("page range is outside of the GPADL")?;
+        Ok(Self {
+            memory: self.memory.clone(),
+            pages: pages.into(),
+        })
     }
 
     /// Calls `piece` with the guest address and the span within the buffer of each page-sized piece of
@@ -53,11 +67,17 @@ impl GuestPages {
         len: usize,
         mut piece: impl FnMut(GuestAddress, std::ops::Range<usize>) -> Result<()>,
     ) -> Result<()> {
-        ensure!(offset.checked_add(len).is_some_and(|end| end <= self.len()), "access outside of a GPADL");
+        ensure!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            "access outside of a GPADL"
+        );
         let mut done = 0;
         while done < len {
             let at = offset + done;
-            let page = self.pages.get(at / PAGE).context("access outside of a GPADL")?;
+            let page = self
+                .pages
+                .get(at / PAGE)
+                .context("access outside of a GPADL")?;
             let count = (PAGE - at % PAGE).min(len - done);
             piece(GuestAddress(page + (at % PAGE) as u64), done..done + count)?;
             done += count;
@@ -67,17 +87,24 @@ impl GuestPages {
 
     /// Copies bytes out of the guest.
     pub fn read(&self, offset: usize, out: &mut [u8]) -> Result<()> {
-        self.pieces(offset, out.len(), |address, span| Ok(self.memory.read_slice(&mut out[span], address)?))
+        self.pieces(offset, out.len(), |address, span| {
+            Ok(self.memory.read_slice(&mut out[span], address)?)
+        })
     }
 
     /// Copies bytes into the guest.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.pieces(offset, bytes.len(), |address, span| Ok(self.memory.write_slice(&bytes[span], address)?))
+        self.pieces(offset, bytes.len(), |address, span| {
+            Ok(self.memory.write_slice(&bytes[span], address)?)
+        })
     }
 
     fn word(&self, offset: usize) -> Result<GuestAddress> {
         ensure!(offset % 4 == 0, "misaligned word");
-        let page = self.pages.get(offset / PAGE).context("access outside of a GPADL")?;
+        let page = self
+            .pages
+            .get(offset / PAGE)
+            .context("access outside of a GPADL")?;
         Ok(GuestAddress(page + (offset % PAGE) as u64))
     }
 
@@ -107,24 +134,43 @@ impl Gpadl {
     pub fn new(memory: &Arc<Memory>, header: &GpadlHeader, bytes: &[u8]) -> Result<Self> {
         let assembler = GpadlAssembler::new(header)?;
         let store = vec![0; assembler.store_len()];
-        let mut this = Self { relid: header.child_relid, assembler, store, pages: None };
+        let mut this = Self {
+            relid: header.child_relid,
+            assembler,
+            store,
+            pages: None,
+        };
         this.push(memory, bytes)?;
         Ok(this)
     }
 
     /// Adds the bytes of a body message. When the last has arrived, `pages` is set.
     pub fn push(&mut self, memory: &Arc<Memory>, bytes: &[u8]) -> Result<()> {
-        ensure!(self.pages.is_none(), "a GPADL_BODY arrived after the GPADL was complete");
+        ensure!(
+            self.pages.is_none(),
+            "a GPADL_BODY arrived after the GPADL was complete"
+        );
         if !self.assembler.push(bytes, &mut self.store)? {
             return Ok(());
         }
-        let ranges: Vec<_> = self.assembler.ranges(&self.store).collect::<Result<_, _>>()?;
+        let ranges: Vec<_> = self
+            .assembler
+            .ranges(&self.store)
+            .collect::<Result<_, _>>()?;
         let [range] = ranges.as_slice() else {
             bail!("a GPADL of {} ranges; the host supports one", ranges.len());
         };
         // Rings and buffers are whole pages; an offset would shift every structure in them.
-        ensure!(range.byte_offset == 0, "a GPADL starts {} bytes into its first page", range.byte_offset);
-        ensure!(range.byte_count % 4096 == 0, "a GPADL of {} bytes is not whole pages", range.byte_count);
+        ensure!(
+            range.byte_offset == 0,
+            "a GPADL starts {} bytes into its first page",
+            range.byte_offset
+        );
+        ensure!(
+            range.byte_count % 4096 == 0,
+            "a GPADL of {} bytes is not whole pages",
+            range.byte_count
+        );
         self.pages = Some(GuestPages::new(memory.clone(), range.pfns())?);
         self.store = Vec::new();
         Ok(())
@@ -148,7 +194,9 @@ mod tests {
         let mut gpadl = None;
         while let Some(len) = split.next_message(&mut buf).unwrap() {
             match parse(&buf[..len]).unwrap() {
-                Message::GpadlHeader(header, bytes) => gpadl = Some(Gpadl::new(memory, &header, bytes)?),
+                Message::GpadlHeader(header, bytes) => {
+                    gpadl = Some(Gpadl::new(memory, &header, bytes)?)
+                }
                 Message::GpadlBody(_, bytes) => gpadl.as_mut().unwrap().push(memory, bytes)?,
                 other => panic!("{other:?}"),
             }
@@ -165,7 +213,9 @@ mod tests {
         assert_eq!(pages.len(), 70 * 4096);
         pages.write(4090, b"0123456789ab").unwrap();
         let mut tail = [0; 6];
-        memory.read_slice(&mut tail, GuestAddress(99 * 4096)).unwrap();
+        memory
+            .read_slice(&mut tail, GuestAddress(99 * 4096))
+            .unwrap();
         assert_eq!(&tail, b"6789ab");
         let mut all = [0; 12];
         pages.read(4090, &mut all).unwrap();

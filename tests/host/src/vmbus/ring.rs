@@ -50,12 +50,18 @@ pub struct Packet {
 }
 
 fn word(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
+    bytes
+        .get(at..at + 2)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u16::from_le_bytes)
 }
 
 fn index(pages: &GuestPages, at: usize, size: usize, what: &str) -> Result<usize> {
     let value = pages.load(at, Ordering::Acquire)? as usize;
-    ensure!(value < size && value % 8 == 0, "{what} {value:#x} in a ring of {size:#x} bytes");
+    ensure!(
+        value < size && value % 8 == 0,
+        "{what} {value:#x} in a ring of {size:#x} bytes"
+    );
     Ok(value)
 }
 
@@ -69,7 +75,11 @@ pub struct Incoming {
 impl Incoming {
     /// Takes over a fresh ring; both indices must be 0.
     pub fn new(pages: GuestPages) -> Result<Self> {
-        let size = pages.len().checked_sub(DATA).filter(|s| *s > 0).context("a ring without data pages")?;
+        let size = pages
+            .len()
+            .checked_sub(DATA)
+            .filter(|s| *s > 0)
+            .context("a ring without data pages")?;
         let read = index(&pages, READ_INDEX, size, "read index")?;
         Ok(Self { pages, size, read })
     }
@@ -89,20 +99,39 @@ impl Incoming {
         if available == 0 {
             return Ok(None);
         }
-        ensure!(available >= DESCRIPTOR + TRAILER, "{available} bytes in the ring are no packet");
+        ensure!(
+            available >= DESCRIPTOR + TRAILER,
+            "{available} bytes in the ring are no packet"
+        );
         let mut descriptor = [0; DESCRIPTOR];
         self.copy_out(self.read, &mut descriptor)?;
         let header_len = usize::from(word(&descriptor, 2)) * 8;
         let len = usize::from(word(&descriptor, 4)) * 8;
-        ensure!(len + TRAILER <= available, "a packet of {len} bytes where {available} are in the ring");
-        ensure!((DESCRIPTOR..=len).contains(&header_len), "data offset {header_len} in a packet of {len} bytes");
+        ensure!(
+            len + TRAILER <= available,
+            "a packet of {len} bytes where {available} are in the ring"
+        );
+        ensure!(
+            (DESCRIPTOR..=len).contains(&header_len),
+            "data offset {header_len} in a packet of {len} bytes"
+        );
         let mut bytes = vec![0; len + TRAILER];
         self.copy_out(self.read, &mut bytes)?;
         let trailer = bytes.split_off(len);
-        let before = trailer.get(4..8).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
-        ensure!(before as usize == self.read, "trailer says {before:#x} for a packet at {:#x}", self.read);
+        let before = trailer
+            .get(4..8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_le_bytes);
+        ensure!(
+            before as usize == self.read,
+            "trailer says {before:#x} for a packet at {:#x}",
+            self.read
+        );
         let payload = bytes.split_off(header_len);
-        let transaction = bytes.get(8..16).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let transaction = bytes
+            .get(8..16)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_le_bytes);
         let packet = Packet {
             type_: word(&bytes, 0),
             flags: word(&bytes, 6),
@@ -112,7 +141,8 @@ impl Incoming {
         };
         let free_before = self.size - available;
         self.read = (self.read + len + TRAILER) % self.size;
-        self.pages.store(READ_INDEX, u32::try_from(self.read)?, Ordering::SeqCst)?;
+        self.pages
+            .store(READ_INDEX, u32::try_from(self.read)?, Ordering::SeqCst)?;
         fence(Ordering::SeqCst);
         let wanted = self.pages.load(PENDING_SEND_SIZE, Ordering::SeqCst)? as usize;
         let free_now = free_before + len + TRAILER;
@@ -123,7 +153,8 @@ impl Incoming {
 
     /// Asks the guest not to signal while the host reads anyway.
     pub fn mask(&self, masked: bool) -> Result<()> {
-        self.pages.store(INTERRUPT_MASK, masked.into(), Ordering::SeqCst)?;
+        self.pages
+            .store(INTERRUPT_MASK, masked.into(), Ordering::SeqCst)?;
         fence(Ordering::SeqCst);
         Ok(())
     }
@@ -173,7 +204,11 @@ pub enum Pushed {
 impl Outgoing {
     /// Takes over a fresh ring.
     pub fn new(pages: GuestPages) -> Result<Self> {
-        let size = pages.len().checked_sub(DATA).filter(|s| *s > 0).context("a ring without data pages")?;
+        let size = pages
+            .len()
+            .checked_sub(DATA)
+            .filter(|s| *s > 0)
+            .context("a ring without data pages")?;
         let write = index(&pages, WRITE_INDEX, size, "write index")?;
         Ok(Self { pages, size, write })
     }
@@ -194,14 +229,21 @@ impl Outgoing {
         distortion: Distortion,
     ) -> Result<Pushed> {
         let len = (DESCRIPTOR + payload.len()).next_multiple_of(8);
-        ensure!(len + TRAILER < self.size, "a packet of {len} bytes can never fit into the ring");
+        ensure!(
+            len + TRAILER < self.size,
+            "a packet of {len} bytes can never fit into the ring"
+        );
         let read = index(&self.pages, READ_INDEX, self.size, "read index")?;
         let used = (self.write + self.size - read) % self.size;
         let free = self.size - used;
         // A full ring would look like an empty one, so one byte always stays free.
         if free <= len + TRAILER {
             if self.pages.load(FEATURE_BITS, Ordering::Acquire)? & FEATURE_PENDING_SEND_SIZE != 0 {
-                self.pages.store(PENDING_SEND_SIZE, u32::try_from(len + TRAILER)?, Ordering::SeqCst)?;
+                self.pages.store(
+                    PENDING_SEND_SIZE,
+                    u32::try_from(len + TRAILER)?,
+                    Ordering::SeqCst,
+                )?;
                 fence(Ordering::SeqCst);
                 let read = index(&self.pages, READ_INDEX, self.size, "read index")?;
                 let used = (self.write + self.size - read) % self.size;
@@ -245,7 +287,11 @@ impl Outgoing {
         }
         // Signal only when the ring was empty: a guest that is still reading looks again by itself.
         let read = index(&self.pages, READ_INDEX, self.size, "read index")?;
-        Ok(if read == before { Pushed::Signal } else { Pushed::Quiet })
+        Ok(if read == before {
+            Pushed::Signal
+        } else {
+            Pushed::Quiet
+        })
     }
 }
 
@@ -258,8 +304,14 @@ mod tests {
     fn rings(data_pages: u64) -> (Outgoing, Incoming, GuestPages) {
         let memory = Arc::new(crate::vm::memory::allocate(1 << 20).unwrap());
         let pages = GuestPages::new(memory, 1..2 + data_pages).unwrap();
-        pages.store(FEATURE_BITS, FEATURE_PENDING_SEND_SIZE, Ordering::SeqCst).unwrap();
-        (Outgoing::new(pages.clone()).unwrap(), Incoming::new(pages.clone()).unwrap(), pages)
+        pages
+            .store(FEATURE_BITS, FEATURE_PENDING_SEND_SIZE, Ordering::SeqCst)
+            .unwrap();
+        (
+            Outgoing::new(pages.clone()).unwrap(),
+            Incoming::new(pages.clone()).unwrap(),
+            pages,
+        )
     }
 
     proptest! {
@@ -289,14 +341,26 @@ mod tests {
     #[test]
     fn signal_only_when_the_ring_was_empty_and_unmasked() {
         let (mut out, mut inc, _) = rings(1);
-        assert_eq!(out.push(6, 0, 1, &[1], Distortion::None).unwrap(), Pushed::Signal);
-        assert_eq!(out.push(6, 0, 2, &[1], Distortion::None).unwrap(), Pushed::Quiet);
+        assert_eq!(
+            out.push(6, 0, 1, &[1], Distortion::None).unwrap(),
+            Pushed::Signal
+        );
+        assert_eq!(
+            out.push(6, 0, 2, &[1], Distortion::None).unwrap(),
+            Pushed::Quiet
+        );
         while inc.pop().unwrap().is_some() {}
         inc.mask(true).unwrap();
-        assert_eq!(out.push(6, 0, 3, &[1], Distortion::None).unwrap(), Pushed::Quiet);
+        assert_eq!(
+            out.push(6, 0, 3, &[1], Distortion::None).unwrap(),
+            Pushed::Quiet
+        );
         inc.pop().unwrap();
         inc.mask(false).unwrap();
-        assert_eq!(out.push(6, 0, 4, &[1], Distortion::None).unwrap(), Pushed::Signal);
+        assert_eq!(
+            out.push(6, 0, 4, &[1], Distortion::None).unwrap(),
+            Pushed::Signal
+        );
     }
 
     #[test]
@@ -306,13 +370,21 @@ mod tests {
         assert_ne!(pages.load(PENDING_SEND_SIZE, Ordering::SeqCst).unwrap(), 0);
         assert!(inc.pop().unwrap().unwrap().1, "room came to be");
         assert!(!inc.pop().unwrap().unwrap().1, "and is told only once");
-        assert_ne!(out.push(6, 0, 1, &[0; 1000], Distortion::None).unwrap(), Pushed::Full);
+        assert_ne!(
+            out.push(6, 0, 1, &[0; 1000], Distortion::None).unwrap(),
+            Pushed::Full
+        );
         assert_eq!(pages.load(PENDING_SEND_SIZE, Ordering::SeqCst).unwrap(), 0);
     }
 
     #[test]
     fn a_broken_ring_is_an_error() {
-        for (at, value) in [(WRITE_INDEX, 4096), (WRITE_INDEX, 4), (WRITE_INDEX, u32::MAX), (WRITE_INDEX, 16)] {
+        for (at, value) in [
+            (WRITE_INDEX, 4096),
+            (WRITE_INDEX, 4),
+            (WRITE_INDEX, u32::MAX),
+            (WRITE_INDEX, 16),
+        ] {
             let (_, mut inc, pages) = rings(1);
             pages.store(at, value, Ordering::SeqCst).unwrap();
             assert!(inc.pop().is_err(), "{at} = {value:#x}");

@@ -8,17 +8,19 @@ use std::thread::JoinHandle;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use rlis_proto::vmbus::message::{
-    ChannelMessage, ChannelMessageHeader, ChannelOffer, CloseChannel, GpadlBody, GpadlCreated, GpadlHeader,
-    GpadlTeardown, GpadlTorndown, InitiateContact, MessageType, ModifyChannel, ModifyChannelResponse, OfferChannel,
-    OpenChannel, OpenResult, RelidReleased, RescindOffer, TargetInfo, VersionResponse,
+    ChannelMessage, ChannelMessageHeader, ChannelOffer, CloseChannel, GpadlBody, GpadlCreated,
+    GpadlHeader, GpadlTeardown, GpadlTorndown, InitiateContact, MessageType, ModifyChannel,
+    ModifyChannelResponse, OfferChannel, OpenChannel, OpenResult, RelidReleased, RescindOffer,
+    TargetInfo, VersionResponse,
 };
 use rlis_proto::vmbus::negotiate::host_accepts;
 use rlis_proto::vmbus::parse::{parse_from, Direction, Message};
 use rlis_proto::vmbus::version::Version;
 use rlis_proto::vmbus::{
-    MAX_CHANNEL_RELIDS, VMBUS_CHANNEL_CONFIDENTIAL_EXTERNAL_MEMORY, VMBUS_CHANNEL_ENUMERATE_DEVICE_INTERFACE,
-    VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MESSAGE_CONNECTION_ID_4, VMBUS_MESSAGE_CONNECTION_ID_REDIRECT,
-    VMBUS_MESSAGE_SINT, VMBUS_MESSAGE_TYPE,
+    MAX_CHANNEL_RELIDS, VMBUS_CHANNEL_CONFIDENTIAL_EXTERNAL_MEMORY,
+    VMBUS_CHANNEL_ENUMERATE_DEVICE_INTERFACE, VMBUS_MESSAGE_CONNECTION_ID,
+    VMBUS_MESSAGE_CONNECTION_ID_4, VMBUS_MESSAGE_CONNECTION_ID_REDIRECT, VMBUS_MESSAGE_SINT,
+    VMBUS_MESSAGE_TYPE,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -84,7 +86,10 @@ pub struct Server {
     this: Weak<Server>,
 }
 
-fn message<M: ChannelMessage>(fill: impl FnOnce(&mut M), header: impl FnOnce(&mut M, ChannelMessageHeader)) -> M {
+fn message<M: ChannelMessage>(
+    fill: impl FnOnce(&mut M),
+    header: impl FnOnce(&mut M, ChannelMessageHeader),
+) -> M {
     let mut message = M::new_zeroed();
     header(&mut message, ChannelMessageHeader::of::<M>());
     fill(&mut message);
@@ -104,7 +109,10 @@ impl Server {
         Arc::new_cyclic(|this| Self {
             shared,
             max_version,
-            state: Mutex::new(State { next_relid: 1, ..State::default() }),
+            state: Mutex::new(State {
+                next_relid: 1,
+                ..State::default()
+            }),
             this: this.clone(),
         })
     }
@@ -140,7 +148,9 @@ impl Server {
             let _ = self.shared.synic.post_message(vp, &odd);
         }
         if let Some(len) = self.shared.faults.take(BUS, Fault::BusShortMessage, 8) {
-            bytes = bytes.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(bytes);
+            bytes = bytes
+                .get(..usize::try_from(len).unwrap_or(usize::MAX))
+                .unwrap_or(bytes);
         }
         if let Err(error) = self.shared.synic.post_message(vp, bytes) {
             self.violation(format!("a message cannot be delivered: {error:#}"));
@@ -159,7 +169,10 @@ impl Server {
     pub fn offer(&self, offer: Offer) -> Result<u32> {
         let mut state = self.state();
         ensure!(
-            !state.slots.values().any(|s| s.offer.name == offer.name && !s.rescinded),
+            !state
+                .slots
+                .values()
+                .any(|s| s.offer.name == offer.name && !s.rescinded),
             "there is a device {} already",
             offer.name
         );
@@ -178,8 +191,16 @@ impl Server {
             .with_context(|| format!("there is no device {name}"))?
             .offer
             .clone();
-        let taken: Vec<u16> = state.slots.values().filter(|s| s.offer.name == name).map(|s| s.sub_index).collect();
-        for index in (1..=u16::MAX).filter(|i| !taken.contains(i)).take(count.into()) {
+        let taken: Vec<u16> = state
+            .slots
+            .values()
+            .filter(|s| s.offer.name == name)
+            .map(|s| s.sub_index)
+            .collect();
+        for index in (1..=u16::MAX)
+            .filter(|i| !taken.contains(i))
+            .take(count.into())
+        {
             let relid = state.add(offer.clone(), index)?;
             self.announce(&mut state, relid);
         }
@@ -189,8 +210,12 @@ impl Server {
     /// Withdraws the device `name` with all its sub-channels; the guest closes and releases them.
     pub fn rescind(&self, name: &str) -> Result<()> {
         let mut state = self.state();
-        let relids: Vec<u32> =
-            state.slots.iter().filter(|(_, s)| s.offer.name == name && !s.rescinded).map(|(r, _)| *r).collect();
+        let relids: Vec<u32> = state
+            .slots
+            .iter()
+            .filter(|(_, s)| s.offer.name == name && !s.rescinded)
+            .map(|(r, _)| *r)
+            .collect();
         ensure!(!relids.is_empty(), "there is no device {name}");
         // Sub-channels first, as Hyper-V does.
         for relid in relids.into_iter().rev() {
@@ -200,7 +225,9 @@ impl Server {
     }
 
     fn rescind_relid(&self, state: &mut State, relid: u32) {
-        let Some(slot) = state.slots.get_mut(&relid) else { return };
+        let Some(slot) = state.slots.get_mut(&relid) else {
+            return;
+        };
         if slot.sent {
             slot.rescinded = true;
             let message = build!(RescindOffer, |m| {
@@ -216,14 +243,19 @@ impl Server {
         if !state.connection.is_some_and(|c| c.offers_requested) {
             return;
         }
-        let Some(slot) = state.slots.get_mut(&relid) else { return };
+        let Some(slot) = state.slots.get_mut(&relid) else {
+            return;
+        };
         slot.sent = true;
         let (offer, sub_index) = (slot.offer.clone(), slot.sub_index);
         let mut flags = offer.flags | VMBUS_CHANNEL_ENUMERATE_DEVICE_INTERFACE;
         if self.shared.faults.hit(&offer.name, Fault::BusBadOfferFlags) {
             flags |= VMBUS_CHANNEL_CONFIDENTIAL_EXTERNAL_MEMORY;
         }
-        let bad = self.shared.faults.take(&offer.name, Fault::BusBadRelid, 0xFFFF);
+        let bad = self
+            .shared
+            .faults
+            .take(&offer.name, Fault::BusBadRelid, 0xFFFF);
         let told = bad.and_then(|v| u32::try_from(v).ok()).unwrap_or(relid);
         let make = |told: u32| {
             build!(OfferChannel, |m| {
@@ -234,13 +266,20 @@ impl Server {
                 m.offer.u = offer.user_data;
                 m.offer.sub_channel_index = sub_index;
                 m.child_relid = told;
-                m.monitorid = if offer.monitored { (told % 128) as u8 } else { 0 };
+                m.monitorid = if offer.monitored {
+                    (told % 128) as u8
+                } else {
+                    0
+                };
                 m.monitor_allocated = offer.monitored.into();
                 m.is_dedicated_interrupt = 1;
                 m.connection_id = EVENT_CONNECTION + told;
             })
         };
-        let duplicate = self.shared.faults.hit(&offer.name, Fault::BusDuplicateOffer);
+        let duplicate = self
+            .shared
+            .faults
+            .hit(&offer.name, Fault::BusDuplicateOffer);
         self.send(state, &make(told));
         if duplicate {
             if let Ok(second) = state.add(offer.clone(), sub_index) {
@@ -264,7 +303,10 @@ impl Server {
                     (None, _, true) => "offered",
                     (None, _, false) => "not-offered",
                 };
-                format!("{} relid={relid} sub={} instance={} {status}", slot.offer.name, slot.sub_index, slot.offer.instance)
+                format!(
+                    "{} relid={relid} sub={} instance={} {status}",
+                    slot.offer.name, slot.sub_index, slot.offer.instance
+                )
             })
             .collect()
     }
@@ -272,7 +314,12 @@ impl Server {
     /// The open channels of device `name` (all devices if `None`).
     pub fn channels(&self, name: Option<&str>) -> Vec<Arc<Channel>> {
         let wanted = |slot: &&Slot| name.is_none_or(|n| slot.offer.name == n);
-        self.state().slots.values().filter(wanted).filter_map(|s| s.open.as_ref().map(|(c, _)| c.clone())).collect()
+        self.state()
+            .slots
+            .values()
+            .filter(wanted)
+            .filter_map(|s| s.open.as_ref().map(|(c, _)| c.clone()))
+            .collect()
     }
 
     // ---- messages
@@ -295,7 +342,9 @@ impl Server {
                 hypercall::SUCCESS
             }
             // The guest tries the redirected connection first and must be told that it does not exist.
-            Err(_) if connection == VMBUS_MESSAGE_CONNECTION_ID_REDIRECT => hypercall::INVALID_CONNECTION_ID,
+            Err(_) if connection == VMBUS_MESSAGE_CONNECTION_ID_REDIRECT => {
+                hypercall::INVALID_CONNECTION_ID
+            }
             Err(error) => {
                 self.violation(format!("{error:#}"));
                 hypercall::INVALID_CONNECTION_ID
@@ -305,7 +354,12 @@ impl Server {
     }
 
     /// Checks that a message came on the connection id that its time and version call for.
-    fn right_connection(&self, state: &State, connection: u32, message: &Message<'_>) -> Result<()> {
+    fn right_connection(
+        &self,
+        state: &State,
+        connection: u32,
+        message: &Message<'_>,
+    ) -> Result<()> {
         let expected = match message {
             Message::InitiateContact(m) if { m.vmbus_version_requested } >= Version::V5_0 => {
                 VMBUS_MESSAGE_CONNECTION_ID_4
@@ -317,11 +371,20 @@ impl Server {
                 .or(state.unloaded)
                 .context("a message came before INITIATE_CONTACT")?,
         };
-        ensure!(connection == expected, "a message came on connection {connection:#x}, not {expected:#x}");
+        ensure!(
+            connection == expected,
+            "a message came on connection {connection:#x}, not {expected:#x}"
+        );
         Ok(())
     }
 
-    fn dispatch(&self, state: &mut State, connection: u32, message: Message<'_>, stopping: &mut Stopping) -> Result<()> {
+    fn dispatch(
+        &self,
+        state: &mut State,
+        connection: u32,
+        message: Message<'_>,
+        stopping: &mut Stopping,
+    ) -> Result<()> {
         match message {
             Message::InitiateContact(m) => self.initiate_contact(state, connection, m, stopping),
             Message::RequestOffers => self.request_offers(state),
@@ -336,7 +399,9 @@ impl Server {
                 self.unload(state, stopping);
                 Ok(())
             }
-            Message::TlConnectRequest(_) => bail!("TL_CONNECT_REQUEST, but the host offers no sockets"),
+            Message::TlConnectRequest(_) => {
+                bail!("TL_CONNECT_REQUEST, but the host offers no sockets")
+            }
             other => bail!("unexpected message {other:?}"),
         }
     }
@@ -353,7 +418,10 @@ impl Server {
             self.violation("INITIATE_CONTACT while channels are open");
         }
         self.reset(state, stopping);
-        ensure!(vp < self.shared.synic.count(), "INITIATE_CONTACT names virtual processor {vp}, which is not there");
+        ensure!(
+            vp < self.shared.synic.count(),
+            "INITIATE_CONTACT names virtual processor {vp}, which is not there"
+        );
         if version >= Version::V5_0 {
             let target = TargetInfo::from_u64(m.interrupt_page);
             ensure!(
@@ -369,21 +437,33 @@ impl Server {
         let refuse = self.fault(Fault::BusRefuseVersion);
         let accepted = host_accepts(version, self.max_version) && !refuse;
         let failed = accepted && self.fault(Fault::BusConnectionState);
-        let message_connection = if version >= Version::V5_0 { MESSAGE_CONNECTION } else { connection };
+        let message_connection = if version >= Version::V5_0 {
+            MESSAGE_CONNECTION
+        } else {
+            connection
+        };
         let response = build!(VersionResponse, |r| {
             r.version_supported = accepted.into();
             r.connection_state = failed.into();
             r.msg_conn_id = if accepted { message_connection } else { 0 };
         });
         if accepted && !failed {
-            state.connection = Some(Connection { version, vp, message_connection, offers_requested: false });
+            state.connection = Some(Connection {
+                version,
+                vp,
+                message_connection,
+                offers_requested: false,
+            });
         }
         self.post(vp, &response);
         Ok(())
     }
 
     fn request_offers(&self, state: &mut State) -> Result<()> {
-        let connection = state.connection.as_mut().context("REQUESTOFFERS without a connection")?;
+        let connection = state
+            .connection
+            .as_mut()
+            .context("REQUESTOFFERS without a connection")?;
         ensure!(!connection.offers_requested, "REQUESTOFFERS came twice");
         connection.offers_requested = true;
         let relids: Vec<u32> = state.slots.keys().copied().collect();
@@ -391,16 +471,28 @@ impl Server {
             self.announce(state, relid);
         }
         if !self.fault(Fault::BusNoAllOffersDelivered) {
-            self.send(state, &ChannelMessageHeader::new(MessageType::CHANNELMSG_ALLOFFERS_DELIVERED));
+            self.send(
+                state,
+                &ChannelMessageHeader::new(MessageType::CHANNELMSG_ALLOFFERS_DELIVERED),
+            );
         }
         Ok(())
     }
 
     fn gpadl_header(&self, state: &mut State, m: GpadlHeader, bytes: &[u8]) -> Result<()> {
         let (relid, handle) = ({ m.child_relid }, { m.gpadl });
-        ensure!(state.slots.get(&relid).is_some_and(|s| s.sent), "GPADL_HEADER for relid {relid}, which was not offered");
-        ensure!(!state.gpadls.contains_key(&handle), "GPADL {handle:#x} exists already");
-        ensure!(state.gpadls.len() < MAX_GPADLS, "more than {MAX_GPADLS} GPADLs");
+        ensure!(
+            state.slots.get(&relid).is_some_and(|s| s.sent),
+            "GPADL_HEADER for relid {relid}, which was not offered"
+        );
+        ensure!(
+            !state.gpadls.contains_key(&handle),
+            "GPADL {handle:#x} exists already"
+        );
+        ensure!(
+            state.gpadls.len() < MAX_GPADLS,
+            "more than {MAX_GPADLS} GPADLs"
+        );
         match Gpadl::new(&self.shared.memory, &m, bytes) {
             Ok(gpadl) => {
                 state.gpadls.insert(handle, gpadl);
@@ -416,7 +508,10 @@ impl Server {
 
     fn gpadl_body(&self, state: &mut State, m: GpadlBody, bytes: &[u8]) -> Result<()> {
         let handle = { m.gpadl };
-        let gpadl = state.gpadls.get_mut(&handle).with_context(|| format!("GPADL_BODY for unknown GPADL {handle:#x}"))?;
+        let gpadl = state
+            .gpadls
+            .get_mut(&handle)
+            .with_context(|| format!("GPADL_BODY for unknown GPADL {handle:#x}"))?;
         if let Err(error) = gpadl.push(&self.shared.memory, bytes) {
             let relid = gpadl.relid;
             state.gpadls.remove(&handle);
@@ -429,7 +524,9 @@ impl Server {
 
     /// Answers a GPADL whose last message has come.
     fn gpadl_done(&self, state: &mut State, handle: u32) {
-        let Some(gpadl) = state.gpadls.get(&handle).filter(|g| g.pages.is_some()) else { return };
+        let Some(gpadl) = state.gpadls.get(&handle).filter(|g| g.pages.is_some()) else {
+            return;
+        };
         let relid = gpadl.relid;
         if self.fault(Fault::BusNoGpadlCreated) {
             return;
@@ -453,11 +550,23 @@ impl Server {
 
     fn gpadl_teardown(&self, state: &mut State, m: GpadlTeardown) -> Result<()> {
         let (relid, handle) = ({ m.child_relid }, { m.gpadl });
-        let gpadl = state.gpadls.get(&handle).with_context(|| format!("teardown of unknown GPADL {handle:#x}"))?;
-        ensure!(gpadl.relid == relid, "teardown of GPADL {handle:#x} names relid {relid}, not {}", gpadl.relid);
-        let in_use = state.slots.get(&relid).is_some_and(|s| s.open.is_some() && s.open_gpadl == handle);
+        let gpadl = state
+            .gpadls
+            .get(&handle)
+            .with_context(|| format!("teardown of unknown GPADL {handle:#x}"))?;
+        ensure!(
+            gpadl.relid == relid,
+            "teardown of GPADL {handle:#x} names relid {relid}, not {}",
+            gpadl.relid
+        );
+        let in_use = state
+            .slots
+            .get(&relid)
+            .is_some_and(|s| s.open.is_some() && s.open_gpadl == handle);
         if in_use {
-            self.violation(format!("GPADL {handle:#x} torn down while it holds the rings of an open channel"));
+            self.violation(format!(
+                "GPADL {handle:#x} torn down while it holds the rings of an open channel"
+            ));
         }
         state.gpadls.remove(&handle);
         if !self.fault(Fault::BusNoGpadlTorndown) {
@@ -518,11 +627,26 @@ impl Server {
     }
 
     fn open_channel(&self, state: &mut State, m: &OpenChannel) -> Result<Arc<Channel>> {
-        let (relid, handle, vp) = ({ m.child_relid }, { m.ringbuffer_gpadlhandle }, { m.target_vp });
-        ensure!(vp < self.shared.synic.count(), "virtual processor {vp} is not there");
-        let gpadl = state.gpadls.get(&handle).with_context(|| format!("GPADL {handle:#x} is unknown"))?;
-        ensure!(gpadl.relid == relid, "GPADL {handle:#x} belongs to relid {}", gpadl.relid);
-        let pages = gpadl.pages.clone().with_context(|| format!("GPADL {handle:#x} is not complete"))?;
+        let (relid, handle, vp) = ({ m.child_relid }, { m.ringbuffer_gpadlhandle }, {
+            m.target_vp
+        });
+        ensure!(
+            vp < self.shared.synic.count(),
+            "virtual processor {vp} is not there"
+        );
+        let gpadl = state
+            .gpadls
+            .get(&handle)
+            .with_context(|| format!("GPADL {handle:#x} is unknown"))?;
+        ensure!(
+            gpadl.relid == relid,
+            "GPADL {handle:#x} belongs to relid {}",
+            gpadl.relid
+        );
+        let pages = gpadl
+            .pages
+            .clone()
+            .with_context(|| format!("GPADL {handle:#x} is not complete"))?;
         let slot = state.slots.get_mut(&relid).context("the offer is gone")?;
         ensure!(!slot.rescinded, "the offer was rescinded");
         ensure!(slot.open.is_none(), "it is open already");
@@ -545,9 +669,16 @@ impl Server {
 
     fn close(&self, state: &mut State, m: CloseChannel, stopping: &mut Stopping) -> Result<()> {
         let relid = { m.child_relid };
-        let slot = state.slots.get_mut(&relid).with_context(|| format!("CLOSECHANNEL of unknown relid {relid}"))?;
-        let (channel, thread) =
-            slot.open.take().with_context(|| format!("CLOSECHANNEL of {} (relid {relid}), not open", slot.offer.name))?;
+        let slot = state
+            .slots
+            .get_mut(&relid)
+            .with_context(|| format!("CLOSECHANNEL of unknown relid {relid}"))?;
+        let (channel, thread) = slot.open.take().with_context(|| {
+            format!(
+                "CLOSECHANNEL of {} (relid {relid}), not open",
+                slot.offer.name
+            )
+        })?;
         channel.stop();
         stopping.push((channel, thread));
         Ok(())
@@ -556,35 +687,65 @@ impl Server {
     fn modify(&self, state: &mut State, m: ModifyChannel) -> Result<()> {
         let (relid, vp) = ({ m.child_relid }, { m.target_vp });
         let connection = state.connection.context("no connection")?;
-        ensure!(connection.version.has_modify_channel(), "MODIFYCHANNEL at version {:?}", connection.version);
+        ensure!(
+            connection.version.has_modify_channel(),
+            "MODIFYCHANNEL at version {:?}",
+            connection.version
+        );
         let refused = self.fault(Fault::BusRefuseModify);
         let result = (|| {
-            let slot = state.slots.get(&relid).with_context(|| format!("MODIFYCHANNEL of unknown relid {relid}"))?;
-            let (channel, _) = slot.open.as_ref().with_context(|| format!("MODIFYCHANNEL of relid {relid}, not open"))?;
-            ensure!(vp < self.shared.synic.count(), "MODIFYCHANNEL to virtual processor {vp}, which is not there");
+            let slot = state
+                .slots
+                .get(&relid)
+                .with_context(|| format!("MODIFYCHANNEL of unknown relid {relid}"))?;
+            let (channel, _) = slot
+                .open
+                .as_ref()
+                .with_context(|| format!("MODIFYCHANNEL of relid {relid}, not open"))?;
+            ensure!(
+                vp < self.shared.synic.count(),
+                "MODIFYCHANNEL to virtual processor {vp}, which is not there"
+            );
             if !refused {
                 channel.set_target(vp);
             }
             Ok(())
         })();
-        if connection.version.has_modify_channel_response() && !self.fault(Fault::BusNoModifyResponse) {
+        if connection.version.has_modify_channel_response()
+            && !self.fault(Fault::BusNoModifyResponse)
+        {
             let message = build!(ModifyChannelResponse, |r| {
                 r.child_relid = relid;
-                r.status = if result.is_err() || refused { STATUS_UNSUCCESSFUL } else { 0 };
+                r.status = if result.is_err() || refused {
+                    STATUS_UNSUCCESSFUL
+                } else {
+                    0
+                };
             });
             self.send(state, &message);
         }
         result
     }
 
-    fn relid_released(&self, state: &mut State, m: RelidReleased, stopping: &mut Stopping) -> Result<()> {
+    fn relid_released(
+        &self,
+        state: &mut State,
+        m: RelidReleased,
+        stopping: &mut Stopping,
+    ) -> Result<()> {
         let relid = { m.child_relid };
         if state.connection.is_none() {
             // Linux unloads first and lets go of its devices afterwards.
             return Ok(());
         }
-        let slot = state.slots.get_mut(&relid).with_context(|| format!("RELID_RELEASED of unknown relid {relid}"))?;
-        ensure!(slot.sent, "RELID_RELEASED of relid {relid}, which was not offered");
+        let slot = state
+            .slots
+            .get_mut(&relid)
+            .with_context(|| format!("RELID_RELEASED of unknown relid {relid}"))?;
+        ensure!(
+            slot.sent,
+            "RELID_RELEASED of relid {relid}, which was not offered"
+        );
         let was_open = slot.open.take();
         let name = slot.offer.name.clone();
         if slot.rescinded || slot.sub_index != 0 {
@@ -608,7 +769,10 @@ impl Server {
         self.reset(state, stopping);
         if let Some(connection) = connection {
             if !self.fault(Fault::BusNoUnloadResponse) {
-                self.post(connection.vp, &ChannelMessageHeader::new(MessageType::CHANNELMSG_UNLOAD_RESPONSE));
+                self.post(
+                    connection.vp,
+                    &ChannelMessageHeader::new(MessageType::CHANNELMSG_UNLOAD_RESPONSE),
+                );
             }
         }
     }
@@ -635,10 +799,20 @@ impl State {
     fn add(&mut self, offer: Offer, sub_index: u16) -> Result<u32> {
         for _ in 0..MAX_CHANNEL_RELIDS {
             let relid = self.next_relid;
-            self.next_relid = if relid + 1 < MAX_CHANNEL_RELIDS { relid + 1 } else { 1 };
+            self.next_relid = if relid + 1 < MAX_CHANNEL_RELIDS {
+                relid + 1
+            } else {
+                1
+            };
             if !self.slots.contains_key(&relid) {
-                let slot =
-                    Slot { offer, sub_index, sent: false, rescinded: false, open: None, open_gpadl: 0 };
+                let slot = Slot {
+                    offer,
+                    sub_index,
+                    sent: false,
+                    rescinded: false,
+                    open: None,
+                    open_gpadl: 0,
+                };
                 self.slots.insert(relid, slot);
                 return Ok(relid);
             }
@@ -664,15 +838,26 @@ impl Receiver for Server {
     }
 
     fn event(&self, vp: u32, connection: u32, flag: u16) -> u16 {
-        let Some(relid) = connection.checked_sub(EVENT_CONNECTION).filter(|r| *r < MAX_CHANNEL_RELIDS) else {
-            self.violation(format!("vCPU {vp} signalled connection {connection:#x}, which does not exist"));
+        let Some(relid) = connection
+            .checked_sub(EVENT_CONNECTION)
+            .filter(|r| *r < MAX_CHANNEL_RELIDS)
+        else {
+            self.violation(format!(
+                "vCPU {vp} signalled connection {connection:#x}, which does not exist"
+            ));
             return hypercall::INVALID_CONNECTION_ID;
         };
         if flag != 0 {
-            self.violation(format!("vCPU {vp} signalled relid {relid} with flag {flag}"));
+            self.violation(format!(
+                "vCPU {vp} signalled relid {relid} with flag {flag}"
+            ));
             return hypercall::INVALID_PARAMETER;
         }
-        let channel = self.state().slots.get(&relid).and_then(|s| s.open.as_ref().map(|(c, _)| c.clone()));
+        let channel = self
+            .state()
+            .slots
+            .get(&relid)
+            .and_then(|s| s.open.as_ref().map(|(c, _)| c.clone()));
         match channel {
             Some(channel) => {
                 channel.signalled();
