@@ -1,3 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The kernel layer: safe abstractions that the kernel crate lacks and that need no other subsystem.
+
+#[doc(hidden)]
+pub use rlis_sys as sys;
+
+pub mod chardev;
+pub mod completion;
+pub mod param;
+pub mod power;
+pub mod ratelimit;
+pub mod time;
+pub mod work;
+
+pub use completion::Completion;
+pub use ratelimit::RateLimit;

@@ -4,11 +4,16 @@
  * Named rlis_helper_X for the inline X; rlis_sys.rs gives them back the name X.
  */
 
+#include <linux/completion.h>
 #include <linux/device.h>
 #include <linux/hyperv.h>
 #include <linux/interrupt.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/workqueue.h>
+
+#include <asm/mshyperv.h>
 
 #include "helpers.h"
 
@@ -90,4 +95,55 @@ void rlis_helper_device_lock(struct device *dev)
 void rlis_helper_device_unlock(struct device *dev)
 {
 	device_unlock(dev);
+}
+
+void rlis_helper_reinit_completion(struct completion *x)
+{
+	reinit_completion(x);
+}
+
+u64 rlis_helper_hv_reference_counter(void)
+{
+	return hv_read_reference_counter();
+}
+
+s64 rlis_helper_ktime_get_real_ns(void)
+{
+	return ktime_get_real_ns();
+}
+
+void rlis_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void rlis_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+bool rlis_helper_queue_work(struct workqueue_struct *wq, struct work_struct *work)
+{
+	return queue_work(wq, work);
+}
+
+bool rlis_helper_mod_delayed_work(struct workqueue_struct *wq,
+				  struct delayed_work *work, unsigned long delay)
+{
+	return mod_delayed_work(wq, work, delay);
+}
+
+struct workqueue_struct *rlis_helper_alloc_ordered_workqueue(const char *name)
+{
+	return alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM, name);
+}
+
+struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+}
+
+void rlis_helper_flush_workqueue(struct workqueue_struct *wq)
+{
+	flush_workqueue(wq);
 }

@@ -5,9 +5,11 @@
 #ifndef RLIS_SYS_HELPERS_H
 #define RLIS_SYS_HELPERS_H
 
+#include <linux/completion.h>
 #include <linux/device.h>
 #include <linux/hyperv.h>
 #include <linux/interrupt.h>
+#include <linux/workqueue.h>
 
 void *rlis_helper_hv_get_drvdata(struct hv_device *dev);
 void rlis_helper_hv_set_drvdata(struct hv_device *dev, void *data);
@@ -25,5 +27,18 @@ void rlis_helper_set_channel_pending_send_size(struct vmbus_channel *channel,
 					       u32 size);
 void rlis_helper_device_lock(struct device *dev);
 void rlis_helper_device_unlock(struct device *dev);
+
+void rlis_helper_reinit_completion(struct completion *x);
+u64 rlis_helper_hv_reference_counter(void);
+s64 rlis_helper_ktime_get_real_ns(void);
+
+void rlis_helper_init_work(struct work_struct *work, work_func_t func);
+void rlis_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
+bool rlis_helper_queue_work(struct workqueue_struct *wq, struct work_struct *work);
+bool rlis_helper_mod_delayed_work(struct workqueue_struct *wq,
+				  struct delayed_work *work, unsigned long delay);
+struct workqueue_struct *rlis_helper_alloc_ordered_workqueue(const char *name);
+struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name);
+void rlis_helper_flush_workqueue(struct workqueue_struct *wq);
 
 #endif

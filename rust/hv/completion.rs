@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Completions that can be waited for with a time-out and used again.
+//!
+//! The kernel crate's `Completion` can only be waited for without end, and be completed once.
+//!
+//! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
+
+use kernel::{
+    prelude::*,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+    types::Opaque, //
+};
+
+/// Lets tasks wait until something has happened.
+///
+/// # Invariants
+///
+/// `inner` is an initialised `struct completion`.
+#[pin_data]
+pub struct Completion {
+    #[pin]
+    inner: Opaque<rlis_sys::completion>,
+}
+
+// SAFETY: A `struct completion` may be used from any thread.
+unsafe impl Send for Completion {}
+
+// SAFETY: The functions on a `struct completion` do their own locking.
+unsafe impl Sync for Completion {}
+
+impl Completion {
+    /// Makes a completion that has not happened.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: Initialised here.
+            inner <- Opaque::ffi_init(|slot: *mut rlis_sys::completion| {
+                // SAFETY: `slot` is valid for writes.
+                unsafe { rlis_sys::init_completion(slot) };
+            }),
+        })
+    }
+
+    /// Wakes up one task that waits, or the next one that will. Any context.
+    pub fn complete(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::complete(self.inner.get()) };
+    }
+
+    /// Wakes up all tasks that wait, and lets all pass from now on, until [`Self::reinit`]. Any context.
+    pub fn complete_all(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::complete_all(self.inner.get()) };
+    }
+
+    /// Makes it not have happened, before it is used again.
+    ///
+    /// Nobody should be waiting: such a task would go on waiting.
+    pub fn reinit(&self) {
+        // SAFETY: By the type invariant. All that happens is an atomic-sized store to the counter, which the
+        // other functions on a completion expect.
+        unsafe { rlis_sys::reinit_completion(self.inner.get()) };
+    }
+
+    /// Waits at most `timeout` milliseconds; signals do not end the wait. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if it has not happened by then.
+    pub fn wait_timeout(&self, timeout: Msecs) -> Result {
+        // SAFETY: By the type invariant.
+        let left = unsafe {
+            rlis_sys::wait_for_completion_timeout(self.inner.get(), msecs_to_jiffies(timeout))
+        };
+        if left == 0 {
+            Err(ETIMEDOUT)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes one completion without waiting. Any context.
+    pub fn try_wait(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::try_wait_for_completion(self.inner.get()) }
+    }
+}
+
+#[kunit_tests(rlis_hv_completion)]
+mod tests {
+    use super::*;
+    use kernel::time::{
+        Instant,
+        Monotonic, //
+    };
+
+    #[test]
+    fn times_out_and_completes() -> Result {
+        let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
+        let start = Instant::<Monotonic>::now();
+        assert!(done.wait_timeout(20).is_err());
+        assert!(start.elapsed().as_millis() >= 19);
+        done.complete();
+        assert!(done.wait_timeout(1000).is_ok());
+        assert!(!done.try_wait());
+        done.complete_all();
+        assert!(done.wait_timeout(1000).is_ok());
+        assert!(done.try_wait());
+        done.reinit();
+        assert!(!done.try_wait());
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The wall clock and the host's reference counter.
+
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+/// Nanoseconds in a second.
+const NSEC_PER_SEC: u64 = 1_000_000_000;
+
+/// Returns the partition's reference time, in units of 100 ns since the virtual machine started (TLFS: Partition
+/// Reference Time). It goes on across CPUs and is shared with the host. Any context.
+pub fn reference_counter() -> u64 {
+    // SAFETY: No requirements; the kernel sets the function up at boot on Hyper-V, and to a counter that stands
+    // still elsewhere.
+    unsafe { rlis_sys::hv_reference_counter() }
+}
+
+/// Returns the wall clock, in nanoseconds since 1970. Any context.
+pub fn real_ns() -> u64 {
+    // SAFETY: No requirements.
+    u64::try_from(unsafe { rlis_sys::ktime_get_real_ns() }).unwrap_or(0)
+}
+
+/// Splits nanoseconds since 1970 into `struct timespec64`.
+pub(crate) fn timespec(ns: u64) -> Result<rlis_sys::timespec64> {
+    Ok(rlis_sys::timespec64 {
+        tv_sec: (ns / NSEC_PER_SEC).try_into().map_err(|_| ERANGE)?,
+        tv_nsec: (ns % NSEC_PER_SEC).try_into().map_err(|_| ERANGE)?,
+    })
+}
+
+/// Sets the wall clock, in nanoseconds since 1970. May sleep.
+///
+/// # Errors
+///
+/// `EINVAL` for a time that the kernel does not take, such as one before the system was started.
+pub fn set_real_ns(ns: u64) -> Result {
+    let ts = timespec(ns)?;
+    // SAFETY: `ts` is valid for reads.
+    to_result(unsafe { rlis_sys::do_settimeofday64(&ts) })
+}

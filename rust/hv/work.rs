@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work that belongs to an object and ends with it, and work queues of one's own.
+//!
+//! The kernel crate's `Work` keeps its object alive through a reference of its own, so it can neither be
+//! cancelled nor waited for. Here the object lies inside a [`Worker`]; dropping that ends the work first.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+    types::Opaque,
+    workqueue::Queue, //
+};
+use rlis_sys::{
+    delayed_work,
+    work_struct,
+    workqueue_struct, //
+};
+
+/// What a [`Worker`] does.
+pub trait Task: Send + Sync + 'static {
+    /// Called in process context some time after [`Worker::queue`]; never twice at a time.
+    fn run(this: &Worker<Self>)
+    where
+        Self: Sized;
+
+    /// Called in process context when the time of [`Worker::set_timer`] has passed; never twice at a time, but
+    /// possibly together with [`Self::run`].
+    fn expired(this: &Worker<Self>)
+    where
+        Self: Sized,
+    {
+        let _ = this;
+    }
+}
+
+/// A reference to a work queue.
+pub enum QueueRef {
+    /// One of the system's.
+    System(&'static Queue),
+    /// One made by a driver.
+    Owned(Arc<OwnedQueue>),
+}
+
+impl Deref for QueueRef {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        match self {
+            Self::System(queue) => queue,
+            Self::Owned(queue) => queue,
+        }
+    }
+}
+
+impl From<&'static Queue> for QueueRef {
+    fn from(queue: &'static Queue) -> Self {
+        Self::System(queue)
+    }
+}
+
+impl From<Arc<OwnedQueue>> for QueueRef {
+    fn from(queue: Arc<OwnedQueue>) -> Self {
+        Self::Owned(queue)
+    }
+}
+
+/// An object with a work item and a timer of its own.
+///
+/// Dropping it waits until neither of them runs, and they do not start again. So the last reference to it must not
+/// be dropped in [`Task::run`] or [`Task::expired`] of the same object.
+///
+/// # Invariants
+///
+/// `work` and `timer` are initialised with the functions below, and only ever queued on `queue`.
+#[pin_data(PinnedDrop)]
+pub struct Worker<T: Task> {
+    #[pin]
+    work: Opaque<work_struct>,
+    #[pin]
+    timer: Opaque<delayed_work>,
+    queue: QueueRef,
+    #[pin]
+    inner: T,
+}
+
+// SAFETY: Work items may be used from any thread, and `T` is `Send`.
+unsafe impl<T: Task> Send for Worker<T> {}
+
+// SAFETY: The functions on work items do their own locking, and `T` is `Sync`.
+unsafe impl<T: Task> Sync for Worker<T> {}
+
+impl<T: Task> Worker<T> {
+    /// Makes a worker whose functions are called on `queue`: one of the system's, such as
+    /// [`kernel::workqueue::system`], or an `Arc<OwnedQueue>`.
+    pub fn new<E>(
+        queue: impl Into<QueueRef>,
+        inner: impl PinInit<T, E>,
+    ) -> impl PinInit<Self, Error>
+    where
+        Error: From<E>,
+    {
+        let queue = queue.into();
+        // INVARIANT: The items are initialised here, and the reference keeps the queue.
+        try_pin_init!(Self {
+            work <- Opaque::ffi_init(|slot: *mut work_struct| {
+                // SAFETY: `slot` is valid for writes and pinned.
+                unsafe { rlis_sys::init_work(slot, Some(Self::run)) };
+            }),
+            timer <- Opaque::ffi_init(|slot: *mut delayed_work| {
+                // SAFETY: `slot` is valid for writes and pinned.
+                unsafe { rlis_sys::init_delayed_work(slot, Some(Self::expired)) };
+            }),
+            queue,
+            inner <- inner,
+        })
+    }
+
+    fn raw_queue(&self) -> *mut workqueue_struct {
+        let queue: &Queue = &self.queue;
+        core::ptr::from_ref(queue).cast_mut().cast()
+    }
+
+    /// The function of the work item.
+    ///
+    /// # Safety
+    ///
+    /// `work` must be the `work` of a pinned `Self` that is not being dropped.
+    unsafe extern "C" fn run(work: *mut work_struct) {
+        let work: *mut Opaque<work_struct> = work.cast();
+        // SAFETY: As required of the caller; the destructor waits for this function to return.
+        let this = unsafe { &*kernel::container_of!(work, Self, work) };
+        T::run(this);
+    }
+
+    /// The function of the timer.
+    ///
+    /// # Safety
+    ///
+    /// `work` must be the work inside the `timer` of a pinned `Self` that is not being dropped.
+    unsafe extern "C" fn expired(work: *mut work_struct) {
+        // SAFETY: As required of the caller.
+        let timer: *mut delayed_work = unsafe { kernel::container_of!(work, delayed_work, work) };
+        let timer: *mut Opaque<delayed_work> = timer.cast();
+        // SAFETY: As required of the caller; the destructor waits for this function to return.
+        let this = unsafe { &*kernel::container_of!(timer, Self, timer) };
+        T::expired(this);
+    }
+
+    /// Has [`Task::run`] called. If it runs just now, it is called again afterwards. Any context.
+    pub fn queue(&self) {
+        // SAFETY: By the type invariant. The destructor waits for the work.
+        unsafe { rlis_sys::queue_work(self.raw_queue(), self.work.get()) };
+    }
+
+    /// Has [`Task::expired`] called in `after` milliseconds; a time set before is forgotten. Any context.
+    pub fn set_timer(&self, after: Msecs) {
+        // SAFETY: By the type invariant. The destructor waits for the timer.
+        unsafe {
+            rlis_sys::mod_delayed_work(self.raw_queue(), self.timer.get(), msecs_to_jiffies(after))
+        };
+    }
+
+    /// Forgets the time that was set. Does not wait if [`Task::expired`] is already on its way. Any context except
+    /// hard interrupts.
+    pub fn clear_timer(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::cancel_delayed_work(self.timer.get()) };
+    }
+
+    /// Waits until neither function runs, and keeps both from running until [`Self::enable`], which has to be
+    /// called as often. Sleeps.
+    pub fn disable(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::disable_work_sync(self.work.get()) };
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::disable_delayed_work_sync(self.timer.get()) };
+    }
+
+    /// Lets the functions run again. What was queued or set meanwhile is lost.
+    pub fn enable(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::enable_delayed_work(self.timer.get()) };
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::enable_work(self.work.get()) };
+    }
+
+    /// Waits for a run that was queued before. Sleeps.
+    pub fn flush(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::flush_work(self.work.get()) };
+    }
+}
+
+impl<T: Task> Deref for Worker<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+#[pinned_drop]
+impl<T: Task> PinnedDrop for Worker<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // Nothing can queue them any more afterwards, not even each other.
+        self.disable();
+    }
+}
+
+/// A work queue.
+///
+/// Dropping it waits for all work on it.
+///
+/// # Invariants
+///
+/// The pointer is a valid queue that nobody else destroys.
+pub struct OwnedQueue(NonNull<workqueue_struct>);
+
+// SAFETY: A queue may be used and destroyed from any thread.
+unsafe impl Send for OwnedQueue {}
+
+// SAFETY: The functions on a queue do their own locking.
+unsafe impl Sync for OwnedQueue {}
+
+impl OwnedQueue {
+    /// Makes a queue that runs one piece of work at a time, in the order in which they were queued, even when
+    /// memory is short (`WQ_MEM_RECLAIM`).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn ordered(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is a C string, which the function copies.
+        let queue = unsafe { rlis_sys::alloc_ordered_workqueue(name.as_char_ptr()) };
+        // INVARIANT: The queue is new.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Makes a queue that runs any amount of work at a time, not bound to a CPU, even when memory is short.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn unbound(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is a C string, which the function copies.
+        let queue = unsafe { rlis_sys::alloc_unbound_workqueue(name.as_char_ptr()) };
+        // INVARIANT: The queue is new.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Waits for the work that is on the queue now. Sleeps.
+    pub fn flush(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::flush_workqueue(self.0.as_ptr()) };
+    }
+
+    /// Waits until the queue is empty, also of work that work itself has queued meanwhile. Sleeps.
+    pub fn drain(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::drain_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for OwnedQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant, the queue is valid as long as `self`.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for OwnedQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. Work on the queue is either owned by the queue, or ended before by its
+        // owner.
+        unsafe { rlis_sys::destroy_workqueue(self.0.as_ptr()) };
+    }
+}
+
+#[kunit_tests(rlis_hv_work)]
+mod tests {
+    use super::*;
+    use crate::Completion;
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
+    };
+
+    #[pin_data]
+    struct Counter {
+        runs: Atomic<u32>,
+        expiries: Atomic<u32>,
+        #[pin]
+        expired: Completion,
+    }
+
+    impl Task for Counter {
+        fn run(this: &Worker<Self>) {
+            if this.runs.fetch_add(1u32, Relaxed) < 2 {
+                this.queue();
+            }
+        }
+
+        fn expired(this: &Worker<Self>) {
+            this.expiries.fetch_add(1u32, Relaxed);
+            this.expired.complete();
+        }
+    }
+
+    fn counter() -> Result<Pin<KBox<Worker<Counter>>>> {
+        KBox::pin_init(
+            Worker::new(
+                kernel::workqueue::system(),
+                pin_init!(Counter {
+                    runs: Atomic::new(0),
+                    expiries: Atomic::new(0),
+                    expired <- Completion::new(),
+                }),
+            ),
+            GFP_KERNEL,
+        )
+    }
+
+    #[test]
+    fn runs_requeues_and_expires() -> Result {
+        let worker = counter()?;
+        worker.queue();
+        for _ in 0..3 {
+            worker.flush();
+        }
+        assert_eq!(worker.runs.load(Relaxed), 3);
+        worker.set_timer(10_000);
+        worker.set_timer(10);
+        assert!(worker.expired.wait_timeout(2000).is_ok());
+        worker.set_timer(20);
+        worker.clear_timer();
+        assert!(worker.expired.wait_timeout(60).is_err());
+        assert_eq!(worker.expiries.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn disabled_work_does_not_run() -> Result {
+        let worker = counter()?;
+        worker.disable();
+        worker.queue();
+        worker.set_timer(1);
+        assert!(worker.expired.wait_timeout(30).is_err());
+        worker.enable();
+        assert_eq!(worker.runs.load(Relaxed), 0);
+        // Dropped with both pending: the debug kernel complains if either is still there afterwards.
+        worker.queue();
+        worker.set_timer(5000);
+        Ok(())
+    }
+
+    #[test]
+    fn owned_queue() -> Result {
+        let queue = OwnedQueue::ordered(c"rlis_test")?;
+        let done = kernel::sync::Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        let signal = done.clone();
+        queue.try_spawn(GFP_KERNEL, move || signal.complete())?;
+        queue.flush();
+        assert!(done.try_wait());
+        queue.drain();
+        drop(OwnedQueue::unbound(c"rlis_test2")?);
+        Ok(())
+    }
+}
