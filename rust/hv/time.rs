@@ -25,7 +25,11 @@ pub fn real_ns() -> u64 {
 }
 
 /// Splits nanoseconds since 1970 into `struct timespec64`.
-pub(crate) fn timespec(ns: u64) -> Result<rlis_sys::timespec64> {
+///
+/// # Errors
+///
+/// `ERANGE` if the fields cannot hold it.
+pub fn timespec(ns: u64) -> Result<rlis_sys::timespec64> {
     Ok(rlis_sys::timespec64 {
         tv_sec: (ns / NSEC_PER_SEC).try_into().map_err(|_| ERANGE)?,
         tv_nsec: (ns % NSEC_PER_SEC).try_into().map_err(|_| ERANGE)?,

@@ -58,14 +58,6 @@ void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel)
 	tasklet_enable(&channel->callback_event);
 }
 
-/* Exported by the bus, but declared in a header of drivers/hv only, which modules cannot include. */
-void vmbus_device_unregister(struct hv_device *device_obj);
-
-void rlis_helper_vmbus_device_unregister(struct hv_device *dev)
-{
-	vmbus_device_unregister(dev);
-}
-
 void rlis_helper_tasklet_schedule(struct tasklet_struct *t)
 {
 	tasklet_schedule(t);

@@ -9,6 +9,7 @@
 #include <linux/device.h>
 #include <linux/hyperv.h>
 #include <linux/interrupt.h>
+#include <linux/ptp_clock_kernel.h>
 #include <linux/workqueue.h>
 
 void *rlis_helper_hv_get_drvdata(struct hv_device *dev);
@@ -40,5 +41,10 @@ bool rlis_helper_mod_delayed_work(struct workqueue_struct *wq,
 struct workqueue_struct *rlis_helper_alloc_ordered_workqueue(const char *name);
 struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name);
 void rlis_helper_flush_workqueue(struct workqueue_struct *wq);
+
+struct ptp_clock *rlis_helper_ptp_register(struct ptp_clock_info *info);
+void rlis_helper_ptp_unregister(struct ptp_clock *clock);
+void rlis_helper_ptp_read_system_prets(struct ptp_system_timestamp *sts);
+void rlis_helper_ptp_read_system_postts(struct ptp_system_timestamp *sts);
 
 #endif

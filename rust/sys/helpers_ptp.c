@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Helpers of the crate rlis_ptp.
+ */
+
+#include <linux/ptp_clock_kernel.h>
+
+#include "helpers.h"
+
+/* NULL where the kernel has no PTP clocks. */
+struct ptp_clock *rlis_helper_ptp_register(struct ptp_clock_info *info)
+{
+	return ptp_clock_register(info, NULL);
+}
+
+void rlis_helper_ptp_unregister(struct ptp_clock *clock)
+{
+	ptp_clock_unregister(clock);
+}
+
+void rlis_helper_ptp_read_system_prets(struct ptp_system_timestamp *sts)
+{
+	ptp_read_system_prets(sts);
+}
+
+void rlis_helper_ptp_read_system_postts(struct ptp_system_timestamp *sts)
+{
+	ptp_read_system_postts(sts);
+}
