@@ -24,6 +24,7 @@ pub mod guid;
 pub mod ic;
 pub mod layout;
 pub mod ring;
+pub mod storvsc;
 pub mod vmbus;
 
 pub use error::ProtoError;
