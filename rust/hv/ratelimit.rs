@@ -9,7 +9,7 @@ use kernel::sync::atomic::{
 };
 
 /// Length of a period, in milliseconds; as the kernel's own `printk_ratelimited`.
-const PERIOD_MS: i64 = 5000;
+const PERIOD_MS: u64 = 5000;
 
 /// Lines in a period.
 const BURST: u32 = 10;
@@ -27,7 +27,7 @@ const BURST: u32 = 10;
 /// ```
 pub struct RateLimit {
     /// When the period began, in milliseconds since boot; 0 before the first line.
-    began: Atomic<i64>,
+    began: Atomic<u64>,
     /// Lines since then.
     lines: Atomic<u32>,
 }
@@ -45,13 +45,13 @@ impl RateLimit {
     /// Calls `print` unless there were too many lines. It gets the number of lines that were held back in the last
     /// period, not 0 only in the first line of a period.
     pub fn run(&self, print: impl FnOnce(u32)) {
-        if let Some(dropped) = self.pass(now()) {
+        if let Some(dropped) = self.pass(crate::time::uptime_ms().max(1)) {
             print(dropped);
         }
     }
 
     /// Decides on a line at a time in milliseconds.
-    fn pass(&self, now: i64) -> Option<u32> {
+    fn pass(&self, now: u64) -> Option<u32> {
         let began = self.began.load(Relaxed);
         if (began == 0 || now.wrapping_sub(began) >= PERIOD_MS)
             && self.began.cmpxchg(began, now, Full).is_ok()
@@ -61,13 +61,6 @@ impl RateLimit {
         }
         (self.lines.fetch_add(1u32, Relaxed) < BURST).then_some(0)
     }
-}
-
-/// Milliseconds since boot, at least 1.
-fn now() -> i64 {
-    // SAFETY: Reads the clock; no requirements.
-    let nanos = unsafe { rlis_sys::ktime_get() };
-    (nanos / 1_000_000).max(1)
 }
 
 #[kernel::prelude::kunit_tests(rlis_hv_ratelimit)]

@@ -18,6 +18,14 @@ pub fn reference_counter() -> u64 {
     unsafe { rlis_sys::hv_reference_counter() }
 }
 
+/// Returns how long the system has been running, in milliseconds, without the time that it was suspended. Any
+/// context.
+pub fn uptime_ms() -> u64 {
+    // SAFETY: No requirements.
+    let ns = unsafe { rlis_sys::ktime_get() };
+    u64::try_from(ns / 1_000_000).unwrap_or(0)
+}
+
 /// Returns the wall clock, in nanoseconds since 1970. Any context.
 pub fn real_ns() -> u64 {
     // SAFETY: No requirements.

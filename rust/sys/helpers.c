@@ -63,6 +63,11 @@ void rlis_helper_tasklet_schedule(struct tasklet_struct *t)
 	tasklet_schedule(t);
 }
 
+u32 rlis_helper_hv_get_bytes_to_read(const struct hv_ring_buffer_info *rbi)
+{
+	return hv_get_bytes_to_read(rbi);
+}
+
 u32 rlis_helper_hv_get_bytes_to_write(const struct hv_ring_buffer_info *rbi)
 {
 	return hv_get_bytes_to_write(rbi);

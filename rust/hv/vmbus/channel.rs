@@ -52,6 +52,17 @@ const COMPLETION_REQUESTED: u32 = rlis_sys::VMBUS_DATA_PACKET_FLAG_COMPLETION_RE
 /// What the requestor returns for an unknown id, `VMBUS_RQST_ERROR`; a macro that bindgen cannot evaluate.
 const RQST_ERROR: u64 = u64::MAX - 1;
 
+/// Returns whether a channel has rings: not while it is being opened, when the host may already signal.
+///
+/// # Safety
+///
+/// `raw` must be valid.
+unsafe fn rings_exist(raw: *mut vmbus_channel) -> bool {
+    // SAFETY: As required of the caller. The bus sets this pointer after the others, and clears it when the channel
+    // is closed.
+    !unsafe { (&raw const (*raw).inbound.pkt_buffer).read_volatile() }.is_null()
+}
+
 /// A channel that is or was open.
 ///
 /// Obtained from [`OpenChannel::channel`] and in the functions of a [`ChannelHandler`]; shared as
@@ -193,6 +204,22 @@ impl Channel {
         })
     }
 
+    /// Returns how many bytes wait in the inbound ring. The figure is out of date at once.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the channel is closed.
+    pub fn bytes_to_read(&self) -> Result<u32> {
+        self.with_open(|raw| {
+            // SAFETY: The channel is valid.
+            if !unsafe { rings_exist(raw) } {
+                return Ok(0);
+            }
+            // SAFETY: The rings exist.
+            Ok(unsafe { rlis_sys::hv_get_bytes_to_read(&raw const (*raw).inbound) })
+        })
+    }
+
     /// Asks the host for an interrupt once the outbound ring has room for `bytes`, 0 for not any more.
     ///
     /// # Errors
@@ -315,7 +342,11 @@ impl Channel {
             return None;
         }
         let guard = rcu::read_lock();
-        if !self.open.load(Acquire) || self.reading.xchg(true, Full) {
+        if !self.open.load(Acquire) {
+            return None;
+        }
+        // SAFETY: The guard keeps the channel open.
+        if !unsafe { rings_exist(self.raw.as_ptr()) } || self.reading.xchg(true, Full) {
             return None;
         }
         // SAFETY: The guard keeps the channel open, and `reading` makes this the only reader.

@@ -94,7 +94,7 @@ impl<Ctx> Device<Ctx> {
     }
 }
 
-impl Device<Bound> {
+impl<Ctx> Device<Ctx> {
     /// Sends the uevent `change` with `variables` ("NAME=value") for the device.
     ///
     /// May sleep.
@@ -119,7 +119,7 @@ impl Device<Bound> {
         for (slot, variable) in env.iter_mut().zip(variables) {
             *slot = variable.as_char_ptr().cast_mut().cast();
         }
-        // SAFETY: The device is registered, so its kobject is valid; `env` is a null-terminated array of
+        // SAFETY: The device is valid, and so is its kobject; `env` is a null-terminated array of
         // C strings, which the function only reads.
         to_result(unsafe {
             rlis_sys::kobject_uevent_env(

@@ -11,6 +11,7 @@
 //! * keeps at most one message for the daemon, which [`Output::Queue`] replaces.
 
 use super::Status;
+use crate::error::{put_bytes, ProtoError};
 
 /// Seconds that a daemon has for an answer (`HV_UTIL_TIMEOUT`).
 pub const HV_UTIL_TIMEOUT: u32 = 30;
@@ -136,6 +137,16 @@ enum Grace {
     NotStarted,
     Running,
     Over,
+}
+
+/// Writes the answer to a registration of a VSS or file copy daemon, its code in four bytes, into `out`; returns
+/// its length.
+///
+/// # Errors
+///
+/// `NoRoom` if `out` is too small.
+pub fn handshake_answer(code: u32, out: &mut [u8]) -> Result<usize, ProtoError> {
+    put_bytes(out, &code.to_le_bytes(), "registration answer")
 }
 
 /// The machine.

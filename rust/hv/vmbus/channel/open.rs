@@ -3,6 +3,7 @@
 //! Opening and closing channels.
 
 use super::{
+    rings_exist,
     sub_channel,
     Channel,
     Reader,
@@ -180,7 +181,10 @@ impl<H: ChannelHandler> Context<H> {
         let context = unsafe { &*context.cast::<Self>() };
         if context.channel.mode == CallbackMode::Isr {
             context.handler.on_interrupt(&context.channel);
-        } else {
+            return;
+        }
+        // SAFETY: The channel is valid as long as the bus makes this call.
+        if unsafe { rings_exist(context.channel.raw.as_ptr()) } {
             // SAFETY: The channel is open as long as the bus makes this call; it makes it from the channel's
             // tasklet, which does not run twice at a time, and `try_reader` makes no readers in these modes.
             let reader = unsafe { Reader::new(&context.channel, None) };
