@@ -127,7 +127,7 @@ macro_rules! for_each_wire_struct {
                 $crate::storvsc::VmScsiRequest, vmscsi_request, 52
                     { length: 0, srb_status: 2, scsi_status: 3, port_number: 4, path_id: 5, target_id: 6, lun: 7,
                       cdb_length: 8, sense_info_length: 9, data_in: 10, reserved: 11,
-                      data_transfer_length: 12, cdb: 16, reserve: 36, queue_tag: 38, queue_action: 39,
+                      data_transfer_length: 12, reserve: 36, queue_tag: 38, queue_action: 39,
                       srb_flags: 40, time_out_value: 44, queue_sort_ey: 48 };
                 $crate::storvsc::ChannelProperties, vmstorage_channel_properties, 24
                     { reserved: 0, max_channel_cnt: 4, reserved1: 6, flags: 8, max_transfer_bytes: 12,
@@ -136,7 +136,7 @@ macro_rules! for_each_wire_struct {
                     { primary_active: 0, reserved1: 1, primary_port_wwn: 4, primary_node_wwn: 12,
                       secondary_port_wwn: 20, secondary_node_wwn: 28 };
                 $crate::storvsc::VstorPacket, vstor_packet, 64
-                    { operation: 0, flags: 4, status: 8, buffer: 12 };
+                    { operation: 0, flags: 4, status: 8 };
                 $crate::vmbus::hypercall::PostMessageInput, hv_input_post_message, 256
                     { connectionid: 0, reserved: 4, message_type: 8, payload_size: 12, payload: 16 };
                 $crate::vmbus::monitor::MonitorParameter, hv_monitor_parameter, 8
