@@ -35,6 +35,11 @@ host-test:
 kunit:
 	@scripts/kunit
 
+## loop           run the storage driver over the test bus hv_loop in plain QEMU; SCENARIO= KERNEL= DRIVERS=
+.PHONY: loop
+loop:
+	@scripts/loop $(SCENARIO)
+
 ## guest          run the guest scenarios; SCENARIO="a b" HOST=qemu|rlis DRIVERS=c|rust|mixed|rustbus KERNEL=fast|debug
 .PHONY: guest
 guest:

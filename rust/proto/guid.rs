@@ -4,7 +4,7 @@
 //! The same bytes as the kernel's `guid_t` (include/uapi/linux/mei_uuid.h: `GUID_INIT`).
 
 use core::fmt;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// A GUID as it lies in memory and on the wire, 16 bytes.
 #[derive(

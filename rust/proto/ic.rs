@@ -22,7 +22,7 @@ use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::fmt;
 use core::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 open_enum! {
     /// `ICMSGTYPE_*`.

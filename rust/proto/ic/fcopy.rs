@@ -9,7 +9,7 @@ use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3};
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {

@@ -3,7 +3,7 @@
 //! Heartbeat: the host counts, the guest answers with the next number.
 
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {

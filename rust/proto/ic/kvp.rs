@@ -14,7 +14,7 @@ use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
 use crate::error::ProtoError;
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {

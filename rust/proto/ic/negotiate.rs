@@ -9,7 +9,7 @@ use super::{
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Most framework versions, and most message versions, in a request (`IC_VERSION_NEGOTIATION_MAX_VER_COUNT`).
 pub const MAX_VERSION_COUNT: u16 = 100;

@@ -5,7 +5,7 @@
 
 use super::{IcVersion, MessageType, Service, FRAMEWORK_3_AND_1};
 use crate::error::{read_prefix, ProtoError};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {

@@ -7,7 +7,7 @@ use super::transaction::{Profile, Registration, HV_UTIL_TIMEOUT};
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3};
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use zerocopy::IntoBytes;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {

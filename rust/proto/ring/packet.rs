@@ -4,7 +4,7 @@
 
 use crate::error::{read_prefix, ProtoError};
 use crate::vmbus::gpa::GpaRanges;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 open_enum! {
     /// `enum vmbus_packet_type`.

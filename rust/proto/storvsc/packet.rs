@@ -5,7 +5,7 @@
 use crate::error::{read_prefix, ProtoError};
 use core::mem::size_of;
 use zerocopy::{FromZeros, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 open_enum! {
     /// `enum vstor_packet_operation`.

@@ -6,7 +6,7 @@
 
 use super::MAX_SIZE_CHANNEL_MESSAGE;
 use crate::error::ProtoError;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy_derive::*;
 
 /// `HVCALL_POST_MESSAGE`.
 pub const HVCALL_POST_MESSAGE: u16 = 0x005c;

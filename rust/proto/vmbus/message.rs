@@ -5,7 +5,7 @@
 use super::version::Version;
 use super::{MAX_USER_DEFINED_BYTES, VMBUS_CHANNEL_TLNPI_PROVIDER_OFFER};
 use crate::guid::Guid;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 open_enum! {
     /// `enum vmbus_channel_message_type`.

@@ -3,7 +3,7 @@
 //! Monitor pages (drivers/hv/hyperv_vmbus.h, `struct hv_monitor_page`): instead of a hypercall the guest sets
 //! a bit, and the hypervisor looks at the page every so often and signals the host.
 
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy_derive::*;
 
 /// Trigger groups in a monitor page.
 pub const MONITOR_GROUPS: usize = 4;

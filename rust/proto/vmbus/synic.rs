@@ -4,7 +4,7 @@
 
 use super::{parse, MAX_SIZE_CHANNEL_MESSAGE, VMBUS_MESSAGE_TYPE};
 use crate::error::ProtoError;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Synthetic interrupt sources per virtual processor.
 pub const HV_SYNIC_SINT_COUNT: usize = 16;

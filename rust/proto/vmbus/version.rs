@@ -3,7 +3,7 @@
 //! VMBus protocol versions.
 
 use core::fmt;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy_derive::*;
 
 /// A protocol version as on the wire: major in the upper, minor in the lower 16 bits. Ordered.
 #[derive(
