@@ -54,3 +54,5 @@
 
 #include <asm/mshyperv.h>
 #include <hyperv/hvhdk.h>
+
+#include "../../include/vmbus_private.h"

@@ -48,4 +48,6 @@ void rlis_helper_ptp_unregister(struct ptp_clock *clock);
 void rlis_helper_ptp_read_system_prets(struct ptp_system_timestamp *sts);
 void rlis_helper_ptp_read_system_postts(struct ptp_system_timestamp *sts);
 
+#include "helpers_bus.h"
+
 #endif

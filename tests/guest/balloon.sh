@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The C balloon driver comes up over the bus, and our module comes and goes under it
 #: host     qemu
-#: drivers  mixed c
+#: drivers  mixed c rustbus rust
 #: modules  hv_vmbus hv_balloon hv_utils
 #: args     -device hv-balloon
 #: seconds  120

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The bus at version 6.0: devices come, go and come back while the guest runs
 #: host     rlis
-#: drivers  c
+#: drivers  c rustbus
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: seconds  90

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The bus connects at each version that the host allows, lets go of it, and connects again
 #: host     rlis
-#: drivers  c
+#: drivers  c rustbus
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: args     --vmbus-max 5.3

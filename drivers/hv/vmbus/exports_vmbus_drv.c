@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Exports of what is vmbus_drv.c in the C driver; the functions are in rust/hv/bus. genksyms computes the CRCs from
+ * these headers, and a CRC depends on which types are complete: hence the long list of includes.
+ */
+
+#include <linux/init.h>
+#include <linux/module.h>
+#include <linux/device.h>
+#include <linux/platform_device.h>
+#include <linux/interrupt.h>
+#include <linux/sysctl.h>
+#include <linux/slab.h>
+#include <linux/acpi.h>
+#include <linux/completion.h>
+#include <linux/hyperv.h>
+#include <linux/kernel_stat.h>
+#include <linux/of_address.h>
+#include <linux/clockchips.h>
+#include <linux/cpu.h>
+#include <linux/sched/isolation.h>
+#include <linux/sched/task_stack.h>
+#include <linux/smpboot.h>
+
+#include <linux/delay.h>
+#include <linux/panic_notifier.h>
+#include <linux/ptrace.h>
+#include <linux/sysfb.h>
+#include <linux/efi.h>
+#include <linux/kernel.h>
+#include <linux/syscore_ops.h>
+#include <linux/dma-map-ops.h>
+#include <linux/pci.h>
+#include <linux/export.h>
+#include <clocksource/hyperv_timer.h>
+#include <asm/mshyperv.h>
+
+#include "../../../include/vmbus_private.h"
+
+EXPORT_SYMBOL_GPL(vmbus_is_confidential);
+EXPORT_SYMBOL_GPL(vmbus_set_skip_unload);
+EXPORT_SYMBOL_GPL(hv_get_vmbus_root_device);
+EXPORT_SYMBOL_GPL(hv_vmbus_exists);
+EXPORT_SYMBOL_FOR_MODULES(vmbus_isr, "mshv_vtl");
+EXPORT_SYMBOL_GPL(__vmbus_driver_register);
+EXPORT_SYMBOL_GPL(vmbus_driver_unregister);
+EXPORT_SYMBOL_GPL(hv_create_ring_sysfs);
+EXPORT_SYMBOL_GPL(hv_remove_ring_sysfs);
+EXPORT_SYMBOL_GPL(vmbus_device_unregister);
+EXPORT_SYMBOL_GPL(vmbus_allocate_mmio);
+EXPORT_SYMBOL_GPL(vmbus_free_mmio);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The types of hv_vmbus that are not in <linux/hyperv.h> and still known outside of the module: uio_hv_generic
+ * and mshv_vtl use fields of the two objects below. Their layout is that of the kernel's private
+ * drivers/hv/hyperv_vmbus.h (Linux 7.3), which headers packages do not contain.
+ *
+ * What is new here is struct rlis_channel: a channel with the state that we need besides the public part.
+ */
+#ifndef RLIS_VMBUS_PRIVATE_H
+#define RLIS_VMBUS_PRIVATE_H
+
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/hyperv.h>
+#include <linux/interrupt.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+struct hv_monitor_page;
+
+/* Per CPU: the SynIC pages and the tasklet that handles messages. mshv_vtl reads the first two pointers. */
+struct hv_per_cpu_context {
+	void *hyp_synic_message_page;
+	void *hyp_synic_event_page;
+	void *para_synic_message_page;
+	void *para_synic_event_page;
+	void *post_msg_page;
+	struct tasklet_struct msg_dpc;
+};
+
+struct hv_context {
+	u64 guestid;
+	struct hv_per_cpu_context __percpu *cpu_context;
+	struct cpumask *hv_numa_map;
+};
+
+extern struct hv_context hv_context;
+
+enum vmbus_connect_state {
+	DISCONNECTED,
+	CONNECTING,
+	CONNECTED,
+	DISCONNECTING
+};
+
+/* uio_hv_generic uses int_page, monitor_pages and channel_mutex, which protects every sc_list. */
+struct vmbus_connection {
+	u32 msg_conn_id;
+	atomic_t offer_in_progress;
+	enum vmbus_connect_state conn_state;
+	atomic_t next_gpadl_handle;
+	struct completion unload_event;
+	void *int_page;
+	void *send_int_page;
+	void *recv_int_page;
+	struct hv_monitor_page *monitor_pages[2];
+	struct list_head chn_msg_list;
+	spinlock_t channelmsg_lock;
+	struct list_head chn_list;
+	struct mutex channel_mutex;
+	struct vmbus_channel **channels;
+	u32 relid_hiwater;
+	struct workqueue_struct *work_queue;
+	struct workqueue_struct *handle_primary_chan_wq;
+	struct workqueue_struct *handle_sub_chan_wq;
+	struct workqueue_struct *rescind_work_queue;
+	bool ignore_any_offer_msg;
+	atomic_t nr_chan_close_on_suspend;
+	struct completion ready_for_suspend_event;
+	struct completion all_offers_delivered_event;
+};
+
+extern struct vmbus_connection vmbus_connection;
+
+/* Exported functions and objects whose prototypes are in the private header too. */
+struct vm_area_desc;
+extern const struct vmbus_device vmbus_devs[];
+int hv_post_message(union hv_connection_id connection_id, enum hv_message_type message_type,
+		    void *payload, size_t payload_size);
+void vmbus_isr(void);
+bool vmbus_is_confidential(void);
+void vmbus_device_unregister(struct hv_device *device_obj);
+int hv_create_ring_sysfs(struct vmbus_channel *channel,
+			 int (*hv_mmap_prepare_ring_buffer)(struct vmbus_channel *channel,
+							    struct vm_area_desc *desc));
+int hv_remove_ring_sysfs(struct vmbus_channel *channel);
+
+/* The channel comes first: the two pointers are equal, and so is what kfree_rcu() frees. */
+struct rlis_channel {
+	struct vmbus_channel channel;
+	struct work_struct rescind_work;
+	/* The device behind device_obj is registered and has not been unregistered. */
+	bool registered;
+	/* The kobject is in sysfs and has the attribute group. */
+	bool in_sysfs;
+	/* On a list of channels; the relid has not been released. Protected by channel_mutex. */
+	bool listed;
+	/* Waits to be added until a rescinded channel of the same device is gone. Protected by channel_mutex. */
+	bool deferred;
+	/* Counted in nr_chan_close_on_suspend. */
+	bool closes_on_suspend;
+};
+
+/* Read-only files of a device, in the order of the sysfs tables. */
+enum rlis_device_attr {
+	RLIS_DEVICE_id,
+	RLIS_DEVICE_state,
+	RLIS_DEVICE_monitor_id,
+	RLIS_DEVICE_class_id,
+	RLIS_DEVICE_device_id,
+	RLIS_DEVICE_modalias,
+	RLIS_DEVICE_numa_node,
+	RLIS_DEVICE_server_monitor_pending,
+	RLIS_DEVICE_client_monitor_pending,
+	RLIS_DEVICE_server_monitor_latency,
+	RLIS_DEVICE_client_monitor_latency,
+	RLIS_DEVICE_server_monitor_conn_id,
+	RLIS_DEVICE_client_monitor_conn_id,
+	RLIS_DEVICE_out_intr_mask,
+	RLIS_DEVICE_out_read_index,
+	RLIS_DEVICE_out_write_index,
+	RLIS_DEVICE_out_read_bytes_avail,
+	RLIS_DEVICE_out_write_bytes_avail,
+	RLIS_DEVICE_in_intr_mask,
+	RLIS_DEVICE_in_read_index,
+	RLIS_DEVICE_in_write_index,
+	RLIS_DEVICE_in_read_bytes_avail,
+	RLIS_DEVICE_in_write_bytes_avail,
+	RLIS_DEVICE_channel_vp_mapping,
+	RLIS_DEVICE_vendor,
+	RLIS_DEVICE_device,
+};
+
+/* Files of a channel. */
+enum rlis_channel_attr {
+	RLIS_CHANNEL_out_mask,
+	RLIS_CHANNEL_in_mask,
+	RLIS_CHANNEL_read_avail,
+	RLIS_CHANNEL_write_avail,
+	RLIS_CHANNEL_cpu,
+	RLIS_CHANNEL_pending,
+	RLIS_CHANNEL_latency,
+	RLIS_CHANNEL_interrupts,
+	RLIS_CHANNEL_events,
+	RLIS_CHANNEL_intr_in_full,
+	RLIS_CHANNEL_intr_out_empty,
+	RLIS_CHANNEL_out_full_first,
+	RLIS_CHANNEL_out_full_total,
+	RLIS_CHANNEL_monitor_id,
+	RLIS_CHANNEL_subchannel_id,
+};
+
+#endif

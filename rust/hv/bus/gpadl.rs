@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! GPADLs: memory that the host may access.
+//!
+//! While a GPADL exists, or may exist because the host has not confirmed its end, the memory must not be used
+//! for anything else. `decrypted` in `struct vmbus_gpadl` tells drivers to leak the memory instead of freeing
+//! it, so that is what is set in such a case too.
+
+use crate::{
+    channel::Channel,
+    connection,
+    request::{
+        self,
+        Key, //
+    },
+    synic, //
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    error::to_result,
+    ffi::c_void,
+    prelude::*, //
+};
+use rlis_proto::vmbus::{
+    gpadl::{
+        GpadlSplitter,
+        MessageBuffer, //
+    },
+    message::{
+        ChannelMessageHeader,
+        GpadlTeardown, //
+    },
+    HV_HYP_PAGE_SIZE, MAX_SIZE_CHANNEL_MESSAGE,
+};
+use rlis_sys as bindings;
+
+/// What a GPADL is for, which decides about its encryption.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A buffer of the driver.
+    Buffer,
+    /// A buffer that the driver has decrypted itself.
+    DecryptedBuffer,
+    /// The two rings of a channel.
+    Ring,
+}
+
+/// Whether memory of this kind must be made accessible to the host first.
+fn needs_decryption(channel: &Channel, kind: Kind) -> bool {
+    // SAFETY: Written with the offer.
+    let (co_ring, co_memory) = unsafe {
+        let c = channel.raw();
+        ((*c).co_ring_buffer, (*c).co_external_memory)
+    };
+    match kind {
+        Kind::Buffer => !co_memory,
+        Kind::DecryptedBuffer => false,
+        Kind::Ring => !co_ring,
+    }
+}
+
+fn next_handle() -> u32 {
+    // SAFETY: `atomic_t` holds an integer that is only accessed atomically.
+    unsafe {
+        AtomicU32::from_ptr((&raw mut (*connection::raw()).next_gpadl_handle).cast())
+            .fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Makes a GPADL of `size` bytes at `buffer` and fills `gpadl`. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL` for a size that is no multiple of 4 KiB or too large for one GPADL; `EDQUOT` if the host refuses;
+/// `ENODEV` if the channel is or gets rescinded; `ETIMEDOUT` if the host does not answer; what posting
+/// returns.
+///
+/// # Safety
+///
+/// `buffer` is memory of that size, from the page allocator, `kmalloc` or `vmalloc`, page-aligned. The caller
+/// does not free it before [`teardown`] has succeeded, nor if `gpadl.decrypted` is set after an error.
+pub(crate) unsafe fn establish(
+    channel: &Channel,
+    kind: Kind,
+    buffer: *mut c_void,
+    size: u32,
+    gpadl: &mut bindings::vmbus_gpadl,
+) -> Result {
+    let bytes = size as usize;
+    gpadl.decrypted = false;
+    if bytes == 0 || bytes % HV_HYP_PAGE_SIZE != 0 {
+        return Err(EINVAL);
+    }
+    let handle = next_handle();
+    let pfns = (0..bytes / HV_HYP_PAGE_SIZE).map(|page| {
+        // SAFETY: Within the memory that the caller vouches for.
+        unsafe { bindings::virt_to_hvpfn(buffer.byte_add(page * HV_HYP_PAGE_SIZE)) as u64 }
+    });
+    let mut messages =
+        GpadlSplitter::new(channel.relid(), handle, 0, size, pfns).map_err(|_| EINVAL)?;
+
+    let decrypt = needs_decryption(channel, kind);
+    // Whatever happens from here on, unless it can be undone the memory is lost.
+    gpadl.decrypted = decrypt;
+    if decrypt {
+        // SAFETY: The caller vouches for the memory.
+        to_result(unsafe { bindings::set_memory_decrypted(buffer, bytes) }).inspect_err(|e| {
+            pr_warn!(
+                "making a GPADL accessible to the host failed: {}\n",
+                e.to_errno()
+            );
+        })?;
+    }
+
+    let key = Key::GpadlCreated {
+        relid: channel.relid(),
+        gpadl: handle,
+    };
+    let mut posted = false;
+    let result = request::status(key, channel, || {
+        let mut message: MessageBuffer = [0; MAX_SIZE_CHANNEL_MESSAGE];
+        while let Some(len) = messages.next_message(&mut message).map_err(|_| EINVAL)? {
+            connection::post_bytes(message.get(..len).unwrap_or_default())?;
+            posted = true;
+        }
+        Ok(())
+    })
+    .and_then(|status| {
+        if status == 0 {
+            Ok(())
+        } else {
+            pr_err!("the host refused a GPADL: status {:#x}\n", status);
+            Err(EDQUOT)
+        }
+    });
+    match result {
+        Ok(()) => {
+            gpadl.gpadl_handle = handle;
+            gpadl.buffer = buffer;
+            gpadl.size = size;
+            Ok(())
+        }
+        // The host may have the GPADL: ask it to forget it.
+        Err(e) if posted && e != EDQUOT && !channel.is_rescinded() => {
+            gpadl.gpadl_handle = handle;
+            gpadl.buffer = buffer;
+            gpadl.size = size;
+            let _ = teardown(channel, gpadl);
+            Err(e)
+        }
+        Err(e) => {
+            encrypt_again(gpadl, buffer, bytes);
+            Err(e)
+        }
+    }
+}
+
+/// Takes the memory back from the host's view; on failure it stays marked as lost.
+fn encrypt_again(gpadl: &mut bindings::vmbus_gpadl, buffer: *mut c_void, bytes: usize) {
+    // SAFETY: The memory is the GPADL's, which nobody uses any more.
+    if gpadl.decrypted && unsafe { bindings::set_memory_encrypted(buffer, bytes) } == 0 {
+        gpadl.decrypted = false;
+    }
+}
+
+/// Ends a GPADL. Sleeps.
+///
+/// The channel's rescind ends all its GPADLs, so that there is nothing to wait for then.
+///
+/// # Errors
+///
+/// `ETIMEDOUT` if the host does not confirm, or what posting returns; the memory is lost then, and
+/// `gpadl.decrypted` set. `ENOMEM` if it could not be encrypted again.
+pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> Result {
+    let message = GpadlTeardown {
+        header: ChannelMessageHeader::of::<GpadlTeardown>(),
+        child_relid: channel.relid(),
+        gpadl: gpadl.gpadl_handle,
+    };
+    let key = Key::GpadlTorndown {
+        gpadl: gpadl.gpadl_handle,
+    };
+    match request::status(key, channel, || connection::post(&message)) {
+        Ok(_) => gpadl.gpadl_handle = 0,
+        Err(_) if channel.is_rescinded() => {}
+        // After an unload there is no host side any more.
+        Err(e) if e == ENODEV => {}
+        Err(e) => {
+            pr_err!(
+                "the host did not end GPADL {:#x}: {}\n",
+                gpadl.gpadl_handle,
+                e.to_errno()
+            );
+            gpadl.decrypted = true;
+            return Err(e);
+        }
+    }
+    let (buffer, bytes) = (gpadl.buffer, gpadl.size as usize);
+    encrypt_again(gpadl, buffer, bytes);
+    if gpadl.decrypted {
+        pr_warn!("taking a GPADL back from the host failed\n");
+        return Err(ENOMEM);
+    }
+    Ok(())
+}
+
+/// A zeroed buffer of `size` bytes for a GPADL of the kind [`Kind::DecryptedBuffer`], or null.
+///
+/// Ordinary guests get plain memory. In an isolated guest each page would have to be decrypted on its own,
+/// which this bus does not support; it does not load there when the kind of isolation needs it, so that only
+/// guests whose memory is accessible to the host as it is get here.
+pub(crate) fn alloc_buffer(channel: &Channel, size: u32) -> *mut c_void {
+    if size == 0 {
+        return core::ptr::null_mut();
+    }
+    if synic::is_isolated() && needs_decryption(channel, Kind::Buffer) {
+        pr_err!("buffers for the host are not supported in an isolated guest\n");
+        return core::ptr::null_mut();
+    }
+    let size = (size as usize).next_multiple_of(HV_HYP_PAGE_SIZE);
+    // SAFETY: Process context.
+    unsafe { bindings::vmbus_vzalloc(size) }
+}
+
+/// Frees a buffer of [`alloc_buffer`].
+///
+/// # Safety
+///
+/// `buffer` is null or of [`alloc_buffer`] and nobody uses it.
+pub(crate) unsafe fn free_buffer(buffer: *mut c_void) {
+    // SAFETY: The caller gives the buffer up.
+    unsafe { bindings::vmbus_vfree(buffer) };
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From the hypervisor's interrupt to a driver's callback.
+
+use crate::{
+    channel::{
+        self,
+        Channel, //
+    },
+    hypercall,
+    lock::RcuGuard,
+    synic, //
+};
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicU32,
+        AtomicU64,
+        Ordering, //
+    }, //
+};
+use rlis_proto::vmbus::{
+    monitor::monitor_trigger,
+    MAX_CHANNEL_RELIDS, //
+};
+use rlis_sys as bindings;
+
+/// The interrupt handler, called with interrupts off on the CPU that got the interrupt.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vmbus_isr() {
+    // SAFETY: The function below is what it expects.
+    unsafe { bindings::isr_annotated(Some(isr)) };
+}
+
+unsafe extern "C" fn isr() {
+    // SAFETY: Interrupts are off, so that this stays on its CPU; the handler is set after the contexts exist.
+    let context = unsafe { bindings::hv_this_cpu_context() };
+    schedule_channels(context);
+    if synic::has_message(context) {
+        // SAFETY: The tasklet is initialised with the context.
+        unsafe { bindings::tasklet_schedule(&raw mut (*context).msg_dpc) };
+    }
+}
+
+/// Schedules the callback of each channel whose event flag is set.
+fn schedule_channels(context: *mut bindings::hv_per_cpu_context) {
+    let Some(flags) = synic::event_flags(context) else {
+        return;
+    };
+    // SAFETY: Written atomically before a channel can have interrupts.
+    let last = unsafe { AtomicU32::from_ptr(&raw mut (*crate::connection::raw()).relid_hiwater) }
+        .load(Ordering::Relaxed)
+        / 64;
+    for (n, word) in (0u32..).zip(flags.iter()).take(last as usize + 1) {
+        if word.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        // One exchange for 64 channels. It orders the handling of the events after the clearing of their
+        // flags, so that an event that comes later sets its flag again.
+        let mut pending = word.swap(0, Ordering::SeqCst);
+        if n == 0 {
+            // Flag 0 announces messages, which are looked at in any case.
+            pending &= !1;
+        }
+        while pending != 0 {
+            let bit = pending.trailing_zeros();
+            pending &= pending - 1;
+            schedule_channel(n * 64 + bit);
+        }
+    }
+}
+
+fn schedule_channel(relid: u32) {
+    let _rcu = RcuGuard::new();
+    let Some(channel) = channel::lookup(relid) else {
+        return;
+    };
+    let c = channel.as_ptr();
+    // SAFETY: The memory stays valid for the RCU section. The ring stays while there is a callback, which is
+    // reset under `sched_lock` before the ring is freed.
+    unsafe {
+        if ptr::read_volatile(&raw const (*c).rescind) {
+            return;
+        }
+        bindings::spin_lock(&raw mut (*c).sched_lock);
+        if let Some(callback) = (*c).onchannel_callback {
+            (*c).interrupts += 1;
+            match (*c).callback_mode {
+                bindings::vmbus_channel_hv_callback_mode_HV_CALL_ISR => {
+                    callback((*c).channel_callback_context);
+                }
+                mode => {
+                    if mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED {
+                        bindings::hv_begin_read(&raw mut (*c).inbound);
+                    }
+                    bindings::tasklet_schedule(&raw mut (*c).callback_event);
+                }
+            }
+        }
+        bindings::spin_unlock(&raw mut (*c).sched_lock);
+    }
+}
+
+/// The tasklet of a channel: calls the driver's callback.
+///
+/// For a batched channel the host's interrupts are masked meanwhile. When the callback has read everything it
+/// is unmasked; if something came in between, the tasklet runs again.
+#[no_mangle]
+unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
+    let c = ptr::with_exposed_provenance_mut::<bindings::vmbus_channel>(channel);
+    // SAFETY: The tasklet is killed before its channel is freed, and disabled before its ring is.
+    unsafe {
+        let Some(callback) = ptr::read_volatile(&raw const (*c).onchannel_callback) else {
+            return;
+        };
+        callback((*c).channel_callback_context);
+        if (*c).callback_mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED
+            && bindings::hv_end_read(&raw mut (*c).inbound) != 0
+        {
+            bindings::hv_begin_read(&raw mut (*c).inbound);
+            bindings::tasklet_schedule(&raw mut (*c).callback_event);
+        }
+    }
+}
+
+/// Sets the channel's bit in the page that the host looks at when it is signalled.
+fn set_interrupt_bit(channel: &Channel) {
+    let relid = channel.relid() as usize;
+    // SAFETY: The send half of the interrupt page has 2048 bytes; relids are below 2048. Shared with the host
+    // and accessed atomically.
+    unsafe {
+        let page = (*crate::connection::raw()).send_int_page.cast::<u64>();
+        if !page.is_null() && relid < MAX_CHANNEL_RELIDS as usize {
+            AtomicU64::from_ptr(page.add(relid / 64)).fetch_or(1 << (relid % 64), Ordering::SeqCst);
+        }
+    }
+}
+
+/// Signals the host through the monitor page if the channel has a monitor, else with a hypercall.
+pub(crate) fn signal(channel: &Channel) {
+    let c = channel.raw();
+    // SAFETY: The offer does not change while a channel is open; the flag is one that drivers may set.
+    let (monitor, low_latency) = unsafe { (channel.monitor_id(), (*c).low_latency) };
+    match monitor.filter(|_| !low_latency).and_then(monitor_trigger) {
+        Some((offset, bit)) => {
+            set_interrupt_bit(channel);
+            // SAFETY: The page lives as long as the connection; the offset is within it, see the function.
+            unsafe {
+                let page = (*crate::connection::raw()).monitor_pages[1];
+                AtomicU32::from_ptr(page.byte_add(offset).cast()).fetch_or(bit, Ordering::SeqCst);
+            }
+        }
+        None => signal_event(channel),
+    }
+}
+
+/// Signals the host with a hypercall.
+pub(crate) fn signal_event(channel: &Channel) {
+    let c = channel.raw();
+    // SAFETY: Written with the offer; the count is a statistic.
+    let (dedicated, event) = unsafe {
+        (*c).sig_events += 1;
+        ((*c).is_dedicated_interrupt, (*c).sig_event)
+    };
+    if !dedicated {
+        set_interrupt_bit(channel);
+    }
+    hypercall::signal_event(event);
+}

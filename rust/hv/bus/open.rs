@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opening and closing channels.
+
+use crate::{
+    channel::{
+        self,
+        Channel,
+        ChannelRef,
+        ChannelState, //
+    },
+    connection,
+    cpu,
+    gpadl,
+    request::{
+        self,
+        Key, //
+    },
+    requestor,
+    ring,
+    HOST_RESPONSE_TIMEOUT_MS, //
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    ffi::c_void,
+    page::PAGE_SIZE,
+    prelude::*,
+    types::ScopeGuard, //
+};
+use rlis_proto::vmbus::{
+    message::{
+        ChannelMessageHeader,
+        CloseChannel,
+        OpenChannel, //
+    },
+    HV_HYP_PAGE_SIZE, MAX_USER_DEFINED_BYTES,
+};
+
+/// A driver's channel callback.
+pub(crate) type Callback = Option<unsafe extern "C" fn(context: *mut c_void)>;
+
+/// `VMBUS_DEFAULT_MAX_PKT_SIZE`.
+const DEFAULT_MAX_PKT_SIZE: u32 = 4096;
+
+/// Distinguishes open requests, so that a late answer to one that was given up is not taken for another's.
+static NEXT_OPENID: AtomicU32 = AtomicU32::new(1);
+
+/// Opens a channel whose rings are allocated. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL` if the channel is open already, has no rings or `userdata` is longer than 120 bytes; `EAGAIN` if
+/// the host refuses; `ENODEV` if the channel is or gets rescinded; `ETIMEDOUT` if the host does not answer;
+/// `ENOMEM`; those of [`gpadl::establish`].
+pub(crate) fn connect(
+    channel: &Channel,
+    userdata: &[u8],
+    callback: Callback,
+    context: *mut c_void,
+) -> Result {
+    let mut message = OpenChannel {
+        header: ChannelMessageHeader::of::<OpenChannel>(),
+        child_relid: channel.relid(),
+        openid: NEXT_OPENID.fetch_add(1, Ordering::Relaxed),
+        ringbuffer_gpadlhandle: 0,
+        target_vp: 0,
+        downstream_ringbuffer_pageoffset: 0,
+        userdata: [0; MAX_USER_DEFINED_BYTES],
+    };
+    message
+        .userdata
+        .get_mut(..userdata.len())
+        .ok_or(EINVAL)?
+        .copy_from_slice(userdata);
+
+    let c = channel.raw();
+    // SAFETY: The driver that opens the channel is the only one to touch these fields.
+    let (page, total, send) = unsafe {
+        (
+            (*c).ringbuffer_page,
+            (*c).ringbuffer_pagecount,
+            (*c).ringbuffer_send_offset,
+        )
+    };
+    let recv = total.checked_sub(send).ok_or(EINVAL)?;
+    if page.is_null() {
+        return Err(EINVAL);
+    }
+    if !channel.change_state(ChannelState::Open, ChannelState::Opening) {
+        return Err(EINVAL);
+    }
+    let undo_state = ScopeGuard::new(|| channel.set_state(ChannelState::Open));
+
+    requestor::alloc(channel)?;
+    let undo_requestor = ScopeGuard::new(|| requestor::free(channel));
+
+    // SAFETY: As above. The rings' memory stays allocated until `ring::free`, which looks at `decrypted`.
+    let ring_gpadl = unsafe {
+        if (*c).max_pkt_size == 0 {
+            (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
+        }
+        (*c).ringbuffer_gpadlhandle.gpadl_handle = 0;
+        let (buffer, size) = ring::memory(channel);
+        gpadl::establish(
+            channel,
+            gpadl::Kind::Ring,
+            buffer,
+            size,
+            &mut (*c).ringbuffer_gpadlhandle,
+        )?;
+        &raw mut (*c).ringbuffer_gpadlhandle
+    };
+    let undo_gpadl = ScopeGuard::new(|| {
+        ring::unmap(channel);
+        // An error has marked the memory as lost.
+        // SAFETY: As above.
+        let _ = gpadl::teardown(channel, unsafe { &mut *ring_gpadl });
+    });
+
+    // SAFETY: The channel is being opened; the pages are those of its rings.
+    unsafe {
+        let confidential = (*c).co_ring_buffer;
+        ring::init(&raw mut (*c).outbound, page, send, 0, confidential)?;
+        ring::init(
+            &raw mut (*c).inbound,
+            page.add(send as usize),
+            recv,
+            (*c).max_pkt_size,
+            confidential,
+        )?;
+        // Only now: the callback, and whoever schedules it, uses the rings.
+        (*c).channel_callback_context = context;
+        core::sync::atomic::fence(Ordering::Release);
+        (*c).onchannel_callback = callback;
+        message.ringbuffer_gpadlhandle = (*ring_gpadl).gpadl_handle;
+    }
+    let undo_callback = ScopeGuard::new(|| channel.reset_callback());
+
+    message.downstream_ringbuffer_pageoffset = send * (PAGE_SIZE / HV_HYP_PAGE_SIZE) as u32;
+    message.target_vp = cpu::vp_number(channel.target_cpu());
+    let key = Key::Open {
+        relid: message.child_relid,
+        openid: message.openid,
+    };
+    match request::status(key, channel, || connection::post(&message)) {
+        Ok(0) => {}
+        Ok(_) => return Err(EAGAIN),
+        Err(e) => {
+            if e == ETIMEDOUT {
+                pr_err!(
+                    "opening relid {}: no answer from the host\n",
+                    channel.relid()
+                );
+                // It may have opened the channel all the same.
+                let _ = post_close(channel);
+            }
+            return Err(e);
+        }
+    }
+    undo_callback.dismiss();
+    undo_gpadl.dismiss();
+    undo_requestor.dismiss();
+    undo_state.dismiss();
+    channel.set_state(ChannelState::Opened);
+    Ok(())
+}
+
+fn post_close(channel: &Channel) -> Result {
+    connection::post(&CloseChannel {
+        header: ChannelMessageHeader::of::<CloseChannel>(),
+        child_relid: channel.relid(),
+    })
+}
+
+/// Closes one channel and ends its rings' GPADL; the memory stays allocated. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL` if the channel is not open, in which case only its callback is reset; those of
+/// [`gpadl::teardown`] and of posting. The rings' memory is lost then.
+fn close(channel: &Channel) -> Result {
+    channel.reset_callback();
+    // A probe that failed leaves a channel that is not open to the driver's remove.
+    if !channel.change_state(ChannelState::Opened, ChannelState::Open) {
+        return Err(EINVAL);
+    }
+    // The host needs no message about a channel that it has withdrawn, nor after the connection's end.
+    let posted = match post_close(channel) {
+        Err(e) if !channel.is_rescinded() && e != ENODEV => Err(e),
+        _ => Ok(()),
+    };
+    // SAFETY: The driver that closes the channel is the only one to touch this field.
+    let ring_gpadl = unsafe { &mut (*channel.raw()).ringbuffer_gpadlhandle };
+    let result = match posted {
+        Err(e) => {
+            ring_gpadl.decrypted = true;
+            Err(e)
+        }
+        Ok(()) if ring_gpadl.gpadl_handle != 0 => gpadl::teardown(channel, ring_gpadl),
+        Ok(()) => Ok(()),
+    };
+    match result {
+        Ok(()) => requestor::free(channel),
+        Err(e) => pr_err!(
+            "closing relid {} failed: {}\n",
+            channel.relid(),
+            e.to_errno()
+        ),
+    }
+    result
+}
+
+/// Closes a primary channel and its sub-channels; the primary's rings stay allocated. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL` for a sub-channel; what closing the primary channel returns.
+pub(crate) fn disconnect(channel: &Channel) -> Result {
+    if channel.primary().is_some() {
+        return Err(EINVAL);
+    }
+    let mut at = 0;
+    loop {
+        let list = channel::lock();
+        let next = list.sub_channels(channel).nth(at).map(ChannelRef::from);
+        drop(list);
+        let Some(sub) = next else { break };
+        if sub.is_rescinded() && !sub.wait_rescind(HOST_RESPONSE_TIMEOUT_MS) {
+            pr_err!("the rescind of sub-channel {} does not end\n", sub.relid());
+        }
+        if close(&sub).is_ok() {
+            ring::free(&sub);
+        }
+        if sub.is_rescinded() {
+            sub.remove();
+        } else {
+            // It stays on the list until the host rescinds it.
+            at += 1;
+        }
+    }
+    close(channel)
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests to the host and its answers.
+//!
+//! A request stands on the stack of whoever waits for it and is linked into `vmbus_connection.chn_msg_list`
+//! meanwhile. The answer is matched by what it says about itself; answers that nobody waits for are dropped,
+//! among them those that come after the time-out. The rescind of a channel ends all requests about it.
+
+use crate::{
+    channel::Channel,
+    connection,
+    HOST_RESPONSE_TIMEOUT_MS, //
+};
+use core::{
+    cell::UnsafeCell,
+    ptr, //
+};
+use kernel::prelude::*;
+use rlis_proto::vmbus::message::VersionResponse;
+use rlis_sys as bindings;
+
+/// What an answer must say to belong to a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// VERSION_RESPONSE.
+    Version,
+    /// OPENCHANNEL_RESULT of this relid and open id.
+    Open { relid: u32, openid: u32 },
+    /// GPADL_CREATED with this relid and handle.
+    GpadlCreated { relid: u32, gpadl: u32 },
+    /// GPADL_TORNDOWN with this handle.
+    GpadlTorndown { gpadl: u32 },
+    /// MODIFYCHANNEL_RESPONSE of this relid.
+    Modify { relid: u32 },
+}
+
+/// What an answer brings.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer {
+    /// Nothing yet.
+    None,
+    /// A status, 0 for success.
+    Status(u32),
+    /// The whole message.
+    Version(VersionResponse),
+    /// The channel was rescinded; there will be no answer.
+    Rescinded,
+}
+
+/// A pending request.
+///
+/// # Invariants
+///
+/// While linked, the request is at this address, and `answer` is accessed under `channelmsg_lock` only.
+struct Request {
+    links: UnsafeCell<bindings::list_head>,
+    done: UnsafeCell<bindings::completion>,
+    channel: *const Channel,
+    key: Key,
+    answer: UnsafeCell<Answer>,
+}
+
+/// Calls `f` for the pending requests until it returns true.
+///
+/// # Safety
+///
+/// `channelmsg_lock` is held.
+unsafe fn find(mut f: impl FnMut(&Request) -> bool) {
+    // SAFETY: Only the address is taken; the object lives forever.
+    let head = unsafe { &raw mut (*connection::raw()).chn_msg_list };
+    // SAFETY: The list is initialised statically and the lock is held.
+    let mut at = unsafe { (*head).next };
+    while at != head {
+        let request = at
+            .cast_const()
+            .wrapping_byte_sub(core::mem::offset_of!(Request, links))
+            .cast::<Request>();
+        // SAFETY: Everything on the list is the `links` of a request, valid until it is unlinked under the
+        // lock.
+        let (request, next) = unsafe { (&*request, (*at).next) };
+        if f(request) {
+            return;
+        }
+        at = next;
+    }
+}
+
+/// Delivers an answer of the host. Any context.
+pub(crate) fn answer(key: Key, answer: Answer) {
+    let _guard = connection::channelmsg_lock();
+    // SAFETY: The lock is held, which is also what access to `answer` needs.
+    unsafe {
+        find(|request| {
+            if request.key != key || !matches!(*request.answer.get(), Answer::None) {
+                return false;
+            }
+            *request.answer.get() = answer;
+            bindings::complete(request.done.get());
+            true
+        });
+    }
+}
+
+/// Marks the channel as rescinded and ends every request about it. Any context.
+pub(crate) fn rescind(channel: &Channel) {
+    let _guard = connection::channelmsg_lock();
+    channel.set_rescind();
+    // SAFETY: As in `answer`.
+    unsafe {
+        find(|request| {
+            if ptr::eq(request.channel, channel) && matches!(*request.answer.get(), Answer::None) {
+                *request.answer.get() = Answer::Rescinded;
+                bindings::complete(request.done.get());
+            }
+            false
+        });
+    }
+}
+
+/// Posts a request with `post` and waits for its answer. Sleeps.
+///
+/// # Errors
+///
+/// What `post` returns; `ENODEV` if the channel is or gets rescinded, in which case `post` may not have been
+/// called; `ETIMEDOUT` if no answer comes in time.
+fn transact(key: Key, channel: Option<&Channel>, post: impl FnOnce() -> Result) -> Result<Answer> {
+    let request = &Request {
+        links: UnsafeCell::new(pin_init::zeroed()),
+        done: UnsafeCell::new(pin_init::zeroed()),
+        channel: channel.map_or(ptr::null(), ptr::from_ref),
+        key,
+        answer: UnsafeCell::new(Answer::None),
+    };
+    // SAFETY: The completion is at its final place, as the request is.
+    unsafe { bindings::init_completion(request.done.get()) };
+
+    {
+        let _guard = connection::channelmsg_lock();
+        // Under the lock: a rescind either sees the request or is seen here.
+        if channel.is_some_and(Channel::is_rescinded) {
+            return Err(ENODEV);
+        }
+        // SAFETY: The lock is held; the request is not linked yet and is unlinked below before it dies.
+        unsafe {
+            list_add_tail(
+                request.links.get(),
+                &raw mut (*connection::raw()).chn_msg_list,
+            )
+        };
+    }
+
+    let result = post().and_then(|()| {
+        // SAFETY: Process context; the completion is initialised.
+        if unsafe { bindings::wait_for_completion_ms(request.done.get(), HOST_RESPONSE_TIMEOUT_MS) }
+        {
+            Ok(())
+        } else {
+            Err(ETIMEDOUT)
+        }
+    });
+
+    let answer = {
+        let _guard = connection::channelmsg_lock();
+        // SAFETY: The lock is held and the request is linked.
+        unsafe {
+            list_del(request.links.get());
+            *request.answer.get()
+        }
+    };
+    // An answer that came in the last moment still counts.
+    match answer {
+        Answer::None => result.and(Err(ETIMEDOUT)),
+        Answer::Rescinded => Err(ENODEV),
+        answer => result.map(|()| answer),
+    }
+}
+
+/// Makes a request that is answered with a status; see [`transact`].
+pub(crate) fn status(key: Key, channel: &Channel, post: impl FnOnce() -> Result) -> Result<u32> {
+    match transact(key, Some(channel), post)? {
+        Answer::Status(status) => Ok(status),
+        _ => Err(EIO),
+    }
+}
+
+/// Proposes a version; see [`transact`].
+pub(crate) fn version(post: impl FnOnce() -> Result) -> Result<VersionResponse> {
+    match transact(Key::Version, None, post)? {
+        Answer::Version(response) => Ok(response),
+        _ => Err(EIO),
+    }
+}
+
+/// Links `new` before `head`.
+///
+/// # Safety
+///
+/// `head` is an initialised list head, `new` is valid and not linked, and the caller holds the list's lock.
+pub(crate) unsafe fn list_add_tail(new: *mut bindings::list_head, head: *mut bindings::list_head) {
+    // SAFETY: The caller promises valid pointers and exclusive access.
+    unsafe {
+        let last = (*head).prev;
+        (*new).next = head;
+        (*new).prev = last;
+        (*last).next = new;
+        (*head).prev = new;
+    }
+}
+
+/// Unlinks `entry` and leaves it as an empty list of its own.
+///
+/// # Safety
+///
+/// `entry` is linked or an empty list of its own, and the caller holds the list's lock.
+pub(crate) unsafe fn list_del(entry: *mut bindings::list_head) {
+    // SAFETY: The caller promises valid pointers and exclusive access.
+    unsafe {
+        let (next, prev) = ((*entry).next, (*entry).prev);
+        (*next).prev = prev;
+        (*prev).next = next;
+        (*entry).next = entry;
+        (*entry).prev = entry;
+    }
+}

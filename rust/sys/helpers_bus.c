@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inline functions and macros that only the bus needs, as functions that Rust can call.
+ */
+
+#include <linux/clockchips.h>
+#include <linux/cpu.h>
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/hyperv.h>
+#include <linux/io.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/ratelimit.h>
+#include <linux/reciprocal_div.h>
+#include <linux/sched/isolation.h>
+#include <linux/set_memory.h>
+#include <linux/slab.h>
+#include <linux/topology.h>
+#include <linux/vmalloc.h>
+#include <asm/mshyperv.h>
+
+#include "helpers_bus.h"
+
+unsigned int rlis_helper_vmbus_max_version(void)
+{
+	return rlis_vmbus_max_version;
+}
+
+int rlis_helper_hv_context_alloc(void)
+{
+	unsigned int cpu;
+
+	hv_context.cpu_context = alloc_percpu(struct hv_per_cpu_context);
+	if (!hv_context.cpu_context)
+		return -ENOMEM;
+	for_each_possible_cpu(cpu) {
+		struct hv_per_cpu_context *c = per_cpu_ptr(hv_context.cpu_context, cpu);
+
+		tasklet_init(&c->msg_dpc, rlis_bus_on_message, (unsigned long)c);
+	}
+	return 0;
+}
+
+void rlis_helper_hv_context_free(void)
+{
+	free_percpu(hv_context.cpu_context);
+	hv_context.cpu_context = NULL;
+}
+
+struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu)
+{
+	return per_cpu_ptr(hv_context.cpu_context, cpu);
+}
+
+struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void)
+{
+	return this_cpu_ptr(hv_context.cpu_context);
+}
+
+unsigned int rlis_helper_next_present_cpu(int cpu)
+{
+	return cpumask_next(cpu, cpu_present_mask);
+}
+
+unsigned int rlis_helper_next_online_cpu(int cpu)
+{
+	return cpumask_next(cpu, cpu_online_mask);
+}
+
+bool rlis_helper_cpu_online(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids && cpu_online(cpu);
+}
+
+bool rlis_helper_cpu_housekeeping(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids && cpumask_test_cpu(cpu, housekeeping_cpumask(HK_TYPE_MANAGED_IRQ));
+}
+
+int rlis_helper_cpu_to_node(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids ? cpu_to_node(cpu) : NUMA_NO_NODE;
+}
+
+u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu)
+{
+	return hv_cpu_number_to_vp_number(cpu);
+}
+
+unsigned int rlis_helper_vmbus_smp_processor_id(void)
+{
+	return raw_smp_processor_id();
+}
+
+u64 rlis_helper_hvcall_post_message(const void *input, size_t len)
+{
+	unsigned long flags;
+	void *page;
+	u64 status;
+
+	/* The input page is this CPU's, and interrupt handlers make hypercalls too. */
+	local_irq_save(flags);
+	page = *this_cpu_ptr(hyperv_pcpu_input_arg);
+	memcpy(page, input, len);
+	status = hv_do_hypercall(HVCALL_POST_MESSAGE | (hv_nested ? HV_HYPERCALL_NESTED : 0),
+				 page, NULL);
+	local_irq_restore(flags);
+	return status;
+}
+
+u64 rlis_helper_hvcall_signal_event(u64 param)
+{
+	/* hv_do_fast_hypercall8() takes a 16-bit code, which has no room for the flag of a nested partition. */
+	return _hv_do_fast_hypercall8(HVCALL_SIGNAL_EVENT | HV_HYPERCALL_FAST_BIT |
+				      (hv_nested ? HV_HYPERCALL_NESTED : 0), param);
+}
+
+bool rlis_helper_hv_root_partition(void)
+{
+	return hv_root_partition();
+}
+
+bool rlis_helper_preempt_rt(void)
+{
+	return IS_ENABLED(CONFIG_PREEMPT_RT);
+}
+
+bool rlis_helper_hv_recommend_using_aeoi(void)
+{
+	return hv_recommend_using_aeoi();
+}
+
+bool rlis_helper_hv_paravisor_present(void)
+{
+	return ms_hyperv.paravisor_present;
+}
+
+u64 rlis_helper_hv_shared_gpa_boundary(void)
+{
+	return ms_hyperv.shared_gpa_boundary;
+}
+
+u8 rlis_helper_hv_vtl(void)
+{
+	return ms_hyperv.vtl;
+}
+
+u8 rlis_helper_hv_callback_vector(void)
+{
+	return HYPERVISOR_CALLBACK_VECTOR;
+}
+
+void *rlis_helper_get_zeroed_page(void)
+{
+	return (void *)get_zeroed_page(GFP_KERNEL);
+}
+
+void rlis_helper_free_page(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+u64 rlis_helper_virt_to_phys(void *addr)
+{
+	return virt_to_phys(addr);
+}
+
+unsigned long rlis_helper_virt_to_hvpfn(void *addr)
+{
+	return virt_to_hvpfn(addr);
+}
+
+void *rlis_helper_vmbus_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+struct page *rlis_helper_alloc_ring_pages(int node, size_t size)
+{
+	struct page *page = alloc_pages_node(node, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+					     get_order(size));
+
+	return page ?: alloc_pages(GFP_KERNEL | __GFP_ZERO, get_order(size));
+}
+
+void rlis_helper_free_ring_pages(struct page *page, size_t size)
+{
+	__free_pages(page, get_order(size));
+}
+
+void *rlis_helper_vmap_ring(struct page **pages, unsigned int count, bool confidential)
+{
+	return vmap(pages, count, VM_MAP, confidential ? PAGE_KERNEL : pgprot_decrypted(PAGE_KERNEL));
+}
+
+void rlis_helper_vmbus_vunmap(const void *addr)
+{
+	vunmap(addr);
+}
+
+int rlis_helper_set_memory_decrypted(void *addr, size_t size)
+{
+	return set_memory_decrypted((unsigned long)addr, PFN_UP(size));
+}
+
+int rlis_helper_set_memory_encrypted(void *addr, size_t size)
+{
+	return set_memory_encrypted((unsigned long)addr, PFN_UP(size));
+}
+
+void *rlis_helper_vmbus_kzalloc(size_t size)
+{
+	return kzalloc(size, GFP_KERNEL);
+}
+
+void *rlis_helper_vmbus_vzalloc(unsigned long size)
+{
+	return vzalloc(size);
+}
+
+void rlis_helper_vmbus_vfree(const void *addr)
+{
+	vfree(addr);
+}
+
+struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d)
+{
+	return reciprocal_value(d);
+}
+
+unsigned long rlis_helper_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void rlis_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+bool rlis_helper_spin_is_locked(spinlock_t *lock)
+{
+	return spin_is_locked(lock);
+}
+
+/* One function per kind of lock, so that lockdep tells the kinds apart. */
+void rlis_helper_ring_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void rlis_helper_req_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void rlis_helper_dynids_init(struct hv_driver *drv)
+{
+	spin_lock_init(&drv->dynids.lock);
+	INIT_LIST_HEAD(&drv->dynids.list);
+}
+
+bool rlis_helper_wait_for_completion_ms(struct completion *c, unsigned int ms)
+{
+	return wait_for_completion_timeout(c, msecs_to_jiffies(ms));
+}
+
+void rlis_helper_tasklet_disable(struct tasklet_struct *t)
+{
+	tasklet_disable(t);
+}
+
+void rlis_helper_tasklet_enable(struct tasklet_struct *t)
+{
+	tasklet_enable(t);
+}
+
+struct workqueue_struct *rlis_helper_workqueue_ordered(const char *name)
+{
+	return alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM, name);
+}
+
+struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
+{
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_PERCPU, 1, name);
+}
+
+struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name)
+{
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+}
+
+static DECLARE_WORK(control_work, rlis_bus_control_work);
+
+/* On the CPU that gets the host's messages: the work may have to start that CPU's tasklet again. */
+void rlis_helper_queue_control_work(void)
+{
+	queue_work_on(0, vmbus_connection.work_queue, &control_work);
+}
+
+void rlis_helper_flush_control_work(void)
+{
+	flush_work(&control_work);
+}
+
+void rlis_helper_mdelay(unsigned int ms)
+{
+	mdelay(ms);
+}
+
+void rlis_helper_usleep_range(unsigned int min, unsigned int max)
+{
+	usleep_range(min, max);
+}
+
+struct vmbus_channel *rlis_helper_channel_alloc(void)
+{
+	struct rlis_channel *c = kzalloc(sizeof(*c), GFP_KERNEL);
+
+	if (!c)
+		return NULL;
+	spin_lock_init(&c->channel.sched_lock);
+	init_completion(&c->channel.rescind_event);
+	INIT_LIST_HEAD(&c->channel.listentry);
+	INIT_LIST_HEAD(&c->channel.sc_list);
+	tasklet_init(&c->channel.callback_event, rlis_bus_on_event, (unsigned long)&c->channel);
+	mutex_init(&c->channel.inbound.ring_buffer_mutex);
+	mutex_init(&c->channel.outbound.ring_buffer_mutex);
+	INIT_WORK(&c->channel.add_channel_work, rlis_bus_add_channel_work);
+	INIT_WORK(&c->rescind_work, rlis_bus_rescind_channel_work);
+	/* From here on the reference count of the kobject is that of the channel. */
+	rlis_helper_channel_kobject_init(&c->channel);
+	return &c->channel;
+}
+
+/*
+ * Runs fn in hard interrupt context. The vector is never threaded, so fn may take a spinlock_t there, which
+ * lockdep would have to report for PREEMPT_RT's sake; on PREEMPT_RT the module does not load.
+ */
+void rlis_helper_isr_annotated(void (*fn)(void))
+{
+	static DEFINE_WAIT_OVERRIDE_MAP(map, LD_WAIT_CONFIG);
+
+	lock_map_acquire_try(&map);
+	fn();
+	lock_map_release(&map);
+}
+
+bool rlis_helper_vmbus_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(rs, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&rs);
+}
