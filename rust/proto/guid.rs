@@ -104,7 +104,7 @@ impl fmt::Display for Guid {
             if matches!(i, 4 | 6 | 8 | 10) {
                 f.write_str("-")?;
             }
-            write!(f, "{:02x}", self.b[at])?;
+            write!(f, "{:02x}", self.b.get(at).copied().unwrap_or(0))?;
         }
         Ok(())
     }

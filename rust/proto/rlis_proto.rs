@@ -9,6 +9,9 @@
 //! Everything is little-endian, as VMBus is: the crate refuses to build for a big-endian target instead of
 //! wrapping each field. Structs are `#[repr(C, packed)]` where the C header packs them, keep the C field
 //! names, and have their size and offsets asserted in [`layout`].
+//!
+//! One module per protocol: [`vmbus`], [`ring`], [`ic`], [`storvsc`]; the network's (`netvsc`: NVSP and RNDIS) will
+//! stand beside them.
 
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]

@@ -11,6 +11,7 @@ pub mod hypercall;
 pub mod message;
 pub mod monitor;
 pub mod negotiate;
+pub mod offer;
 pub mod parse;
 pub mod synic;
 pub mod version;
