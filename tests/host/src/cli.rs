@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rlis_proto::vmbus::version::Version;
 
 use crate::hyperv::cpuid::Stimer;
+use crate::storvsp::spec::{self, AdapterSpec, UnitSpec};
 
 /// A Hyper-V host for tests: boots a Linux guest on KVM and offers it VMBus devices.
 ///
@@ -86,6 +87,18 @@ pub struct RunArgs {
     /// Offer no integration components.
     #[arg(long)]
     pub no_ic: bool,
+    /// A SCSI controller: NAME[,channels=N][,version=6.0|6.2][,max-transfer=SIZE]; may be repeated.
+    #[arg(long, value_parser = spec::parse_adapter)]
+    pub scsi: Vec<AdapterSpec>,
+    /// A synthetic Fibre Channel adapter, written like a SCSI controller; may be repeated.
+    #[arg(long, value_parser = spec::parse_adapter)]
+    pub fc: Vec<AdapterSpec>,
+    /// A disk: ADAPTER:TARGET:LUN,size=SIZE[,file=PATH][,block=4096][,readonly]; may be repeated.
+    #[arg(long, value_parser = spec::parse_unit)]
+    pub disk: Vec<UnitSpec>,
+    /// A DVD drive with a disc: ADAPTER:TARGET:LUN,file=PATH; may be repeated.
+    #[arg(long, value_parser = spec::parse_unit)]
+    pub dvd: Vec<UnitSpec>,
     /// Unix socket for `rlis-host ctl`.
     #[arg(long)]
     pub control: Option<PathBuf>,

@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::ic::kvp::{Pool, ValueType};
 use crate::ic::shutdown;
 use crate::ic::vss;
+use crate::storvsp::spec::{self, Place, UnitSpec};
 
 /// A command.
 #[derive(Clone, Debug, Subcommand)]
@@ -56,6 +57,32 @@ pub enum Command {
         device: String,
         /// How often.
         count: u32,
+    },
+    /// Logical units of all storage adapters.
+    Luns,
+    /// Add a disk while the guest runs.
+    LunAdd {
+        /// ADAPTER:TARGET:LUN,size=SIZE[,file=PATH][,block=4096][,readonly]
+        #[arg(value_parser = spec::parse_unit)]
+        unit: UnitSpec,
+        /// Add a DVD drive instead.
+        #[arg(long)]
+        dvd: bool,
+    },
+    /// Take a logical unit away while the guest runs.
+    LunRemove {
+        /// ADAPTER:TARGET:LUN
+        #[arg(value_parser = spec::parse_place)]
+        place: Place,
+    },
+    /// Change the size of a disk while the guest runs.
+    LunResize {
+        /// ADAPTER:TARGET:LUN
+        #[arg(value_parser = spec::parse_place)]
+        place: Place,
+        /// New size, such as 128M.
+        #[arg(value_parser = crate::cli::parse_size)]
+        size: u64,
     },
     /// Switch a misbehaviour on.
     Fault {

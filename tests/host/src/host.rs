@@ -17,6 +17,8 @@ use crate::control::{self, Command};
 use crate::faults::Faults;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
+use crate::storvsp::adapter::{Adapter, Class};
+use crate::storvsp::lun;
 use crate::violations::{self, Violations};
 use crate::vm::pm::Pm;
 use crate::vm::ports::Ports;
@@ -54,6 +56,7 @@ impl Components {
 pub struct Host {
     server: Arc<Server>,
     components: Components,
+    adapters: BTreeMap<String, Arc<Adapter>>,
     /// Everything that was offered at the start, to be offered again after a rescind.
     offers: Mutex<BTreeMap<String, Offer>>,
     outcome: OutcomeSender,
@@ -76,6 +79,11 @@ impl Host {
             .clone();
         drop(offers);
         self.server.offer(offer).map(drop)
+    }
+
+    fn adapter(&self, name: &str) -> Result<&Adapter> {
+        let adapter = self.adapters.get(name).map(|a| &**a);
+        adapter.with_context(|| format!("there is no storage adapter {name}"))
     }
 
     fn knows(&self, device: &str) -> bool {
@@ -115,6 +123,23 @@ impl Host {
                     self.server.rescind(&device)?;
                     self.offer_again(&device)?;
                 }
+                nothing
+            }
+            Command::Luns => self.adapters.values().flat_map(|a| a.list()).collect(),
+            Command::LunAdd { unit, dvd } => {
+                let kind = if dvd { lun::Kind::Dvd } else { lun::Kind::Disk };
+                self.adapter(&unit.place.adapter)?.add(&unit, kind)?;
+                nothing
+            }
+            Command::LunRemove { place } => {
+                self.adapter(&place.adapter)?
+                    .remove(place.target, place.lun)?;
+                nothing
+            }
+            Command::LunResize { place, size } => {
+                self.adapter(&place.adapter)?
+                    .unit(place.target, place.lun)?
+                    .resize(size)?;
                 nothing
             }
             Command::Fault {
@@ -304,6 +329,28 @@ fn components(
     Ok(components)
 }
 
+fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
+    let mut adapters = BTreeMap::new();
+    let scsi = args.scsi.iter().map(|spec| (spec, Class::Scsi));
+    let fc = args.fc.iter().map(|spec| (spec, Class::Fc));
+    for (index, (spec, class)) in scsi.chain(fc).enumerate() {
+        let adapter = Adapter::new(spec.clone(), class, u8::try_from(index)?)?;
+        if adapters.insert(spec.name.clone(), adapter).is_some() {
+            bail!("there are two adapters {}", spec.name);
+        }
+    }
+    let disks = args.disk.iter().map(|unit| (unit, lun::Kind::Disk));
+    let dvds = args.dvd.iter().map(|unit| (unit, lun::Kind::Dvd));
+    for (unit, kind) in disks.chain(dvds) {
+        let name = &unit.place.adapter;
+        let adapter = adapters.get(name).with_context(|| {
+            format!("there is no storage adapter {name}; name it with --scsi or --fc")
+        })?;
+        adapter.add(unit, kind)?;
+    }
+    Ok(adapters)
+}
+
 /// Boots the guest and waits for its end. Returns the exit code.
 pub fn run(args: &RunArgs) -> Result<u8> {
     let kvm = vcpu::open()?;
@@ -335,9 +382,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let host = Arc::new(Host {
         server: server.clone(),
         components: components(args, &violations, machine.reference_counter())?,
+        adapters: adapters(args)?,
         offers: Mutex::default(),
         outcome: outcome.clone(),
     });
+    for adapter in host.adapters.values() {
+        host.offer(adapter.offer())?;
+    }
     for component in host.components.all.values() {
         host.offer(component.offer())?;
     }

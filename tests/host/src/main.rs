@@ -4,7 +4,7 @@
 //! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
 //!
 //! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
-//! bus, [`ic`] the devices. [`control`] and [`faults`] are how a test steers it. The network device will be
+//! bus, [`ic`] and [`storvsp`] the devices. [`control`] and [`faults`] are how a test steers it. The network device will be
 //! a module `netvsp` beside them.
 
 mod cli;
@@ -13,6 +13,7 @@ mod faults;
 mod host;
 mod hyperv;
 mod ic;
+mod storvsp;
 mod violations;
 mod vm;
 mod vmbus;

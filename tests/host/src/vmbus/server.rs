@@ -2,7 +2,8 @@
 
 //! The bus: takes the guest's messages, keeps offers, GPADLs and channels, and answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
@@ -804,16 +805,15 @@ impl State {
             } else {
                 1
             };
-            if !self.slots.contains_key(&relid) {
-                let slot = Slot {
+            if let Entry::Vacant(free) = self.slots.entry(relid) {
+                free.insert(Slot {
                     offer,
                     sub_index,
                     sent: false,
                     rescinded: false,
                     open: None,
                     open_gpadl: 0,
-                };
-                self.slots.insert(relid, slot);
+                });
                 return Ok(relid);
             }
         }

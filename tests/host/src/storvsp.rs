@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The storage service: SCSI and Fibre Channel adapters whose logical units are files or memory.
+
+pub mod adapter;
+pub mod lun;
+pub mod pool;
+pub mod scsi;
+pub mod spec;
+pub mod wire;

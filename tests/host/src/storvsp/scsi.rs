@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! SCSI commands of a logical unit (SPC-4, SBC-3, MMC-6): the command's bytes in, data or sense out.
+
+use super::lun::{Kind, Lun};
+
+/// Sense key, additional sense code and qualifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sense {
+    /// Sense key.
+    pub key: u8,
+    /// Additional sense code.
+    pub asc: u8,
+    /// Its qualifier.
+    pub ascq: u8,
+}
+
+impl Sense {
+    /// MEDIUM ERROR, unrecovered read error.
+    pub const UNRECOVERED_READ: Self = Self::new(0x3, 0x11, 0x00);
+    /// MEDIUM ERROR, write error.
+    pub const WRITE_ERROR: Self = Self::new(0x3, 0x0C, 0x00);
+    /// ILLEGAL REQUEST, invalid command operation code.
+    pub const INVALID_OPCODE: Self = Self::new(0x5, 0x20, 0x00);
+    /// ILLEGAL REQUEST, logical block address out of range.
+    pub const LBA_OUT_OF_RANGE: Self = Self::new(0x5, 0x21, 0x00);
+    /// ILLEGAL REQUEST, invalid field in CDB.
+    pub const INVALID_FIELD: Self = Self::new(0x5, 0x24, 0x00);
+    /// ILLEGAL REQUEST, invalid field in parameter list.
+    pub const INVALID_PARAMETER: Self = Self::new(0x5, 0x26, 0x00);
+    /// UNIT ATTENTION, capacity data has changed.
+    pub const CAPACITY_CHANGED: Self = Self::new(0x6, 0x2A, 0x09);
+    /// UNIT ATTENTION, reported LUNs data has changed.
+    pub const REPORTED_LUNS_CHANGED: Self = Self::new(0x6, 0x3F, 0x0E);
+    /// DATA PROTECT, write protected.
+    pub const WRITE_PROTECTED: Self = Self::new(0x7, 0x27, 0x00);
+
+    /// Sense data with these three values.
+    pub const fn new(key: u8, asc: u8, ascq: u8) -> Self {
+        Self { key, asc, ascq }
+    }
+
+    /// Fixed-format sense data, 18 bytes (SPC-4 chapter 4.5.3).
+    pub fn to_bytes(self) -> [u8; 18] {
+        let mut out = [0; 18];
+        out[0] = 0x70;
+        out[2] = self.key;
+        out[7] = 10;
+        out[12] = self.asc;
+        out[13] = self.ascq;
+        out
+    }
+}
+
+/// Most blocks of one WRITE SAME and of one UNMAP descriptor list, as the block limits page tells.
+const MAX_UNMAP_BLOCKS: u32 = 0x40_0000;
+const MAX_UNMAP_DESCRIPTORS: u32 = 256;
+
+/// The bytes of a command. What is missing reads as 0.
+struct Cdb<'a>(&'a [u8]);
+
+impl Cdb<'_> {
+    fn u8(&self, at: usize) -> u8 {
+        self.0.get(at).copied().unwrap_or(0)
+    }
+
+    fn be(&self, at: usize, len: usize) -> u64 {
+        (at..at + len).fold(0, |value, i| (value << 8) | u64::from(self.u8(i)))
+    }
+
+    fn len(&self, at: usize, len: usize) -> usize {
+        usize::try_from(self.be(at, len)).unwrap_or(usize::MAX)
+    }
+
+    /// Address and count of a read or write command, by the group that its operation code belongs to.
+    fn extent(&self) -> (u64, u64) {
+        match self.u8(0) >> 5 {
+            0 => {
+                let count = u64::from(self.u8(4));
+                (
+                    self.be(1, 3) & 0x1F_FFFF,
+                    if count == 0 { 256 } else { count },
+                )
+            }
+            1 | 2 => (self.be(2, 4), self.be(7, 2)),
+            4 => (self.be(2, 8), self.be(10, 4)),
+            _ => (self.be(2, 4), self.be(6, 4)),
+        }
+    }
+}
+
+/// Carries out a command. `data` is what the guest sends with it, `room` how much it can take back, `luns` are the
+/// units of the same target. Returns what is sent back; more than `room` may be cut off.
+pub fn execute(
+    lun: &Lun,
+    cdb: &[u8],
+    data: &[u8],
+    room: usize,
+    luns: &[u8],
+) -> Result<Vec<u8>, Sense> {
+    let cdb = Cdb(cdb);
+    let opcode = cdb.u8(0);
+    // INQUIRY, REPORT LUNS and REQUEST SENSE do not tell or end a unit attention (SPC-4 chapter 5.14).
+    if !matches!(opcode, 0x12 | 0xA0 | 0x03) {
+        if let Some(sense) = lun.take_attention() {
+            return Err(sense);
+        }
+    }
+    match opcode {
+        // TEST UNIT READY, START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL
+        0x00 | 0x1B | 0x1E => Ok(Vec::new()),
+        0x03 => Ok(cut(request_sense(lun), usize::from(cdb.u8(4)))),
+        0x12 => inquiry(lun, &cdb),
+        0x1A => mode_sense(lun, &cdb, false),
+        0x5A => mode_sense(lun, &cdb, true),
+        0x25 => Ok(read_capacity_10(lun)),
+        0x9E if cdb.u8(1) & 0x1F == 0x10 => Ok(cut(read_capacity_16(lun), cdb.len(10, 4))),
+        0xA0 => Ok(cut(report_luns(luns), cdb.len(6, 4))),
+        0x08 | 0x28 | 0x88 | 0xA8 => {
+            let (lba, count) = cdb.extent();
+            lun.verify(lba, count)?;
+            // A count that the guest has no room for costs no memory here.
+            let wanted = u64::try_from(room).map_or(u64::MAX, |r| r.div_ceil(lun.block.into()));
+            lun.read(lba, count.min(wanted))
+        }
+        0x0A | 0x2A | 0x8A | 0xAA => {
+            let (lba, count) = cdb.extent();
+            lun.write(lba, count, data)?;
+            // FUA: the data must not be in a cache when the command ends.
+            if opcode != 0x0A && cdb.u8(1) & 8 != 0 {
+                lun.flush()?;
+            }
+            Ok(Vec::new())
+        }
+        // VERIFY without byte check: whether the blocks are there.
+        0x2F | 0x8F | 0xAF if cdb.u8(1) & 6 == 0 => {
+            let (lba, count) = cdb.extent();
+            lun.verify(lba, count).map(|()| Vec::new())
+        }
+        0x35 | 0x91 => lun.flush().map(|()| Vec::new()),
+        0x42 if lun.kind == Kind::Disk => unmap(lun, data).map(|()| Vec::new()),
+        0x41 | 0x93 if lun.kind == Kind::Disk => write_same(lun, &cdb, data).map(|()| Vec::new()),
+        _ if lun.kind == Kind::Dvd => mmc(lun, &cdb),
+        _ => Err(Sense::INVALID_OPCODE),
+    }
+}
+
+fn cut(mut data: Vec<u8>, len: usize) -> Vec<u8> {
+    data.truncate(len);
+    data
+}
+
+fn request_sense(lun: &Lun) -> Vec<u8> {
+    lun.take_attention()
+        .unwrap_or(Sense::new(0, 0, 0))
+        .to_bytes()
+        .to_vec()
+}
+
+/// What INQUIRY answers for a unit that is not there: peripheral qualifier 3, type unknown.
+pub fn inquiry_of_missing_unit(cdb: &[u8]) -> Vec<u8> {
+    let mut data = vec![0; 36];
+    data[0] = 0x7F;
+    data[2] = 5;
+    data[4] = 31;
+    cut(data, Cdb(cdb).len(3, 2))
+}
+
+fn device_type(lun: &Lun) -> u8 {
+    match lun.kind {
+        Kind::Disk => 0,
+        Kind::Dvd => 5,
+    }
+}
+
+fn inquiry(lun: &Lun, cdb: &Cdb<'_>) -> Result<Vec<u8>, Sense> {
+    let limit = cdb.len(3, 2);
+    if cdb.u8(1) & 1 == 0 {
+        if cdb.u8(2) != 0 {
+            return Err(Sense::INVALID_FIELD);
+        }
+        let mut data = vec![device_type(lun), 0, 5, 0x12, 31, 0, 0, 2];
+        if lun.kind == Kind::Dvd {
+            // Removable medium.
+            data[1] = 0x80;
+        }
+        data.extend(b"Msft    ");
+        data.extend(match lun.kind {
+            Kind::Disk => b"Virtual Disk    ",
+            Kind::Dvd => b"Virtual DVD-ROM ",
+        });
+        data.extend(b"1.0 ");
+        return Ok(cut(data, limit));
+    }
+    let page = cdb.u8(2);
+    let serial: String = lun.id.iter().map(|b| format!("{b:02x}")).collect();
+    let body = match (page, lun.kind) {
+        (0x00, Kind::Disk) => vec![0x00, 0x80, 0x83, 0xB0, 0xB1, 0xB2],
+        (0x00, Kind::Dvd) => vec![0x00, 0x80, 0x83],
+        (0x80, _) => serial.into_bytes(),
+        (0x83, _) => {
+            // One designator: binary, NAA, of the unit, 16 bytes.
+            let mut body = vec![0x01, 0x03, 0x00, 16];
+            body.extend(lun.id);
+            body
+        }
+        (0xB0, Kind::Disk) => {
+            // Block limits: 60 bytes, of which the offsets here are less the 4-byte header.
+            let mut body = vec![0; 60];
+            body[16..20].copy_from_slice(&MAX_UNMAP_BLOCKS.to_be_bytes());
+            body[20..24].copy_from_slice(&MAX_UNMAP_DESCRIPTORS.to_be_bytes());
+            body[24..28].copy_from_slice(&1u32.to_be_bytes());
+            body[32..40].copy_from_slice(&u64::from(MAX_UNMAP_BLOCKS).to_be_bytes());
+            body
+        }
+        (0xB1, Kind::Disk) => {
+            // Rotation rate 1: not rotating.
+            let mut body = vec![0; 60];
+            body[1] = 1;
+            body
+        }
+        // Logical block provisioning: UNMAP, WRITE SAME(16) and (10) unmap, unmapped blocks read as zeroes; thin.
+        (0xB2, Kind::Disk) => vec![0, 0xE4, 2, 0],
+        _ => return Err(Sense::INVALID_FIELD),
+    };
+    let len = u16::try_from(body.len()).map_err(|_| Sense::INVALID_FIELD)?;
+    let mut data = vec![device_type(lun), page];
+    data.extend(len.to_be_bytes());
+    data.extend(body);
+    Ok(cut(data, limit))
+}
+
+fn mode_sense(lun: &Lun, cdb: &Cdb<'_>, long: bool) -> Result<Vec<u8>, Sense> {
+    let (page, limit) = (
+        cdb.u8(2) & 0x3F,
+        if long {
+            cdb.len(7, 2)
+        } else {
+            usize::from(cdb.u8(4))
+        },
+    );
+    // Page control 3: saved values, which there are none of.
+    if cdb.u8(2) >> 6 == 3 {
+        return Err(Sense::new(0x5, 0x39, 0x00));
+    }
+    let mut pages = Vec::new();
+    let wants = |number: u8| page == number || page == 0x3F;
+    if wants(0x08) && lun.kind == Kind::Disk {
+        // Caching: the write cache is on.
+        let mut caching = [0; 20];
+        caching[..3].copy_from_slice(&[0x08, 18, 0x04]);
+        pages.extend(caching);
+    }
+    if wants(0x0A) {
+        pages.extend([0x0A, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    if wants(0x2A) && lun.kind == Kind::Dvd {
+        // Capabilities: reads CD-R, CD-RW, DVD-ROM; tray; 8x.
+        let mut capabilities = [0; 20];
+        capabilities[..8].copy_from_slice(&[0x2A, 18, 0x0B, 0, 0, 0, 0x29, 0]);
+        capabilities[8..10].copy_from_slice(&1385u16.to_be_bytes());
+        capabilities[14..16].copy_from_slice(&1385u16.to_be_bytes());
+        pages.extend(capabilities);
+    }
+    if pages.is_empty() {
+        return Err(Sense::INVALID_FIELD);
+    }
+    // Device-specific byte: write protect; DPO and FUA are known to disks.
+    let specific = match lun.kind {
+        Kind::Disk => 0x10 | if lun.readonly { 0x80 } else { 0 },
+        Kind::Dvd => 0,
+    };
+    let mut data = if long {
+        let len = u16::try_from(pages.len() + 6)
+            .map_err(|_| Sense::INVALID_FIELD)?
+            .to_be_bytes();
+        vec![len[0], len[1], 0, specific, 0, 0, 0, 0]
+    } else {
+        let len = u8::try_from(pages.len() + 3).map_err(|_| Sense::INVALID_FIELD)?;
+        vec![len, 0, specific, 0]
+    };
+    data.extend(pages);
+    Ok(cut(data, limit))
+}
+
+fn read_capacity_10(lun: &Lun) -> Vec<u8> {
+    let last = lun.blocks() - 1;
+    // All ones: ask with READ CAPACITY(16).
+    let mut data = u32::try_from(last)
+        .unwrap_or(u32::MAX)
+        .to_be_bytes()
+        .to_vec();
+    data.extend(lun.block.to_be_bytes());
+    data
+}
+
+fn read_capacity_16(lun: &Lun) -> Vec<u8> {
+    let mut data = (lun.blocks() - 1).to_be_bytes().to_vec();
+    data.extend(lun.block.to_be_bytes());
+    data.resize(32, 0);
+    if lun.kind == Kind::Disk {
+        // LBPME and LBPRZ: thin, and unmapped blocks read as zeroes.
+        data[14] = 0xC0;
+    }
+    data
+}
+
+/// REPORT LUNS data: the units `luns` by peripheral addressing.
+pub fn report_luns(luns: &[u8]) -> Vec<u8> {
+    let mut data = u32::try_from(luns.len() * 8)
+        .unwrap_or(0)
+        .to_be_bytes()
+        .to_vec();
+    data.extend([0; 4]);
+    for lun in luns {
+        data.extend([0, *lun, 0, 0, 0, 0, 0, 0]);
+    }
+    data
+}
+
+fn unmap(lun: &Lun, data: &[u8]) -> Result<(), Sense> {
+    // Header: lengths of data and of descriptors; then 16 bytes each: address, count, reserved.
+    let list = Cdb(data);
+    if data.is_empty() {
+        return Ok(());
+    }
+    let len = list.len(2, 2);
+    let descriptors = data
+        .get(8..)
+        .and_then(|d| d.get(..len))
+        .ok_or(Sense::INVALID_PARAMETER)?;
+    if len / 16 > MAX_UNMAP_DESCRIPTORS as usize {
+        return Err(Sense::INVALID_PARAMETER);
+    }
+    for descriptor in descriptors.chunks_exact(16) {
+        let descriptor = Cdb(descriptor);
+        lun.clear(descriptor.be(0, 8), descriptor.be(8, 4))?;
+    }
+    Ok(())
+}
+
+fn write_same(lun: &Lun, cdb: &Cdb<'_>, data: &[u8]) -> Result<(), Sense> {
+    let (lba, count) = cdb.extent();
+    if count > u64::from(MAX_UNMAP_BLOCKS) {
+        return Err(Sense::INVALID_FIELD);
+    }
+    // A count of 0 means "to the end", which may be longer than the limit.
+    if count == 0 {
+        return Err(Sense::INVALID_FIELD);
+    }
+    let block = data.get(..lun.block as usize).ok_or(Sense::INVALID_FIELD)?;
+    if block.iter().all(|b| *b == 0) {
+        return lun.clear(lba, count);
+    }
+    lun.verify(lba, count)?;
+    // In pieces, so that a long command needs little memory.
+    let pieces = 2048u64;
+    let mut done = 0;
+    while done < count {
+        let now = pieces.min(count - done);
+        lun.write(
+            lba + done,
+            now,
+            &block.repeat(usize::try_from(now).map_err(|_| Sense::INVALID_FIELD)?),
+        )?;
+        done += now;
+    }
+    Ok(())
+}
+
+/// Commands that only a DVD drive has.
+fn mmc(lun: &Lun, cdb: &Cdb<'_>) -> Result<Vec<u8>, Sense> {
+    match cdb.u8(0) {
+        // READ TOC, format 0: one data track and the lead-out.
+        0x43 if cdb.u8(2) & 0xF == 0 && cdb.u8(9) >> 6 == 0 => {
+            let blocks = u32::try_from(lun.blocks()).unwrap_or(u32::MAX);
+            let mut data = vec![0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x14, 0xAA, 0];
+            data.extend(blocks.to_be_bytes());
+            Ok(cut(data, cdb.len(7, 2)))
+        }
+        // READ TOC, format 1: the last session begins with track 1 at block 0.
+        0x43 if cdb.u8(2) & 0xF == 1 || cdb.u8(9) >> 6 == 1 => {
+            let data = vec![0, 10, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0];
+            Ok(cut(data, cdb.len(7, 2)))
+        }
+        // GET CONFIGURATION: current profile DVD-ROM, and the profile list.
+        0x46 => {
+            let data = vec![0, 0, 0, 12, 0, 0, 0, 0x10, 0, 0, 3, 4, 0, 0x10, 1, 0];
+            Ok(cut(data, cdb.len(7, 2)))
+        }
+        // GET EVENT STATUS NOTIFICATION, polled: media present, no event.
+        0x4A if cdb.u8(1) & 1 == 1 => {
+            let data = if cdb.u8(4) & 0x10 != 0 {
+                vec![0, 6, 4, 0x10, 0, 2, 0, 0]
+            } else {
+                vec![0, 2, 0x80, 0x10]
+            };
+            Ok(cut(data, cdb.len(7, 2)))
+        }
+        // READ DISC INFORMATION: one finished session.
+        0x51 => {
+            let mut data = vec![0; 34];
+            data[1] = 32;
+            data[2] = 0x0E;
+            data[3..7].copy_from_slice(&[1, 1, 1, 1]);
+            Ok(cut(data, cdb.len(7, 2)))
+        }
+        // MECHANISM STATUS: nothing to tell.
+        0xBD => Ok(cut(vec![0; 8], cdb.len(8, 2))),
+        _ => Err(Sense::INVALID_OPCODE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lun::Store;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lun(kind: Kind, size: u64, block: u32) -> Lun {
+        let readonly = kind == Kind::Dvd;
+        Lun::new(kind, Store::memory(), size, block, readonly, [0x60; 16]).unwrap()
+    }
+
+    fn run(lun: &Lun, cdb: &[u8], data: &[u8]) -> Result<Vec<u8>, Sense> {
+        execute(lun, cdb, data, 1 << 20, &[0, 3])
+    }
+
+    #[test]
+    fn write_and_read_by_every_size_of_command() {
+        let disk = lun(Kind::Disk, 1 << 20, 512);
+        let pairs: [(&[u8], &[u8]); 4] = [
+            (&[0x0A, 0, 0, 5, 2, 0], &[0x08, 0, 0, 5, 2, 0]),
+            (
+                &[0x2A, 0, 0, 0, 0, 9, 0, 0, 2, 0],
+                &[0x28, 0, 0, 0, 0, 9, 0, 0, 2, 0],
+            ),
+            (
+                &[0xAA, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0],
+                &[0xA8, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0],
+            ),
+            (
+                &[0x8A, 8, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 2, 0, 0],
+                &[0x88, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 2, 0, 0],
+            ),
+        ];
+        for (i, (write, read)) in pairs.into_iter().enumerate() {
+            let data = vec![i as u8 + 1; 1024];
+            run(&disk, write, &data).unwrap();
+            assert_eq!(run(&disk, read, &[]).unwrap(), data);
+        }
+        assert_eq!(
+            run(&disk, &[0x28, 0, 0, 0, 0x08, 0, 0, 0, 1, 0], &[]),
+            Err(Sense::LBA_OUT_OF_RANGE)
+        );
+    }
+
+    #[test]
+    fn capacity_in_both_forms() {
+        let disk = lun(Kind::Disk, 3 << 40, 4096);
+        let long = run(
+            &disk,
+            &[0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0],
+            &[],
+        )
+        .unwrap();
+        assert_eq!(
+            u64::from_be_bytes(long[..8].try_into().unwrap()),
+            (3 << 40) / 4096 - 1
+        );
+        assert_eq!(&long[8..12], 4096u32.to_be_bytes());
+        assert_eq!(
+            &run(&lun(Kind::Disk, 4 << 40, 512), &[0x25], &[]).unwrap()[..4],
+            [0xFF; 4]
+        );
+    }
+
+    #[test]
+    fn unmapped_and_same_written_blocks() {
+        let disk = lun(Kind::Disk, 1 << 20, 512);
+        run(
+            &disk,
+            &[0x93, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0],
+            &[7; 512],
+        )
+        .unwrap();
+        assert_eq!(disk.read(4, 8).unwrap(), vec![7; 4096]);
+        let mut list = vec![0, 22, 0, 16, 0, 0, 0, 0];
+        list.extend(5u64.to_be_bytes());
+        list.extend(2u32.to_be_bytes());
+        list.extend([0; 4]);
+        run(&disk, &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list).unwrap();
+        assert_eq!(
+            disk.read(4, 4).unwrap(),
+            [[7; 512], [0; 512], [0; 512], [7; 512]].concat()
+        );
+        list.truncate(12);
+        assert_eq!(
+            run(&disk, &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list),
+            Err(Sense::INVALID_PARAMETER)
+        );
+    }
+
+    #[test]
+    fn a_unit_attention_is_told_once_and_not_by_inquiry() {
+        let disk = lun(Kind::Disk, 1 << 20, 512);
+        disk.attend(Sense::REPORTED_LUNS_CHANGED);
+        assert!(run(&disk, &[0x12, 0, 0, 0, 36, 0], &[]).is_ok());
+        assert_eq!(run(&disk, &[0; 6], &[]), Err(Sense::REPORTED_LUNS_CHANGED));
+        assert!(run(&disk, &[0; 6], &[]).is_ok());
+    }
+
+    #[test]
+    fn every_listed_page_can_be_read() {
+        for kind in [Kind::Disk, Kind::Dvd] {
+            let unit = lun(kind, 1 << 20, 2048);
+            let list = run(&unit, &[0x12, 1, 0, 0, 255, 0], &[]).unwrap();
+            for page in &list[4..] {
+                let data = run(&unit, &[0x12, 1, *page, 1, 0, 0], &[]).unwrap();
+                assert_eq!(data[1], *page);
+                assert_eq!(usize::from(data[3]) + 4, data.len());
+            }
+            assert_eq!(
+                run(&unit, &[0x12, 1, 0xC0, 0, 255, 0], &[]),
+                Err(Sense::INVALID_FIELD)
+            );
+        }
+    }
+
+    #[test]
+    fn answers_are_cut_to_the_allocation_length() {
+        let disk = lun(Kind::Disk, 1 << 20, 512);
+        assert_eq!(run(&disk, &[0x12, 0, 0, 0, 5, 0], &[]).unwrap().len(), 5);
+        assert_eq!(
+            run(&disk, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], &[])
+                .unwrap()
+                .len(),
+            16
+        );
+        assert_eq!(
+            run(&disk, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], &[]).unwrap()[8 + 9],
+            3
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_is_safe(
+            cdb in proptest::collection::vec(any::<u8>(), 0..17),
+            data in proptest::collection::vec(any::<u8>(), 0..600),
+            dvd: bool,
+        ) {
+            // A small unit, so that random addresses and counts hit its edges and nothing takes long.
+            let unit = lun(if dvd { Kind::Dvd } else { Kind::Disk }, 64 * 2048, 2048);
+            let _ = execute(&unit, &cdb, &data, 1 << 20, &[0]);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How adapters and logical units are written on the command line and in commands: a name or place, then
+//! `key=value` pairs, all with commas between.
+
+use std::path::PathBuf;
+
+use crate::cli::parse_size;
+
+/// An adapter: `NAME[,channels=N][,version=6.0][,max-transfer=SIZE]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterSpec {
+    /// Its name.
+    pub name: String,
+    /// Sub-channels that the guest may have.
+    pub channels: u16,
+    /// Newest storage protocol version, major in the high byte.
+    pub version: u16,
+    /// Most bytes of one transfer.
+    pub max_transfer: u32,
+}
+
+/// Where a unit is: `ADAPTER:TARGET:LUN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Target on it.
+    pub target: u8,
+    /// Logical unit of the target.
+    pub lun: u8,
+}
+
+/// A unit: `PLACE,size=SIZE[,file=PATH][,block=512|4096][,readonly]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitSpec {
+    /// Where.
+    pub place: Place,
+    /// Bytes; a file that exists has its own.
+    pub size: Option<u64>,
+    /// The file; in memory if left out.
+    pub file: Option<PathBuf>,
+    /// Bytes of a block.
+    pub block: Option<u32>,
+    /// Whether writes are refused.
+    pub readonly: bool,
+}
+
+fn pairs(text: &str) -> (&str, Vec<(&str, &str)>) {
+    let mut parts = text.split(',');
+    let first = parts.next().unwrap_or("");
+    (
+        first,
+        parts
+            .map(|p| p.split_once('=').unwrap_or((p, "")))
+            .collect(),
+    )
+}
+
+/// Reads an adapter.
+pub fn parse_adapter(text: &str) -> Result<AdapterSpec, String> {
+    let (name, rest) = pairs(text);
+    if name.is_empty() || name.contains([':', '=']) {
+        return Err(format!("'{text}' does not begin with the adapter's name"));
+    }
+    let mut spec = AdapterSpec {
+        name: name.into(),
+        channels: 0,
+        version: 0x602,
+        max_transfer: 2 << 20,
+    };
+    for (key, value) in rest {
+        match key {
+            "channels" => {
+                spec.channels = value
+                    .parse()
+                    .map_err(|_| format!("channels={value} is no number"))?;
+            }
+            "version" => {
+                spec.version = match value {
+                    "6.2" => 0x602,
+                    "6.0" => 0x600,
+                    _ => return Err(format!("version={value}: there are 6.0 and 6.2")),
+                }
+            }
+            "max-transfer" => {
+                spec.max_transfer = u32::try_from(parse_size(value)?)
+                    .map_err(|_| format!("max-transfer={value} is too large"))?;
+            }
+            _ => {
+                return Err(format!(
+                    "an adapter has no '{key}'; there are channels, version, max-transfer"
+                ))
+            }
+        }
+    }
+    Ok(spec)
+}
+
+/// Reads a place.
+pub fn parse_place(text: &str) -> Result<Place, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    if let [adapter, target, lun] = parts.as_slice() {
+        if let (Ok(target), Ok(lun)) = (target.parse(), lun.parse()) {
+            return Ok(Place {
+                adapter: (*adapter).into(),
+                target,
+                lun,
+            });
+        }
+    }
+    Err(format!(
+        "'{text}' is no place; write ADAPTER:TARGET:LUN, such as scsi0:0:1"
+    ))
+}
+
+/// Reads a unit.
+pub fn parse_unit(text: &str) -> Result<UnitSpec, String> {
+    let (place, rest) = pairs(text);
+    let mut spec = UnitSpec {
+        place: parse_place(place)?,
+        size: None,
+        file: None,
+        block: None,
+        readonly: false,
+    };
+    for (key, value) in rest {
+        match key {
+            "size" => spec.size = Some(parse_size(value)?),
+            "file" => spec.file = Some(value.into()),
+            "block" => {
+                spec.block = Some(
+                    value
+                        .parse()
+                        .map_err(|_| format!("block={value} is no number"))?,
+                )
+            }
+            "readonly" => spec.readonly = true,
+            _ => {
+                return Err(format!(
+                    "a unit has no '{key}'; there are size, file, block, readonly"
+                ))
+            }
+        }
+    }
+    if spec.size.is_none() && spec.file.is_none() {
+        return Err(format!("'{text}' says neither size nor file"));
+    }
+    Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters() {
+        let spec = parse_adapter("scsi0,channels=3,version=6.0,max-transfer=512K").unwrap();
+        assert_eq!(
+            (spec.channels, spec.version, spec.max_transfer),
+            (3, 0x600, 512 << 10)
+        );
+        for bad in [
+            "",
+            ",channels=1",
+            "a,channels=x",
+            "a,version=5.0",
+            "a,colour=red",
+            "a:b",
+        ] {
+            assert!(parse_adapter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn units() {
+        let spec = parse_unit("scsi0:1:7,size=64M,block=4096,readonly").unwrap();
+        assert_eq!(
+            (spec.place.target, spec.place.lun, spec.size, spec.readonly),
+            (1, 7, Some(64 << 20), true)
+        );
+        for bad in [
+            "scsi0",
+            "scsi0:0",
+            "scsi0:0:x,size=1M",
+            "scsi0:0:0",
+            "scsi0:0:0,size=x",
+            "scsi0:0:256,size=1M",
+        ] {
+            assert!(parse_unit(bad).is_err(), "{bad}");
+        }
+    }
+}
