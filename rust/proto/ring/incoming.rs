@@ -203,25 +203,44 @@ impl<M: RingMem> IncomingRing<M> {
         Self::with_read_index(mem, read)
     }
 
-    /// A reader that continues at `read`, for a caller that keeps the private index elsewhere. It must be
-    /// committed.
+    /// A reader that continues at `read`, for a caller that keeps the private index elsewhere, with all up to
+    /// there committed.
     ///
     /// # Errors
     ///
     /// `Size` and `ReadIndex` as for [`Self::new`].
     #[inline]
     pub fn with_read_index(mem: M, read: u32) -> Result<Self, RingError> {
+        Self::with_indices(mem, read, read)
+    }
+
+    /// A reader that continues at `read`, having committed up to `committed` only, for a caller that keeps both
+    /// elsewhere (from [`Self::read_index`] and [`Self::committed_index`]).
+    ///
+    /// # Errors
+    ///
+    /// `Size` and `ReadIndex` as for [`Self::new`].
+    #[inline]
+    pub fn with_indices(mem: M, read: u32, committed: u32) -> Result<Self, RingError> {
         let size = check_size(mem.size())?;
-        if !valid_index(read, size) {
-            return Err(RingError::ReadIndex(read));
+        for index in [read, committed] {
+            if !valid_index(index, size) {
+                return Err(RingError::ReadIndex(index));
+            }
         }
         Ok(Self {
             mem,
             size,
             read,
-            committed: read,
+            committed,
             write: read,
         })
+    }
+
+    /// The index that was published last.
+    #[inline]
+    pub const fn committed_index(&self) -> u32 {
+        self.committed
     }
 
     /// The private read index.

@@ -304,6 +304,30 @@ fn too_small_buffer_keeps_the_packet() {
 }
 
 #[test]
+fn a_reader_and_a_writer_can_be_taken_up_again() {
+    let ring = TestRing::new(128);
+    let (mut write, mut read, mut committed) = (0, 0, 0);
+    let mut buf = [0; 64];
+    for round in 0..100u64 {
+        let mut out = OutgoingRing::with_write_index(&ring, write).unwrap();
+        let _ = out.write_inband(INBAND, 0, round, &[&[7; 8]]).unwrap();
+        write = out.write_index();
+        let mut inc = IncomingRing::with_indices(&ring, read, committed).unwrap();
+        let p = inc.read(&mut buf).unwrap().unwrap();
+        assert_eq!(p.header().trans_id(), round);
+        // Committing every third packet is enough for a ring of this size.
+        if round % 3 == 2 {
+            let _ = inc.commit();
+            assert_eq!(ring.load(HeaderField::ReadIndex), inc.read_index());
+        }
+        (read, committed) = (inc.read_index(), inc.committed_index());
+    }
+    assert!(IncomingRing::with_indices(&ring, 0, 128).is_err());
+    assert!(IncomingRing::with_indices(&ring, 4, 0).is_err());
+    assert!(OutgoingRing::with_write_index(&ring, 128).is_err());
+}
+
+#[test]
 fn corrupt_packets_cost_no_more_than_themselves() {
     let ring = TestRing::new(256);
     let mut out = OutgoingRing::new(&ring).unwrap();
