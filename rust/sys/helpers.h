@@ -12,6 +12,8 @@
 #include <linux/ptp_clock_kernel.h>
 #include <linux/workqueue.h>
 
+#include "helpers_scsi.h"
+
 void *rlis_helper_hv_get_drvdata(struct hv_device *dev);
 void rlis_helper_hv_set_drvdata(struct hv_device *dev, void *data);
 void rlis_helper_set_channel_read_mode(struct vmbus_channel *channel,

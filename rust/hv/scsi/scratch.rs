@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Buffers for requests in the making.
+
+use core::{
+    cell::UnsafeCell,
+    ops::{
+        Deref,
+        DerefMut, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    }, //
+};
+
+/// One buffer for each CPU, so that making a request needs neither an allocation nor a lock.
+pub struct Scratch {
+    buffers: KVec<Buffer>,
+}
+
+/// # Invariants
+///
+/// Only who has set `busy` uses `words`.
+#[repr(align(64))]
+struct Buffer {
+    busy: Atomic<u32>,
+    words: UnsafeCell<KVec<u64>>,
+}
+
+// SAFETY: By the type invariant, `words` is used by one thread at a time.
+unsafe impl Sync for Buffer {}
+
+/// A buffer that is in use, until this is dropped.
+///
+/// # Invariants
+///
+/// This value's owner has set `busy`.
+pub struct Borrowed<'a>(&'a Buffer);
+
+impl Scratch {
+    /// Makes buffers of `words` 64-bit words, one for each possible CPU.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(words: usize) -> Result<Self> {
+        let mut buffers = KVec::new();
+        for _ in 0..kernel::cpu::nr_cpu_ids() {
+            let buffer = Buffer {
+                busy: Atomic::new(0),
+                words: UnsafeCell::new(KVec::from_elem(0, words, GFP_KERNEL)?),
+            };
+            buffers.push(buffer, GFP_KERNEL)?;
+        }
+        Ok(Self { buffers })
+    }
+
+    /// Returns a buffer, that of `cpu` if it is free. `None` if all are in use, which takes tasks that were preempted
+    /// while using one on every CPU.
+    #[inline]
+    pub fn borrow(&self, cpu: u32) -> Option<Borrowed<'_>> {
+        let first = usize::try_from(cpu).ok()?;
+        if let Some(buffer) = self.buffers.get(first) {
+            if let Some(borrowed) = Self::try_borrow(buffer) {
+                return Some(borrowed);
+            }
+        }
+        self.buffers.iter().find_map(Self::try_borrow)
+    }
+
+    #[inline]
+    fn try_borrow(buffer: &Buffer) -> Option<Borrowed<'_>> {
+        if buffer.busy.load(Relaxed) != 0 || buffer.busy.xchg(1, Acquire) != 0 {
+            return None;
+        }
+        // INVARIANT: It was not set before, and now it is.
+        Some(Borrowed(buffer))
+    }
+}
+
+impl Deref for Borrowed<'_> {
+    type Target = [u64];
+
+    #[inline]
+    fn deref(&self) -> &[u64] {
+        // SAFETY: By the type invariants, nobody else uses the words.
+        unsafe { &*self.0.words.get() }
+    }
+}
+
+impl DerefMut for Borrowed<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u64] {
+        // SAFETY: By the type invariants, nobody else uses the words.
+        unsafe { &mut *self.0.words.get() }
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.busy.store(0, Release);
+    }
+}
+
+#[kunit_tests(rlis_scsi_scratch)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_lent_once() -> Result {
+        let scratch = Scratch::new(8)?;
+        let cpus = scratch.buffers.len();
+        let mut lent = KVec::new();
+        for _ in 0..cpus {
+            let mut buffer = scratch.borrow(0).ok_or(EBUSY)?;
+            assert_eq!(buffer.len(), 8);
+            buffer.fill(7);
+            lent.push(buffer, GFP_KERNEL)?;
+        }
+        assert!(scratch.borrow(0).is_none());
+        drop(lent);
+        assert!(scratch.borrow(0).is_some());
+        // A CPU that does not exist gets another's.
+        assert!(scratch.borrow(u32::MAX).is_some());
+        Ok(())
+    }
+}

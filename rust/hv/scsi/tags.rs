@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands that a device is working on.
+
+use crate::{
+    command::queue_and_tag,
+    host::InFlight,
+    Command, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
+};
+use rlis_sys::scsi_cmnd;
+
+/// Bits of a request id that name the slot; those above count how often the slot was used.
+const SLOT_BITS: u32 = 32;
+
+/// Bits of the slot's number that name the tag; those above name the queue.
+const TAG_BITS: u32 = 16;
+
+/// The use count has 31 bits, so that no id comes near the reserved ones at the upper end.
+const USES: u64 = 0x7fff_ffff;
+
+/// A place for the command that has a certain tag of a certain queue.
+///
+/// # Invariants
+///
+/// If the lower half of `id` is not 0, `command` is what `Command::into_raw` returned, with bit 0 for `mapped`, and
+/// whoever sets the lower half to 0 by a compare-and-exchange gets that command.
+struct Slot {
+    id: Atomic<u64>,
+    command: Atomic<*mut scsi_cmnd>,
+}
+
+/// The commands that a device is working on, and the ids under which it knows them.
+///
+/// An id names a queue, a tag, and how often that tag has been used. It is never 0, is in use for one command
+/// only, and is worth nothing once the command has been taken out: a device that completes a command twice, too
+/// late or without having been given it finds nothing, even if the tag is in use again.
+///
+/// Any function may be called in any context. There is no lock, and each queue has memory of its own.
+pub struct Tags {
+    queues: KVec<KVec<Slot>>,
+}
+
+/// The id that a slot has in its next use.
+fn next_id(before: u64, queue: u32, tag: u32) -> u64 {
+    let uses = ((before >> SLOT_BITS) + 1) & USES;
+    // 0 would be the id of a slot that was never used.
+    uses << SLOT_BITS | u64::from(queue) << TAG_BITS | u64::from(tag) + 1
+}
+
+/// The same id, not in use.
+fn idle(id: u64) -> u64 {
+    id >> SLOT_BITS << SLOT_BITS
+}
+
+fn in_use(id: u64) -> bool {
+    id != idle(id)
+}
+
+impl Tags {
+    /// Makes room for `depth` commands, at most 65535, in each of `queues` hardware queues.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and `EINVAL` for sizes that do not fit into an id.
+    pub fn new(queues: u32, depth: u32) -> Result<Self> {
+        if queues > u32::from(u16::MAX) || depth >= u32::from(u16::MAX) {
+            return Err(EINVAL);
+        }
+        let mut all = KVec::new();
+        for _ in 0..queues {
+            let mut slots = KVec::with_capacity(usize::try_from(depth)?, GFP_KERNEL)?;
+            for _ in 0..depth {
+                // INVARIANT: The lower half of `id` is 0.
+                let slot = Slot {
+                    id: Atomic::new(0),
+                    command: Atomic::new(core::ptr::null_mut()),
+                };
+                slots.push(slot, GFP_KERNEL)?;
+            }
+            all.push(slots, GFP_KERNEL)?;
+        }
+        Ok(Self { queues: all })
+    }
+
+    #[inline]
+    fn slot(&self, queue: u32, tag: u32) -> Option<&Slot> {
+        self.queues
+            .get(usize::try_from(queue).ok()?)?
+            .get(usize::try_from(tag).ok()?)
+    }
+
+    /// The slot that an id names, whether it is in use or not.
+    #[inline]
+    fn slot_of(&self, id: u64) -> Option<&Slot> {
+        let number = id & ((1 << SLOT_BITS) - 1);
+        let number = u32::try_from(number).ok()?.checked_sub(1)?;
+        self.slot(number >> TAG_BITS, number & ((1 << TAG_BITS) - 1))
+    }
+
+    /// Stores a command and returns the id by which [`Self::claim`] finds it: now it may be given to the device.
+    ///
+    /// # Errors
+    ///
+    /// The command, if its queue or tag is beyond what [`Self::new`] made room for.
+    #[inline]
+    pub fn launch(&self, command: Command) -> core::result::Result<u64, Command> {
+        let (queue, tag) = command.queue_and_tag();
+        let Some(slot) = self.slot(queue, tag) else {
+            return Err(command);
+        };
+        let before = slot.id.load(Relaxed);
+        if in_use(before) {
+            // Two commands with one tag at a time: the mid-layer never does that.
+            return Err(command);
+        }
+        let (raw, mapped) = command.into_raw();
+        slot.command.store(
+            raw.as_ptr().map_addr(|address| address | usize::from(mapped)),
+            Relaxed,
+        );
+        let id = next_id(before, queue, tag);
+        // INVARIANT: The command was stored before. Nobody else writes to the slot: it is not in use, and the tag
+        // is the command's alone.
+        slot.id.store(id, Release);
+        Ok(id)
+    }
+
+    /// Takes a command out, if there is one with this id.
+    #[inline]
+    pub fn claim(&self, id: u64) -> Option<Command> {
+        Self::take(self.slot_of(id)?, id)
+    }
+
+    #[inline]
+    fn take(slot: &Slot, id: u64) -> Option<Command> {
+        if !in_use(id) {
+            return None;
+        }
+        slot.id.cmpxchg(id, idle(id), Full).ok()?;
+        let tagged = slot.command.load(Relaxed);
+        let raw = NonNull::new(tagged.map_addr(|address| address & !1))?;
+        // SAFETY: By the type invariant of `Slot`, this is what `into_raw` returned, and it is ours alone.
+        Some(unsafe { Command::from_raw(raw, tagged.addr() & 1 != 0) })
+    }
+
+    /// Takes the command out whose time has run out. `None` if it is just being completed.
+    pub fn claim_in_flight(&self, command: &InFlight<'_>) -> Option<Command> {
+        let (queue, tag) = queue_and_tag(command.raw());
+        let slot = self.slot(queue, tag)?;
+        Self::take(slot, slot.id.load(Relaxed))
+    }
+
+    /// Takes out, one by one, all commands that were stored before the call, and gives them to `f`.
+    pub fn claim_each(&self, mut f: impl FnMut(Command)) {
+        for slot in self.queues.iter().flatten() {
+            if let Some(command) = Self::take(slot, slot.id.load(Relaxed)) {
+                f(command);
+            }
+        }
+    }
+
+    /// Returns how many commands there are. Looks at all slots.
+    pub fn in_flight(&self) -> usize {
+        self.queues
+            .iter()
+            .flatten()
+            .filter(|slot| in_use(slot.id.load(Relaxed)))
+            .count()
+    }
+}
+
+#[kunit_tests(rlis_scsi_tags)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        let first = next_id(0, 0, 0);
+        assert_eq!(first, 1 << 32 | 1);
+        assert!(in_use(first));
+        assert!(!in_use(idle(first)));
+        let second = next_id(idle(first), 0, 0);
+        assert_eq!(second, 2 << 32 | 1);
+        assert_eq!(next_id(0, 3, 7), 1 << 32 | 3 << 16 | 8);
+        // After the last use the count starts again.
+        assert_eq!(next_id(USES << 32, 0, 0), 1);
+    }
+
+    #[test]
+    fn unknown_ids_find_nothing() -> Result {
+        let tags = Tags::new(2, 4)?;
+        for id in [0, 1, 2, 1 << 32 | 1, 5, 1 << 16 | 1, 2 << 16 | 1, u64::MAX, u64::MAX - 2, 1 << 32] {
+            assert!(tags.claim(id).is_none());
+        }
+        assert_eq!(tags.in_flight(), 0);
+        tags.claim_each(|_| assert!(false));
+        Ok(())
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        assert!(Tags::new(1, 65535).is_err());
+        assert!(Tags::new(65536, 1).is_err());
+    }
+}

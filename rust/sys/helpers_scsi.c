@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inline functions and macros of the SCSI headers, as functions that Rust can call. Separate from helpers.c,
+ * so that only modules which need them depend on the SCSI core.
+ */
+
+#include <linux/dma-mapping.h>
+#include <scsi/scsi_device.h>
+#include <scsi/scsi_host.h>
+#include <scsi/scsi_transport_fc.h>
+
+#include "helpers_scsi.h"
+
+void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask)
+{
+	dma_set_min_align_mask(dev, mask);
+}
+
+/* Sends TEST UNIT READY to all devices of a host, under the scan mutex, which keeps new ones away. */
+void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds)
+{
+	struct scsi_device *sdev;
+
+	mutex_lock(&host->scan_mutex);
+	shost_for_each_device(sdev, host)
+		scsi_test_unit_ready(sdev, seconds * HZ, 1, NULL);
+	mutex_unlock(&host->scan_mutex);
+}
+
+void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port)
+{
+#if IS_ENABLED(CONFIG_SCSI_FC_ATTRS)
+	/* Only a host with a transport class has this. */
+	if (!host->shost_data)
+		return;
+	fc_host_node_name(host) = node;
+	fc_host_port_name(host) = port;
+#endif
+}

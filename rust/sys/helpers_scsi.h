@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Prototypes of helpers_scsi.c, read by the C compiler and by bindgen.
+ */
+#ifndef RLIS_SYS_HELPERS_SCSI_H
+#define RLIS_SYS_HELPERS_SCSI_H
+
+#include <linux/device.h>
+#include <scsi/scsi_host.h>
+
+void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask);
+void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds);
+void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port);
+
+#endif
