@@ -10,8 +10,10 @@ pub mod completion;
 pub mod param;
 pub mod power;
 pub mod ratelimit;
+pub mod rcu_arc;
 pub mod time;
 pub mod work;
 
 pub use completion::Completion;
 pub use ratelimit::RateLimit;
+pub use rcu_arc::RcuArc;

@@ -12,4 +12,9 @@ void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask);
 void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds);
 void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port);
 
+unsigned int rlis_helper_scsi_current_cpu(void);
+unsigned int rlis_helper_scsi_online_cpus(void);
+unsigned int rlis_helper_scsi_present_cpus(void);
+int rlis_helper_scsi_node_of_cpu(unsigned int cpu);
+
 #endif

@@ -5,7 +5,7 @@
 #: seconds  150
 
 check starts start luns=3 lun_mib=64
-check first_disk wait_for 10 has_disk 0 0
+check first_disk wait_for 10 has_disk 0 0 || exit 1
 check third_disk wait_for 10 has_disk 0 2
 check disk_size has_size 0 67108864
 a=$(disk 0 0)

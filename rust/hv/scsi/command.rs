@@ -167,9 +167,9 @@ impl Command {
     #[inline]
     pub fn direction(&self) -> Direction {
         match self.get().sc_data_direction {
-            rlis_sys::dma_data_direction_DMA_NONE => Direction::None,
-            rlis_sys::dma_data_direction_DMA_TO_DEVICE => Direction::Out,
-            rlis_sys::dma_data_direction_DMA_FROM_DEVICE => Direction::In,
+            rlis_sys::dma_data_direction::DMA_NONE => Direction::None,
+            rlis_sys::dma_data_direction::DMA_TO_DEVICE => Direction::Out,
+            rlis_sys::dma_data_direction::DMA_FROM_DEVICE => Direction::In,
             _ => Direction::Other,
         }
     }

@@ -5,6 +5,16 @@
 use core::ptr::NonNull;
 use kernel::{
     prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        global_lock,
+        Arc, //
+    },
     types::Opaque, //
 };
 use rlis_sys::{
@@ -41,7 +51,7 @@ impl Transport {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        let mut functions = fc_function_template::default();
+        let mut functions = <fc_function_template as Zeroable>::zeroed();
         functions.set_show_host_node_name(1);
         functions.set_show_host_port_name(1);
         let functions = KBox::pin(Opaque::new(functions), GFP_KERNEL)?;
@@ -67,6 +77,51 @@ impl Drop for Transport {
         // SAFETY: By the type invariant. Hosts have a reference to this and are gone.
         unsafe { rlis_sys::fc_release_transport(self.as_raw()) };
     }
+}
+
+global_lock! {
+    // SAFETY: `Attached::new` does this before anything else can be done with it.
+    unsafe(uninit) static CURRENT: Mutex<Option<Arc<Transport>>> = None;
+}
+
+/// 0: `CURRENT` is not initialised, 1: somebody is at it, 2: it is.
+static STATE: Atomic<u32> = Atomic::new(0);
+
+/// The module's use of the transport: from when it is made to when it is dropped, which must be after all hosts.
+pub struct Attached(());
+
+impl Attached {
+    /// Attaches the transport. A module does so once, when it is loaded.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it is attached, and as [`Transport::new`].
+    pub fn new() -> Result<Self> {
+        if STATE.cmpxchg(0, 1, Full).is_err() {
+            return Err(EBUSY);
+        }
+        // SAFETY: The exchange above succeeds only once.
+        unsafe { CURRENT.init() };
+        STATE.store(2, Release);
+        let attached = Self(());
+        *CURRENT.lock() = Some(Arc::new(Transport::new()?, GFP_KERNEL)?);
+        Ok(attached)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let transport = CURRENT.lock().take();
+        drop(transport);
+    }
+}
+
+/// Returns the transport that the module has attached.
+pub fn current() -> Option<Arc<Transport>> {
+    if STATE.load(Acquire) != 2 {
+        return None;
+    }
+    CURRENT.lock().clone()
 }
 
 /// Scans what user space asks for. The transport's own function would want remote ports for that.

@@ -16,7 +16,6 @@ use kernel::{
     error::to_result,
     new_spinlock,
     prelude::*,
-    str::CStrExt as _,
     sync::{
         Arc,
         SpinLock, //
@@ -101,7 +100,7 @@ pub struct HostParams {
     pub max_channel: u32,
     /// Only the first element of a list may start, and only the last may end, where an address and this have bits
     /// in common.
-    pub virt_boundary_mask: u64,
+    pub virt_boundary_mask: usize,
     /// Flags for all devices, `BLIST_*`.
     pub device_flags: u64,
 }
@@ -184,10 +183,7 @@ impl<T: HostOps> Host<T> {
             (&raw mut (*data).device_flags).write(params.device_flags);
             (&raw mut (*data).hot).write(Arc::as_ptr(&ops));
             let lock = new_spinlock!(Some(ops), "rlis_scsi_host");
-            let Ok(()) = pin_init::PinInit::<_, core::convert::Infallible>::__pinned_init(
-                lock,
-                &raw mut (*data).owner,
-            );
+            pin_init::raw_init(&raw mut (*data).owner, lock);
             (*host).hostt = &raw const (*data).template;
         }
         // SAFETY: The host is not registered yet, so nobody else uses it.
@@ -275,7 +271,7 @@ impl<T: HostOps> Host<T> {
             sg_tablesize: params.sg_tablesize,
             max_sectors: params.max_sectors,
             virt_boundary_mask: params.virt_boundary_mask,
-            ..Default::default()
+            ..Zeroable::zeroed()
         };
         template.set_no_write_same(1);
         template.set_track_queue_depth(1);

@@ -20,6 +20,7 @@ pub mod fc;
 pub mod host;
 pub mod scratch;
 pub mod tags;
+pub mod topology;
 
 #[cfg(CONFIG_SCSI_FC_ATTRS)]
 pub use fc::Transport;
@@ -32,6 +33,29 @@ pub enum Transport {}
 impl Transport {
     pub(crate) fn as_raw(&self) -> *mut rlis_sys::scsi_transport_template {
         match *self {}
+    }
+}
+
+/// The Fibre Channel transport class, which this kernel does not have.
+#[cfg(not(CONFIG_SCSI_FC_ATTRS))]
+pub mod fc {
+    /// The module's use of the transport: none.
+    pub struct Attached(());
+
+    impl Attached {
+        /// Does nothing.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn new() -> kernel::error::Result<Self> {
+            Ok(Self(()))
+        }
+    }
+
+    /// Returns nothing.
+    pub fn current() -> Option<kernel::sync::Arc<super::Transport>> {
+        None
     }
 }
 

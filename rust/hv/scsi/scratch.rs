@@ -51,7 +51,7 @@ impl Scratch {
     /// `ENOMEM`.
     pub fn new(words: usize) -> Result<Self> {
         let mut buffers = KVec::new();
-        for _ in 0..kernel::cpu::nr_cpu_ids() {
+        for _ in 0..crate::topology::cpu_ids() {
             let buffer = Buffer {
                 busy: Atomic::new(0),
                 words: UnsafeCell::new(KVec::from_elem(0, words, GFP_KERNEL)?),

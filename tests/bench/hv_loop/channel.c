@@ -114,6 +114,8 @@ void loop_channel_setup(struct loop_channel *lc)
 	mutex_init(&ch->outbound.ring_buffer_mutex);
 	tasklet_init(&ch->callback_event, on_event, (unsigned long)ch);
 	ch->max_pkt_size = VMBUS_DEFAULT_MAX_PKT_SIZE;
+	/* The name misleads: this is a channel that may be opened. */
+	ch->state = CHANNEL_OPEN_STATE;
 	loop_irq_init(&lc->guest_irq, guest_isr);
 }
 
@@ -193,7 +195,7 @@ int vmbus_connect_ring(struct vmbus_channel *ch, void (*callback)(void *context)
 
 	if (ch->rescind)
 		return -ENODEV;
-	if (ch->state != CHANNEL_OFFER_STATE)
+	if (ch->state != CHANNEL_OPEN_STATE)
 		return -EINVAL;
 	err = ring_init(&ch->outbound, ch->ringbuffer_page, ch->ringbuffer_send_offset, 0) ?:
 	      ring_init(&ch->inbound, ch->ringbuffer_page + ch->ringbuffer_send_offset,
@@ -249,7 +251,7 @@ void loop_close_now(struct loop_channel *lc)
 	loop_host_close(lc);
 	loop_irq_sync(&lc->guest_irq);
 	tasklet_kill(&ch->callback_event);
-	ch->state = CHANNEL_OFFER_STATE;
+	ch->state = CHANNEL_OPEN_STATE;
 	vmbus_free_ring(ch);
 }
 

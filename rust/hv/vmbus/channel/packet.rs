@@ -83,6 +83,48 @@ impl<'a> MpbDescriptor<'a> {
         Self::new(buffer, &[range])
     }
 
+    /// Describes one range of `len` bytes that starts `offset` bytes into the first page, with the page frame numbers
+    /// written to `buffer` as they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::single`].
+    #[inline]
+    pub fn from_pages(
+        buffer: &'a mut [u64],
+        len: u32,
+        offset: u32,
+        pages: impl Iterator<Item = u64>,
+    ) -> Result<Self> {
+        let end = u64::from(offset) + u64::from(len);
+        if len == 0 || u64::from(offset) >= HV_PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        let count = usize::try_from(end.div_ceil(HV_PAGE_SIZE)).map_err(|_| EINVAL)?;
+        let words = Self::words(count);
+        if words > usize::from(u16::MAX) {
+            return Err(EINVAL);
+        }
+        let words = buffer.get_mut(..words).ok_or(ENOSPC)?;
+        let [kind, id, fixed, range, pfns @ ..] = &mut *words else {
+            return Err(EINVAL);
+        };
+        *kind = 0;
+        *id = 0;
+        // One range, behind 32 reserved bits.
+        *fixed = 1 << 32;
+        *range = u64::from(offset) << 32 | u64::from(len);
+        let mut room = pfns.iter_mut();
+        for page in pages {
+            *room.next().ok_or(EINVAL)? = page;
+        }
+        if room.next().is_some() {
+            return Err(EINVAL);
+        }
+        // INVARIANT: The fixed part and the range have just been written.
+        Ok(Self { words })
+    }
+
     /// Describes any number of ranges, such as the single pages of `struct hv_page_buffer`.
     ///
     /// # Errors
@@ -178,6 +220,32 @@ mod tests {
         assert_eq!(buffer[4], 0x10);
         assert_eq!(buffer[5], 0x20);
         assert_eq!(buffer[6], u64::MAX);
+    }
+
+    #[test]
+    fn from_pages() {
+        let mut one = [u64::MAX; 8];
+        let mut other = [u64::MAX; 8];
+        let range = PageRange {
+            len: 4096,
+            offset: 0x123,
+            pfns: &[0x10, 0x20],
+        };
+        assert!(MpbDescriptor::single(&mut one, range).is_ok());
+        assert!(
+            MpbDescriptor::from_pages(&mut other, 4096, 0x123, [0x10, 0x20].into_iter()).is_ok()
+        );
+        assert_eq!(one, other);
+        for (len, offset, pages) in [
+            (4096, 1, &[1][..]),
+            (4095, 1, &[1, 2]),
+            (1, 4096, &[1, 2]),
+            (0, 0, &[]),
+            (40960, 0, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        ] {
+            let pages = pages.iter().copied();
+            assert!(MpbDescriptor::from_pages(&mut other, len, offset, pages).is_err());
+        }
     }
 
     #[test]

@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A controller: commands out, completions in.
+
+use crate::{
+    channels::Channels,
+    control::Control,
+    events::{
+        notify,
+        Address,
+        Event,
+        Events, //
+    },
+    settings::{
+        logs,
+        Settings, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        rcu,
+        Arc,
+        SetOnce, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Msecs, //
+    }, //
+};
+use rlis_hv::{
+    work::Worker,
+    RateLimit, //
+};
+use rlis_proto::storvsc::{
+    classify,
+    incoming,
+    DataDirection,
+    FollowUp,
+    HostByte,
+    Incoming,
+    LogLevel,
+    Operation,
+    ProtocolVersion,
+    SrbAddress,
+    StorageKind,
+    VmScsiRequest,
+    VstorPacket,
+    Wwn, //
+};
+use rlis_scsi::{
+    topology::current_cpu,
+    Command,
+    DeviceSetup,
+    Direction,
+    HostOps,
+    InFlight,
+    Outcome,
+    Queued,
+    Scratch,
+    Tags,
+    TimeoutAction, //
+};
+use rlis_vmbus::{
+    Channel,
+    ChannelHandler,
+    Device,
+    MpbDescriptor,
+    OpenParams,
+    Packet,
+    PacketType,
+    Reader,
+    SubChannelOffer, //
+};
+use zerocopy::IntoBytes;
+
+/// How long the host may take for a request of the driver itself, in milliseconds.
+pub(crate) const CONTROL_MS: Msecs = 180_000;
+
+/// How long a command may take before the mid-layer asks what to do, in seconds.
+const COMMAND_SECONDS: u32 = 180;
+
+/// How long commands may take to come back after the host has acknowledged a reset, in milliseconds.
+const DRAIN_MS: u32 = 10_000;
+
+/// Packets that are taken out of a ring before other work of the CPU has its turn.
+const BUDGET: u32 = 512;
+
+/// The state of one controller. Nothing here is shared with another one.
+#[pin_data]
+pub(crate) struct Controller {
+    device: ARef<Device>,
+    kind: StorageKind,
+    pub(crate) settings: Settings,
+    /// The commands that the host works on.
+    pub(crate) tags: Tags,
+    /// Where the page lists of requests are written, once the longest is known.
+    scratch: SetOnce<Scratch>,
+    #[pin]
+    pub(crate) channels: Channels,
+    #[pin]
+    pub(crate) control: Control,
+    pub(crate) events: Arc<Worker<Events>>,
+    /// The number of the adapter in the system.
+    port: Atomic<u32>,
+    /// Protocol version, major in the upper byte.
+    version: Atomic<u32>,
+    /// Names, for Fibre Channel.
+    node_name: Atomic<u64>,
+    port_name: Atomic<u64>,
+    /// Not 0 when the host has withdrawn the device: no answer to anything will come.
+    gone: Atomic<u32>,
+    /// Not 0 when the device is being removed.
+    leaving: Atomic<u32>,
+    failures: RateLimit,
+    nonsense: RateLimit,
+}
+
+impl Controller {
+    pub(crate) fn new(
+        device: ARef<Device>,
+        kind: StorageKind,
+        settings: Settings,
+        events: Arc<Worker<Events>>,
+    ) -> Result<Arc<Self>> {
+        let tags = Tags::new(settings.hw_queues, settings.can_queue)?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                device,
+                kind,
+                settings,
+                tags,
+                scratch: SetOnce::new(),
+                channels <- Channels::new(),
+                control <- Control::new(),
+                events,
+                port: Atomic::new(0),
+                version: Atomic::new(0),
+                node_name: Atomic::new(0),
+                port_name: Atomic::new(0),
+                gone: Atomic::new(0),
+                leaving: Atomic::new(0),
+                failures: RateLimit::new(),
+                nonsense: RateLimit::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// How the device's channels are opened.
+    pub(crate) fn open_params(&self) -> OpenParams<'static> {
+        OpenParams {
+            send_ring: self.settings.ring_size,
+            recv_ring: self.settings.ring_size,
+            mode: rlis_vmbus::CallbackMode::Batched,
+            // A descriptor and a VSTOR packet.
+            max_packet: 16 + 64,
+            request_ids: rlis_vmbus::RequestIds::AsGiven,
+            // An empty `struct vmstorage_channel_properties`.
+            user_data: &[0; 24],
+        }
+    }
+
+    /// Makes room for requests of up to `max_transfer` bytes. Does nothing the second time: what was agreed first
+    /// is what the mid-layer knows.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn make_room(&self, max_transfer: u32) -> Result {
+        if self.scratch.as_ref().is_some() {
+            return Ok(());
+        }
+        let pages = usize::try_from(max_transfer / 4096)? + 1;
+        self.scratch.populate(Scratch::new(MpbDescriptor::words(pages))?);
+        Ok(())
+    }
+
+    pub(crate) fn set_version(&self, version: ProtocolVersion) {
+        self.version.store(version.0.into(), Relaxed);
+    }
+
+    pub(crate) fn set_port(&self, number: u32) {
+        self.port.store(number, Relaxed);
+    }
+
+    pub(crate) fn set_names(&self, names: Wwn) {
+        self.node_name.store(names.node_name, Relaxed);
+        self.port_name.store(names.port_name, Relaxed);
+    }
+
+    /// Node name and port name.
+    pub(crate) fn names(&self) -> (u64, u64) {
+        (self.node_name.load(Relaxed), self.port_name.load(Relaxed))
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Acquire) != 0
+    }
+
+    /// Notes that the device is being removed: commands that do not come back are not waited for without end.
+    pub(crate) fn leave(&self) {
+        self.leaving.xchg(1, Full);
+    }
+
+    /// Ends everything that waits for the host, which has withdrawn the device.
+    fn host_is_gone(&self) {
+        // A command that is sent from here on fails, and its sender completes it. One that was sent before is here.
+        self.gone.xchg(1, Full);
+        self.control.give_up();
+        self.tags
+            .claim_each(|command| command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT)));
+    }
+
+    /// Resets the bus, and sees to it that all commands given to the host before are completed. Sleeps, for a
+    /// bounded time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::exchange`], `EIO` if the host refuses.
+    pub(crate) fn reset_bus(&self) -> Result {
+        let packet = VstorPacket::request(Operation::VSTOR_OPERATION_RESET_BUS);
+        let channel = self.channels.primary().ok_or(ENODEV)?;
+        let answer = self.control.exchange(&channel, &packet, CONTROL_MS)?;
+        if answer.op() != Operation::VSTOR_OPERATION_COMPLETE_IO || answer.status != 0 {
+            return Err(EIO);
+        }
+        // The host is done with all commands; their completions may still be on the way.
+        let mut waited = 0;
+        while self.tags.in_flight() != 0 && waited < DRAIN_MS {
+            fsleep(Delta::from_millis(10));
+            waited += 10;
+        }
+        // What is left now, the host has forgotten.
+        let mut lost = 0;
+        self.tags.claim_each(|command| {
+            lost += 1;
+            command.complete(Outcome::failed(rlis_scsi::HostByte::RESET));
+        });
+        if lost != 0 {
+            dev_warn!(
+                AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                "{lost} commands had no completion when the bus was reset\n"
+            );
+        }
+        Ok(())
+    }
+
+    /// Completes a command that cannot be sent.
+    fn fail(command: Command, host: rlis_scsi::HostByte) -> Queued {
+        command.complete(Outcome::failed(host));
+        Queued::accepted()
+    }
+
+    /// Settles what becomes of a command after it was sent, or not.
+    #[inline]
+    fn sent(&self, sent: Result, id: u64) -> Queued {
+        match sent {
+            Ok(()) => Queued::accepted(),
+            Err(error) => self.not_sent(error, id),
+        }
+    }
+
+    #[cold]
+    fn not_sent(&self, error: Error, id: u64) -> Queued {
+        // It may have been taken out already, when the host went away.
+        let Some(command) = self.tags.claim(id) else {
+            return Queued::accepted();
+        };
+        if error == EAGAIN {
+            return command.busy();
+        }
+        if error == ENODEV && !self.is_gone() && self.leaving.load(Relaxed) == 0 {
+            // Closed for hibernation: later.
+            return command.busy();
+        }
+        if error != ENODEV {
+            self.failures.run(|_| {
+                dev_err!(
+                    AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                    "cmd {:#x} could not be sent: {error:?}\n",
+                    command.opcode()
+                );
+            });
+            return Self::fail(command, rlis_scsi::HostByte::ERROR);
+        }
+        Self::fail(command, rlis_scsi::HostByte::NO_CONNECT)
+    }
+
+    /// A packet from the host.
+    #[inline]
+    fn receive(&self, packet: &Packet<'_>) {
+        let id = packet.transaction_id();
+        let payload = packet.payload();
+        if id == 0 {
+            return self.unsolicited(payload);
+        }
+        let Ok(vstor) = VstorPacket::parse(payload) else {
+            return self.ignore(id, payload.len());
+        };
+        if Control::is_control(id) {
+            if !self.control.answered(id, &vstor) {
+                self.ignore(id, payload.len());
+            }
+            return;
+        }
+        // An id is worth something once only, so look at the packet first.
+        if vstor.op() != Operation::VSTOR_OPERATION_COMPLETE_IO {
+            return self.ignore(id, payload.len());
+        }
+        match self.tags.claim(id) {
+            Some(command) => self.completed(command, &vstor),
+            None => self.ignore(id, payload.len()),
+        }
+    }
+
+    #[cold]
+    fn ignore(&self, id: u64, len: usize) {
+        self.nonsense.run(|dropped| {
+            dev_err!(
+                AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                "ignored a packet: id {id:#x}, {len} bytes ({dropped} like this not shown)\n"
+            );
+        });
+    }
+
+    #[cold]
+    fn unsolicited(&self, payload: &[u8]) {
+        match incoming(0, payload) {
+            Ok(Incoming::Rescan) => notify(&self.events, Event::Scan),
+            Ok(Incoming::FchbaData(names)) if self.kind == StorageKind::FibreChannel => {
+                self.set_names(names);
+                notify(&self.events, Event::Names);
+            }
+            _ => self.ignore(0, payload.len()),
+        }
+    }
+
+    /// The host has completed a command.
+    #[inline]
+    fn completed(&self, mut command: Command, vstor: &VstorPacket) {
+        let srb = vstor.vm_srb();
+        let is_fc = self.kind == StorageKind::FibreChannel;
+        let verdict = classify(command.opcode(), is_fc, command.len(), &srb);
+        if verdict.log != LogLevel::None {
+            self.log(&command, &srb, vstor.status, verdict.log);
+        }
+        if let Some(sense @ [_, ..]) = srb.cdb.get(..verdict.sense_len) {
+            command.set_sense(sense);
+        }
+        if verdict.follow_up != FollowUp::None {
+            self.follow_up(&command, verdict.follow_up);
+        }
+        command.complete(Outcome {
+            status: verdict.scsi_status,
+            host: match verdict.host_byte {
+                HostByte::Ok => rlis_scsi::HostByte::OK,
+                HostByte::Requeue => rlis_scsi::HostByte::REQUEUE,
+                HostByte::Error => rlis_scsi::HostByte::ERROR,
+                HostByte::NoConnect => rlis_scsi::HostByte::NO_CONNECT,
+                HostByte::Passthrough => rlis_scsi::HostByte::PASSTHROUGH,
+            },
+            transferred: verdict.transferred,
+        });
+    }
+
+    #[cold]
+    fn follow_up(&self, command: &Command, what: FollowUp) {
+        let Some((channel, target, lun)) = command.address() else {
+            return;
+        };
+        let address = Address { channel, target, lun };
+        match what {
+            FollowUp::None => {}
+            FollowUp::RescanDevice => notify(&self.events, Event::Rescan(address)),
+            FollowUp::RemoveLun => notify(&self.events, Event::Remove(address)),
+        }
+    }
+
+    #[cold]
+    fn log(&self, command: &Command, srb: &VmScsiRequest, status: u32, level: LogLevel) {
+        if !logs(level) {
+            return;
+        }
+        self.failures.run(|_| {
+            dev_warn!(
+                AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                "tag#{} cmd {:#x} status: scsi {:#x} srb {:#x} host {:#x}\n",
+                command.queue_and_tag().1,
+                command.opcode(),
+                srb.scsi_status,
+                srb.srb_status,
+                status
+            );
+        });
+    }
+}
+
+impl HostOps for Controller {
+    fn queue(&self, mut command: Command) -> Queued {
+        let Some((path_id, target_id, lun)) = command.address() else {
+            return Self::fail(command, rlis_scsi::HostByte::BAD_TARGET);
+        };
+        let direction = match command.direction() {
+            Direction::None => DataDirection::None,
+            Direction::Out => DataDirection::Write,
+            Direction::In => DataDirection::Read,
+            Direction::Other => return Self::fail(command, rlis_scsi::HostByte::ERROR),
+        };
+        let [port_number, ..] = self.port.load(Relaxed).to_le_bytes();
+        let address = SrbAddress { port_number, path_id, target_id, lun };
+        let (len, tagged) = (command.len(), command.tagged_supported());
+        let Ok(packet) = VstorPacket::execute_srb(address, command.cdb(), direction, len, tagged)
+        else {
+            return Self::fail(command, rlis_scsi::HostByte::ERROR);
+        };
+
+        let cpu = current_cpu();
+        let guard = rcu::read_lock();
+        let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
+            if self.is_gone() || self.leaving.load(Relaxed) != 0 {
+                return Self::fail(command, rlis_scsi::HostByte::NO_CONNECT);
+            }
+            return command.busy();
+        };
+        let Some(mut buffer) = self.scratch.as_ref().and_then(|scratch| scratch.borrow(cpu)) else {
+            return command.busy();
+        };
+        // The description is in memory of its own, not the command's: that may be in use again when `send_mpb`
+        // returns.
+        let descriptor = match command.map() {
+            Err(_) => return command.busy(),
+            Ok(None) => None,
+            Ok(Some(pages)) => {
+                match MpbDescriptor::from_pages(&mut buffer, pages.len(), pages.offset(), pages) {
+                    Ok(descriptor) => Some(descriptor),
+                    // A list with gaps, or longer than the host takes: against what the mid-layer was told.
+                    Err(_) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
+                }
+            }
+        };
+        // From here on the command is in flight: it counts as such before the host can see it.
+        let id = match self.tags.launch(command) {
+            Ok(id) => id,
+            Err(command) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
+        };
+        let sent = match descriptor {
+            Some(mut descriptor) => channel.send_mpb(&mut descriptor, packet.as_bytes(), id),
+            None => channel.send(PacketType::DATA_INBAND, packet.as_bytes(), id, true),
+        };
+        self.sent(sent, id)
+    }
+
+    fn reset(&self) -> Result {
+        self.reset_bus()
+    }
+
+    fn timed_out(&self, command: InFlight<'_>) -> TimeoutAction {
+        // The host answers every command, but may take any time for it; only a host that is gone does not.
+        if self.is_gone() {
+            if let Some(command) = self.tags.claim_in_flight(&command) {
+                command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT));
+                return TimeoutAction::Completed;
+            }
+        } else if self.leaving.load(Relaxed) != 0 {
+            notify(&self.events, Event::Reset);
+        }
+        TimeoutAction::Wait
+    }
+
+    fn configure(&self, device: &mut DeviceSetup<'_>) {
+        device.set_timeout(COMMAND_SECONDS);
+        device.set_no_report_opcodes();
+        let virtual_disk = device.vendor_starts_with(b"Msft");
+        let version = self.version.load(Relaxed);
+        if virtual_disk && version == u32::from(ProtocolVersion::V6_0.0) {
+            device.set_spc3();
+        }
+        device.set_no_write_same(!virtual_disk || version < u32::from(ProtocolVersion::V6_2.0));
+    }
+}
+
+impl ChannelHandler for Controller {
+    const SUB_CHANNELS: bool = true;
+    const RESCIND: bool = true;
+    const TARGET_CPU: bool = true;
+
+    fn on_event(&self, _channel: &Arc<Channel>, mut reader: Reader<'_>) {
+        for _ in 0..BUDGET {
+            match reader.next_packet() {
+                Some(packet) => self.receive(&packet),
+                None => return,
+            }
+        }
+    }
+
+    fn on_sub_channel(&self, offer: SubChannelOffer<'_, Self>) {
+        let index = offer.index();
+        let opened = offer
+            .open(&self.open_params())
+            .and_then(|channel| self.channels.add(&channel));
+        if let Err(error) = opened {
+            dev_err!(
+                AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                "sub-channel {index} is not used: {error:?}\n"
+            );
+        }
+    }
+
+    fn on_rescind(&self, _channel: &Arc<Channel>) {
+        self.host_is_gone();
+    }
+
+    fn on_target_cpu(&self, channel: &Arc<Channel>, _old: u32, new: u32) {
+        if let Err(error) = self.channels.moved(channel, new) {
+            dev_err!(
+                AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                "channel {} is not moved to CPU {new}: {error:?}\n",
+                channel.relid()
+            );
+        }
+    }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is left to a thread: scanning, LUNs that come, go and change.
+
+use crate::controller::Controller;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+use rlis_hv::work::{
+    Task,
+    Worker, //
+};
+use rlis_scsi::HostRef;
+
+/// Places for LUNs that something is to be done about. When they are all taken, the host is scanned instead.
+const PLACES: usize = 64;
+
+/// How long a device may take for TEST UNIT READY when the host is scanned, in seconds.
+const TEST_SECONDS: u32 = 30;
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// Look for LUNs that are gone or new.
+    Scan,
+    /// Read the properties of a LUN anew.
+    Rescan(Address),
+    /// Remove a LUN that the host says is not there.
+    Remove(Address),
+    /// The names of the adapter have changed.
+    Names,
+    /// Reset the adapter, because commands do not come back and the device is to be removed.
+    Reset,
+}
+
+/// Channel, target and LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Address {
+    pub(crate) channel: u8,
+    pub(crate) target: u8,
+    pub(crate) lun: u8,
+}
+
+/// Bits of `Events::flags`.
+const SCAN: u32 = 1;
+const NAMES: u32 = 2;
+const RESET: u32 = 4;
+
+/// Bits of a place, besides the address; 0 is a free place.
+const RESCAN: u32 = 1 << 24;
+const REMOVE: u32 = 2 << 24;
+
+fn encode(kind: u32, address: Address) -> u32 {
+    let Address { channel, target, lun } = address;
+    kind | u32::from_le_bytes([lun, target, channel, 0])
+}
+
+fn decode(place: u32) -> Option<Event> {
+    let [lun, target, channel, kind] = place.to_le_bytes();
+    let address = Address { channel, target, lun };
+    match u32::from(kind) << 24 {
+        RESCAN => Some(Event::Rescan(address)),
+        REMOVE => Some(Event::Remove(address)),
+        _ => None,
+    }
+}
+
+/// The events of one adapter, and who acts on them.
+///
+/// Noting an event allocates nothing and takes no lock, so it is possible wherever a command completes, and it
+/// cannot fail.
+#[pin_data]
+pub(crate) struct Events {
+    flags: Atomic<u32>,
+    places: [Atomic<u32>; PLACES],
+    #[pin]
+    target: Mutex<Target>,
+}
+
+/// What the thread works on.
+pub(crate) struct Target {
+    /// The adapter, as long as its devices are looked after.
+    pub(crate) host: Option<HostRef>,
+    pub(crate) controller: Option<Arc<Controller>>,
+}
+
+impl Events {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            flags: Atomic::new(0),
+            places: [const { Atomic::new(0) }; PLACES],
+            target <- new_mutex!(Target { host: None, controller: None }),
+        })
+    }
+
+    /// Changes what the thread works on. Waits for what it is doing.
+    pub(crate) fn retarget(&self, change: impl FnOnce(&mut Target)) {
+        change(&mut self.target.lock());
+    }
+
+    fn note(&self, event: Event) {
+        match event {
+            Event::Scan => self.set(SCAN),
+            Event::Names => self.set(NAMES),
+            Event::Reset => self.set(RESET),
+            Event::Rescan(address) => self.place(encode(RESCAN, address)),
+            Event::Remove(address) => self.place(encode(REMOVE, address)),
+        }
+    }
+
+    fn set(&self, flag: u32) {
+        let mut now = self.flags.load(Relaxed);
+        while let Err(other) = self.flags.cmpxchg(now, now | flag, Full) {
+            now = other;
+        }
+    }
+
+    fn place(&self, value: u32) {
+        if self.places.iter().any(|place| place.load(Relaxed) == value) {
+            return;
+        }
+        if !self.places.iter().any(|place| place.cmpxchg(0, value, Full).is_ok()) {
+            self.set(SCAN);
+        }
+    }
+
+    /// Calls `f` for all that has been noted since.
+    fn take(&self, mut f: impl FnMut(Event)) {
+        let flags = self.flags.xchg(0, Full);
+        for (flag, event) in [(RESET, Event::Reset), (NAMES, Event::Names)] {
+            if flags & flag != 0 {
+                f(event);
+            }
+        }
+        for place in &self.places {
+            if place.load(Relaxed) != 0 {
+                if let Some(event) = decode(place.xchg(0, Full)) {
+                    f(event);
+                }
+            }
+        }
+        if flags & SCAN != 0 {
+            f(Event::Scan);
+        }
+    }
+}
+
+/// Notes an event, and has it acted on soon. Any context.
+pub(crate) fn notify(worker: &Worker<Events>, event: Event) {
+    worker.note(event);
+    worker.queue();
+}
+
+impl Task for Events {
+    fn run(this: &Worker<Self>) {
+        let (host, controller) = {
+            let target = this.target.lock();
+            (target.host.clone(), target.controller.clone())
+        };
+        this.take(|event| match (event, &host, &controller) {
+            (Event::Reset, _, Some(controller)) => {
+                let _ = controller.reset_bus();
+            }
+            (Event::Names, Some(host), Some(controller)) => {
+                let (node, port) = controller.names();
+                host.set_fc_names(node, port);
+            }
+            (Event::Scan, Some(host), _) => {
+                // The host only says that something has changed. What is gone is found by asking for it.
+                host.test_devices(TEST_SECONDS);
+                host.scan();
+            }
+            (Event::Rescan(address), Some(host), _) => {
+                if let Some(device) = find(host, address) {
+                    device.rescan();
+                }
+            }
+            (Event::Remove(address), Some(host), _) => {
+                if let Some(device) = find(host, address) {
+                    device.remove();
+                }
+            }
+            _ => {}
+        });
+    }
+}
+
+fn find(host: &HostRef, address: Address) -> Option<rlis_scsi::DeviceRef> {
+    host.device(
+        address.channel.into(),
+        address.target.into(),
+        address.lun.into(),
+    )
+}
+
+#[kunit_tests(hv_storvsc_events)]
+mod tests {
+    use super::*;
+
+    fn address(lun: u8) -> Address {
+        Address { channel: 1, target: 2, lun }
+    }
+
+    fn taken(events: &Events) -> Result<KVec<Event>> {
+        let mut all = KVec::new();
+        let mut failed = false;
+        events.take(|event| failed |= all.push(event, GFP_KERNEL).is_err());
+        if failed {
+            return Err(ENOMEM);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn each_once() -> Result {
+        let events = KBox::pin_init(Events::new(), GFP_KERNEL)?;
+        for _ in 0..3 {
+            events.note(Event::Scan);
+            events.note(Event::Rescan(address(7)));
+            events.note(Event::Remove(address(7)));
+        }
+        let all = taken(&events)?;
+        let expected = [Event::Rescan(address(7)), Event::Remove(address(7)), Event::Scan];
+        assert_eq!(&all[..], &expected[..]);
+        assert!(taken(&events)?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn too_many_make_a_scan() -> Result {
+        let events = KBox::pin_init(Events::new(), GFP_KERNEL)?;
+        for lun in 0..100 {
+            events.note(Event::Remove(address(lun)));
+        }
+        let all = taken(&events)?;
+        assert_eq!(all.len(), PLACES + 1);
+        assert_eq!(all.last(), Some(&Event::Scan));
+        Ok(())
+    }
+}

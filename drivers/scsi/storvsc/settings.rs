@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Module parameters, under the names of the C driver, and what follows from them.
+
+use rlis_hv::{
+    module_param,
+    param::Mode, //
+};
+use rlis_proto::storvsc::{
+    LogLevel,
+    StorageKind, //
+};
+
+module_param! {
+    /// How much is logged: 0 nothing, 1 errors, 2 also what happens now and then.
+    static LOGGING_LEVEL: i32 = 1, "logging_level", Mode::Writable,
+        "Logging level, 0 - None, 1 - Error (default), 2 - Warning.";
+}
+
+module_param! {
+    /// Size of each ring in bytes.
+    static RING_SIZE: i32 = 128 * 1024, "storvsc_ringbuffer_size", Mode::ReadOnly, "Ring buffer size (bytes)";
+}
+
+module_param! {
+    /// The most hardware queues; 0 for as many as there are CPUs.
+    static MAX_HW_QUEUES: u32 = 0, "storvsc_max_hw_queues", Mode::Writable, "Maximum number of hardware queues";
+}
+
+module_param! {
+    /// CPUs for each sub-channel.
+    static VCPUS_PER_SUB_CHANNEL: i32 = 4, "storvsc_vcpus_per_sub_channel", Mode::ReadOnly,
+        "Ratio of VCPUs to subchannels";
+}
+
+module_param! {
+    /// A channel with no more free than so many per cent of its ring is left for another.
+    static RING_AVAIL_PERCENT_LOWATER: i32 = 10, "ring_avail_percent_lowater", Mode::ReadOnly,
+        "Select a channel if available ring size > this in percent";
+}
+
+/// Bytes of a ring's header, and of the pages that a ring is made of.
+const PAGE: u32 = 4096;
+
+/// The smallest and the largest ring that makes sense, in bytes.
+const RING_LIMITS: (u32, u32) = (4 * PAGE, 64 * 1024 * 1024);
+
+/// Bytes in the ring of a command with 128 KiB of data, which the queue depth is reckoned with: the header of a
+/// packet and of its range with 32 pages, the VSTOR packet, and the trailer (`MAX_MULTIPAGE_BUFFER_PACKET` and so on).
+const REQUEST_BYTES: u32 = 24 + 8 + 32 * 8 + 64 + 8;
+
+/// Whether a message of this level is to be logged.
+pub(crate) fn logs(level: LogLevel) -> bool {
+    let setting = LOGGING_LEVEL.get();
+    match level {
+        LogLevel::None => false,
+        LogLevel::Error => setting >= 1,
+        LogLevel::Warn => setting >= 2,
+    }
+}
+
+/// What a device is set up with.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    /// Size of each ring, in bytes: whole pages.
+    pub(crate) ring_size: u32,
+    /// Per cent of a ring that must be free for a channel to be preferred.
+    pub(crate) lowater: u32,
+    /// Commands in each hardware queue.
+    pub(crate) can_queue: u32,
+    /// Hardware queues.
+    pub(crate) hw_queues: u32,
+    /// The most sub-channels that the guest can use.
+    pub(crate) max_sub_channels: u16,
+}
+
+impl Settings {
+    /// The settings for a device of a kind, from the parameters as they are now.
+    pub(crate) fn of(kind: StorageKind) -> Self {
+        let positive = |value: i32| u32::try_from(value).unwrap_or(0);
+        let present = rlis_scsi::topology::present_cpus().max(1);
+        let online = rlis_scsi::topology::online_cpus().max(1);
+        let hw_queues = match (kind, MAX_HW_QUEUES.get()) {
+            (StorageKind::Ide, _) => 1,
+            (_, limit) if (1..=present).contains(&limit) => limit,
+            _ => present,
+        };
+        Self::compute(
+            kind,
+            positive(RING_SIZE.get()),
+            positive(RING_AVAIL_PERCENT_LOWATER.get()),
+            positive(VCPUS_PER_SUB_CHANNEL.get()),
+            online,
+            hw_queues,
+        )
+    }
+
+    fn compute(
+        kind: StorageKind,
+        ring: u32,
+        lowater: u32,
+        cpus_per_sub_channel: u32,
+        online: u32,
+        hw_queues: u32,
+    ) -> Self {
+        let lowater = lowater.min(99);
+        let cpus_per_sub_channel = if cpus_per_sub_channel == 0 { 4 } else { cpus_per_sub_channel };
+        let ring = ring.clamp(RING_LIMITS.0, RING_LIMITS.1);
+        // A small ring gets its header on top, a large one spares it (VMBUS_RING_SIZE).
+        let header = if ring >= 8 * PAGE { 0 } else { PAGE };
+        let ring_size = (ring + header).div_ceil(PAGE) * PAGE;
+        let in_ring = (ring_size - PAGE) / REQUEST_BYTES;
+        let channels = match kind {
+            StorageKind::Ide => 1,
+            _ => (online - 1) / cpus_per_sub_channel + 1,
+        };
+        let can_queue = u64::from(in_ring) * u64::from(channels) * u64::from(100 - lowater) / 100;
+        Self {
+            ring_size,
+            lowater,
+            // The mid-layer's limits for tags are above these, and its own field is signed.
+            can_queue: u32::try_from(can_queue.clamp(1, 10_000)).unwrap_or(1),
+            hw_queues,
+            max_sub_channels: match kind {
+                StorageKind::Ide => 0,
+                _ => u16::try_from(online - 1).unwrap_or(u16::MAX),
+            },
+        }
+    }
+}
+
+#[kernel::prelude::kunit_tests(hv_storvsc_settings)]
+mod tests {
+    use super::*;
+
+    /// The figures of the C driver for the default parameters.
+    #[test]
+    fn queue_depths() {
+        for (online, expected) in [(1, 316), (4, 316), (5, 633), (8, 633), (16, 1267)] {
+            let settings = Settings::compute(StorageKind::Scsi, 128 * 1024, 10, 4, online, online);
+            assert_eq!(settings.can_queue, expected);
+            assert_eq!(settings.ring_size, 128 * 1024);
+            assert_eq!(u32::from(settings.max_sub_channels), online - 1);
+        }
+        let ide = Settings::compute(StorageKind::Ide, 128 * 1024, 10, 4, 64, 1);
+        assert_eq!((ide.can_queue, ide.max_sub_channels), (316, 0));
+    }
+
+    #[test]
+    fn odd_parameters() {
+        for (ring, lowater, cpus) in [(0, 0, 0), (1, 200, 1), (u32::MAX, 100, u32::MAX), (8191, 50, 7)] {
+            let settings = Settings::compute(StorageKind::Scsi, ring, lowater, cpus, 2, 2);
+            assert!(settings.can_queue >= 1);
+            assert_eq!(settings.ring_size % PAGE, 0);
+            assert!(settings.ring_size >= 4 * PAGE);
+            assert!(settings.lowater < 100);
+        }
+    }
+}
