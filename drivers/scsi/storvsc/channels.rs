@@ -167,9 +167,7 @@ impl Channels {
         let node = topology::node_of(cpu);
         let cpus = topology::cpu_ids();
         // From the next CPU on and around, so that not all turn to the same one.
-        let others = move || {
-            Iterator::chain(cpu.saturating_add(1)..cpus, 0..cpu)
-        };
+        let others = move || Iterator::chain(cpu.saturating_add(1)..cpus, 0..cpu);
         let with_room = |cpu: u32| {
             let slot = self.slots.get(usize::try_from(cpu).ok()?)?;
             slot.get(guard).filter(|channel| has_room(channel, lowater))

@@ -180,7 +180,8 @@ impl Controller {
             return Ok(());
         }
         let pages = usize::try_from(max_transfer / 4096)? + 1;
-        self.scratch.populate(Scratch::new(MpbDescriptor::words(pages))?);
+        self.scratch
+            .populate(Scratch::new(MpbDescriptor::words(pages))?);
         Ok(())
     }
 
@@ -216,8 +217,9 @@ impl Controller {
         // A command that is sent from here on fails, and its sender completes it. One that was sent before is here.
         self.gone.xchg(1, Full);
         self.control.give_up();
-        self.tags
-            .claim_each(|command| command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT)));
+        self.tags.claim_each(|command| {
+            command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT))
+        });
     }
 
     /// Resets the bus, and sees to it that all commands given to the host before are completed. Sleeps, for a
@@ -377,7 +379,11 @@ impl Controller {
         let Some((channel, target, lun)) = command.address() else {
             return;
         };
-        let address = Address { channel, target, lun };
+        let address = Address {
+            channel,
+            target,
+            lun,
+        };
         match what {
             FollowUp::None => {}
             FollowUp::RescanDevice => notify(&self.events, Event::Rescan(address)),
@@ -416,7 +422,12 @@ impl HostOps for Controller {
             Direction::Other => return Self::fail(command, rlis_scsi::HostByte::ERROR),
         };
         let [port_number, ..] = self.port.load(Relaxed).to_le_bytes();
-        let address = SrbAddress { port_number, path_id, target_id, lun };
+        let address = SrbAddress {
+            port_number,
+            path_id,
+            target_id,
+            lun,
+        };
         let (len, tagged) = (command.len(), command.tagged_supported());
         let Ok(packet) = VstorPacket::execute_srb(address, command.cdb(), direction, len, tagged)
         else {
@@ -431,7 +442,11 @@ impl HostOps for Controller {
             }
             return command.busy();
         };
-        let Some(mut buffer) = self.scratch.as_ref().and_then(|scratch| scratch.borrow(cpu)) else {
+        let Some(mut buffer) = self
+            .scratch
+            .as_ref()
+            .and_then(|scratch| scratch.borrow(cpu))
+        else {
             return command.busy();
         };
         // The description is in memory of its own, not the command's: that may be in use again when `send_mpb`

@@ -125,7 +125,9 @@ fn agree(
     loop {
         match step {
             InitStep::Send(packet) => {
-                let answer = controller.control.exchange(open.channel(), &packet, CONTROL_MS);
+                let answer = controller
+                    .control
+                    .exchange(open.channel(), &packet, CONTROL_MS);
                 step = match answer {
                     Ok(answer) => init.answer(&answer),
                     Err(error) if error == ETIMEDOUT => init.timed_out(),

@@ -61,13 +61,21 @@ const RESCAN: u32 = 1 << 24;
 const REMOVE: u32 = 2 << 24;
 
 fn encode(kind: u32, address: Address) -> u32 {
-    let Address { channel, target, lun } = address;
+    let Address {
+        channel,
+        target,
+        lun,
+    } = address;
     kind | u32::from_le_bytes([lun, target, channel, 0])
 }
 
 fn decode(place: u32) -> Option<Event> {
     let [lun, target, channel, kind] = place.to_le_bytes();
-    let address = Address { channel, target, lun };
+    let address = Address {
+        channel,
+        target,
+        lun,
+    };
     match u32::from(kind) << 24 {
         RESCAN => Some(Event::Rescan(address)),
         REMOVE => Some(Event::Remove(address)),
@@ -129,7 +137,11 @@ impl Events {
         if self.places.iter().any(|place| place.load(Relaxed) == value) {
             return;
         }
-        if !self.places.iter().any(|place| place.cmpxchg(0, value, Full).is_ok()) {
+        if !self
+            .places
+            .iter()
+            .any(|place| place.cmpxchg(0, value, Full).is_ok())
+        {
             self.set(SCAN);
         }
     }
@@ -208,7 +220,11 @@ mod tests {
     use super::*;
 
     fn address(lun: u8) -> Address {
-        Address { channel: 1, target: 2, lun }
+        Address {
+            channel: 1,
+            target: 2,
+            lun,
+        }
     }
 
     fn taken(events: &Events) -> Result<KVec<Event>> {
@@ -230,7 +246,11 @@ mod tests {
             events.note(Event::Remove(address(7)));
         }
         let all = taken(&events)?;
-        let expected = [Event::Rescan(address(7)), Event::Remove(address(7)), Event::Scan];
+        let expected = [
+            Event::Rescan(address(7)),
+            Event::Remove(address(7)),
+            Event::Scan,
+        ];
         assert_eq!(&all[..], &expected[..]);
         assert!(taken(&events)?.is_empty());
         Ok(())

@@ -104,7 +104,11 @@ impl Settings {
         hw_queues: u32,
     ) -> Self {
         let lowater = lowater.min(99);
-        let cpus_per_sub_channel = if cpus_per_sub_channel == 0 { 4 } else { cpus_per_sub_channel };
+        let cpus_per_sub_channel = if cpus_per_sub_channel == 0 {
+            4
+        } else {
+            cpus_per_sub_channel
+        };
         let ring = ring.clamp(RING_LIMITS.0, RING_LIMITS.1);
         // A small ring gets its header on top, a large one spares it (VMBUS_RING_SIZE).
         let header = if ring >= 8 * PAGE { 0 } else { PAGE };
@@ -148,7 +152,12 @@ mod tests {
 
     #[test]
     fn odd_parameters() {
-        for (ring, lowater, cpus) in [(0, 0, 0), (1, 200, 1), (u32::MAX, 100, u32::MAX), (8191, 50, 7)] {
+        for (ring, lowater, cpus) in [
+            (0, 0, 0),
+            (1, 200, 1),
+            (u32::MAX, 100, u32::MAX),
+            (8191, 50, 7),
+        ] {
             let settings = Settings::compute(StorageKind::Scsi, ring, lowater, cpus, 2, 2);
             assert!(settings.can_queue >= 1);
             assert_eq!(settings.ring_size % PAGE, 0);

@@ -262,11 +262,7 @@ impl Command {
         let len = sense.len().min(SENSE_LEN);
         // SAFETY: The buffer of a command has `SENSE_LEN` bytes, which belong to the driver as the command does.
         unsafe {
-            core::ptr::copy_nonoverlapping(
-                sense.as_ptr(),
-                (*self.raw.as_ptr()).sense_buffer,
-                len,
-            );
+            core::ptr::copy_nonoverlapping(sense.as_ptr(), (*self.raw.as_ptr()).sense_buffer, len);
         }
     }
 

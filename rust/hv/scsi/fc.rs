@@ -144,9 +144,17 @@ unsafe extern "C" fn user_scan(
     {
         return EINVAL.to_errno();
     }
-    let channels = if channel == WILD_CARD { 0..=max_channel } else { channel..=channel };
+    let channels = if channel == WILD_CARD {
+        0..=max_channel
+    } else {
+        channel..=channel
+    };
     for channel in channels {
-        let ids = if id == WILD_CARD { 0..max_id } else { id..id + 1 };
+        let ids = if id == WILD_CARD {
+            0..max_id
+        } else {
+            id..id + 1
+        };
         for id in ids {
             // SAFETY: The host is valid during the call.
             unsafe {

@@ -125,7 +125,8 @@ impl Tags {
         }
         let (raw, mapped) = command.into_raw();
         slot.command.store(
-            raw.as_ptr().map_addr(|address| address | usize::from(mapped)),
+            raw.as_ptr()
+                .map_addr(|address| address | usize::from(mapped)),
             Relaxed,
         );
         let id = next_id(before, queue, tag);
@@ -199,7 +200,18 @@ mod tests {
     #[test]
     fn unknown_ids_find_nothing() -> Result {
         let tags = Tags::new(2, 4)?;
-        for id in [0, 1, 2, 1 << 32 | 1, 5, 1 << 16 | 1, 2 << 16 | 1, u64::MAX, u64::MAX - 2, 1 << 32] {
+        for id in [
+            0,
+            1,
+            2,
+            1 << 32 | 1,
+            5,
+            1 << 16 | 1,
+            2 << 16 | 1,
+            u64::MAX,
+            u64::MAX - 2,
+            1 << 32,
+        ] {
             assert!(tags.claim(id).is_none());
         }
         assert_eq!(tags.in_flight(), 0);
