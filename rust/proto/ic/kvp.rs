@@ -42,8 +42,10 @@ pub const MAX_GATEWAY_SIZE: usize = 512;
 pub const REG_SZ: u32 = 1;
 /// Value type: 32-bit number.
 pub const REG_U32: u32 = 4;
-/// Value type: 64-bit number.
+/// Value type: 64-bit number, as Linux's header has it.
 pub const REG_U64: u32 = 8;
+/// Value type: 64-bit number, as Windows has it (winnt.h `REG_QWORD`); taken like [`REG_U64`].
+pub const REG_QWORD: u32 = 11;
 /// Registration of daemons without IP injection, which report errors by an empty key.
 pub const KVP_OP_REGISTER: u32 = 4;
 /// Registration.
@@ -384,7 +386,7 @@ pub fn to_daemon(body: &[u8], legacy: bool, out: &mut [u8]) -> Result<KvpOp, Ref
                     let [a, b, c, d, ..] = from.value;
                     decimal(u64::from(u32::from_le_bytes([a, b, c, d])), &mut to.value)
                 }
-                REG_U64 => {
+                REG_U64 | REG_QWORD => {
                     let [a, b, c, d, e, f, g, h, ..] = from.value;
                     decimal(u64::from_le_bytes([a, b, c, d, e, f, g, h]), &mut to.value)
                 }

@@ -193,7 +193,8 @@ pub enum Command {
     },
     /// Copy a file of this machine into the guest.
     Fcopy {
-        /// File here; `text:…` stands for these characters instead of a file.
+        /// File here; `text:…` stands for these characters, `pattern:N` for N bytes counting from 0 to 250 again and
+        /// again.
         source: String,
         /// Folder in the guest.
         folder: String,

@@ -251,12 +251,7 @@ impl Host {
                 overwrite,
                 create_path,
             } => {
-                let data = match source.strip_prefix("text:") {
-                    Some(text) => text.as_bytes().to_vec(),
-                    None => {
-                        std::fs::read(&source).with_context(|| format!("cannot read {source}"))?
-                    }
-                };
+                let data = fcopy::source(&source)?;
                 let flags = if overwrite { fcopy::OVERWRITE } else { 0 }
                     | if create_path { fcopy::CREATE_PATH } else { 0 };
                 fcopy::copy(

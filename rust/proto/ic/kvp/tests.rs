@@ -60,6 +60,7 @@ fn numbers_become_text() {
         (REG_U32, [0xff; 8], "4294967295"),
         (REG_U32, [0; 8], "0"),
         (REG_U64, [0xff; 8], "18446744073709551615"),
+        (REG_QWORD, 77u64.to_le_bytes(), "77"),
         (REG_U64, 1_000_000u64.to_le_bytes(), "1000000"),
     ] {
         let mut r = set("k", "");

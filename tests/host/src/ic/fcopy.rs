@@ -82,6 +82,19 @@ fn send(component: &Component, body: &[u8], what: &str) -> Result<()> {
     Ok(())
 }
 
+/// The bytes that a command names: a file, `text:…` or `pattern:N`.
+pub fn source(name: &str) -> Result<Vec<u8>> {
+    if let Some(text) = name.strip_prefix("text:") {
+        return Ok(text.as_bytes().to_vec());
+    }
+    if let Some(len) = name.strip_prefix("pattern:") {
+        let len: usize = len.parse().context("the pattern's length is no number")?;
+        // A prime, so that no fragment equals the one before.
+        return Ok((0..=250u8).cycle().take(len).collect());
+    }
+    std::fs::read(name).with_context(|| format!("cannot read {name}"))
+}
+
 /// Copies `data` into the guest as `folder`/`name`. On failure the guest is told to remove what it has.
 pub fn copy(
     component: &Component,
@@ -111,6 +124,15 @@ pub fn copy(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sources() {
+        assert_eq!(source("text:abc").unwrap(), b"abc");
+        let pattern = source("pattern:600").unwrap();
+        assert_eq!((pattern.len(), pattern[250], pattern[251]), (600, 250, 0));
+        assert!(source("pattern:x").is_err());
+        assert!(source("/nowhere/at/all").is_err());
+    }
 
     #[test]
     fn messages_have_the_sizes_of_the_c_structs() {
