@@ -161,21 +161,19 @@ impl<T: CharDevice> Files<T> {
         read: Some(Self::read),
         write: Some(Self::write),
         poll: Some(Self::poll),
-        llseek: Some(rlis_sys::noop_llseek),
         ..pin_init::zeroed()
     };
 
     /// # Safety
     ///
     /// See [`Files`].
-    unsafe extern "C" fn open(inode: *mut inode, file: *mut file) -> c_int {
+    unsafe extern "C" fn open(_inode: *mut inode, file: *mut file) -> c_int {
         from_result(|| {
             // SAFETY: `misc_open` has set the private data to the misc device, which it keeps registered during
             // this call; it is the first field of its registration.
             let registration = unsafe { &*(*file).private_data.cast::<Registration<T>>() };
             let device = registration.device.clone();
-            // SAFETY: Both are valid; marks the file as one without a position.
-            to_result(unsafe { rlis_sys::stream_open(inode, file) })?;
+            // Not `stream_open`: daemons read with `pread`, which that forbids.
             T::open(&device)?;
             // SAFETY: The private data of a file belong to its operations.
             unsafe { (*file).private_data = device.into_foreign() };
