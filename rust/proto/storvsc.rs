@@ -20,7 +20,7 @@ pub use packet::{
     CDB_SIZE, REQUEST_COMPLETION_FLAG, SENSE_BUFFER_SIZE, STORAGE_CHANNEL_SUPPORTS_MULTI_CHANNEL,
 };
 pub use request::{incoming, srb_flags, DataDirection, Incoming, RequestId, SrbAddress};
-pub use sense::SenseHeader;
+pub use sense::{SenseHeader, ILLEGAL_REQUEST, NOT_READY, UNIT_ATTENTION};
 
 open_enum! {
     /// SRB status without its two flag bits (`SRB_STATUS_*`; the Windows SCSI port driver's values).

@@ -142,7 +142,7 @@ pub fn parse_negotiate_reply(packet: &[u8]) -> Result<Option<Negotiated>, ProtoE
         }
         (f, m) => Err(ProtoError::Invalid {
             what: "counts in IC negotiation reply",
-            value: u64::from(f) << 16 | u64::from(m),
+            value: (u64::from(f) << 16) | u64::from(m),
         }),
     }
 }
