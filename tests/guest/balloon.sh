@@ -24,4 +24,7 @@ reload() {
 check utils_reload_20 reload
 check utils_driver_gone test ! -e /sys/bus/vmbus/drivers/hv_utils
 check balloon_still_bound test -e "$(vmbus_device $balloon)/driver"
+online() { echo "$1" >/sys/devices/system/cpu/cpu1/online; }
+cpu_goes_and_comes() { for round in 1 2 3; do online 0 && online 1 || return 1; done; }
+check cpu_goes_and_comes cpu_goes_and_comes
 # hv_balloon has no exit function, so neither it nor the bus below it can be unloaded; other scenarios reload the bus.

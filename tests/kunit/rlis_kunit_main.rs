@@ -94,3 +94,37 @@ macro_rules! layout_suites {
 }
 
 rlis_proto::for_each_wire_struct!(layout_suites);
+
+// include/vmbus_private.h mirrors the kernel's private header, through which other modules use these objects.
+macro_rules! private_mirror_suite {
+    ( $( $c:ident { $( $field:ident ),* $(,)? } )* ) => {
+        #[kunit_tests(rlis_layout_bus_private)]
+        mod bus_private_layouts {
+            use core::mem::{offset_of, size_of};
+            $(
+                #[test]
+                fn $c() {
+                    assert_eq!(size_of::<rlis_sys::$c>(), size_of::<super::private::$c>());
+                    $( assert_eq!(
+                        offset_of!(rlis_sys::$c, $field),
+                        offset_of!(super::private::$c, $field)
+                    ); )*
+                }
+            )*
+        }
+    };
+}
+
+private_mirror_suite! {
+    hv_per_cpu_context {
+        hyp_synic_message_page, hyp_synic_event_page, para_synic_message_page, para_synic_event_page,
+        post_msg_page, msg_dpc,
+    }
+    hv_context { guestid, cpu_context, hv_numa_map }
+    vmbus_connection {
+        msg_conn_id, offer_in_progress, conn_state, next_gpadl_handle, unload_event, int_page, send_int_page,
+        recv_int_page, monitor_pages, chn_msg_list, channelmsg_lock, chn_list, channel_mutex, channels,
+        relid_hiwater, work_queue, handle_primary_chan_wq, handle_sub_chan_wq, rescind_work_queue,
+        ignore_any_offer_msg, nr_chan_close_on_suspend, ready_for_suspend_event, all_offers_delivered_event,
+    }
+}

@@ -51,12 +51,10 @@ use rlis_proto::storvsc::{
     Operation,
     ProtocolVersion,
     SrbAddress,
-    SrbStatus,
     StorageKind,
     VmScsiRequest,
     VstorPacket,
-    Wwn,
-    SAM_STAT_GOOD, //
+    Wwn, //
 };
 use rlis_scsi::{
     topology::current_cpu,
@@ -91,7 +89,7 @@ pub(crate) const CONTROL_MS: Msecs = 180_000;
 const COMMAND_SECONDS: u32 = 180;
 
 /// How long commands may take to come back after the host has acknowledged a reset, in milliseconds.
-const DRAIN_MS: u32 = 5_000;
+const DRAIN_MS: u32 = 10_000;
 
 /// Packets that are taken out of a ring before other work of the CPU has its turn.
 const BUDGET: u32 = 512;
@@ -350,26 +348,12 @@ impl Controller {
 
     /// The host has completed a command.
     #[inline]
-    fn completed(&self, command: Command, vstor: &VstorPacket) {
+    fn completed(&self, mut command: Command, vstor: &VstorPacket) {
         let srb = vstor.vm_srb();
-        let success = SrbStatus::SRB_STATUS_SUCCESS.0;
-        if srb.srb_status == success && srb.scsi_status == SAM_STAT_GOOD {
-            // Nearly always, and nothing to decide.
-            return command.complete(Outcome {
-                status: SAM_STAT_GOOD,
-                host: rlis_scsi::HostByte::OK,
-                transferred: srb.data_transfer_length,
-            });
-        }
-        self.not_good(command, vstor, &srb);
-    }
-
-    #[cold]
-    fn not_good(&self, mut command: Command, vstor: &VstorPacket, srb: &VmScsiRequest) {
         let is_fc = self.kind == StorageKind::FibreChannel;
-        let verdict = classify(command.opcode(), is_fc, command.len(), srb);
+        let verdict = classify(command.opcode(), is_fc, command.len(), &srb);
         if verdict.log != LogLevel::None {
-            self.log(&command, srb, vstor.status, verdict.log);
+            self.log(&command, &srb, vstor.status, verdict.log);
         }
         if let Some(sense @ [_, ..]) = srb.cdb.get(..verdict.sense_len) {
             command.set_sense(sense);

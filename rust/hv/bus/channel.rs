@@ -461,17 +461,22 @@ impl Channel {
     }
 }
 
+/// The table of channels, by relid; null before and after the connection.
+pub(crate) fn table() -> &'static AtomicPtr<*mut bindings::vmbus_channel> {
+    // SAFETY: The object lives forever, and the field is only accessed atomically once it is set.
+    unsafe { AtomicPtr::from_ptr(&raw mut (*connection::raw()).channels) }
+}
+
 /// The channel in the table, whose memory stays valid for the RCU section that the caller is in.
 pub(crate) fn lookup(relid: u32) -> Option<NonNull<bindings::vmbus_channel>> {
     if relid >= MAX_CHANNEL_RELIDS {
         return None;
     }
-    // SAFETY: The table is allocated before and freed after all messages and interrupts.
-    let table = unsafe { (*connection::raw()).channels };
+    let table = table().load(Ordering::Acquire);
     if table.is_null() {
         return None;
     }
-    // SAFETY: In bounds, see above; entries are accessed atomically.
+    // SAFETY: In bounds, see above; entries are accessed atomically. The table is freed after a grace period.
     let entry = unsafe { AtomicPtr::from_ptr(table.add(relid as usize)) };
     NonNull::new(entry.load(Ordering::Acquire))
 }
@@ -645,10 +650,9 @@ impl ChannelLock {
     }
 
     fn set_entry(&mut self, relid: u32, channel: *mut bindings::vmbus_channel) {
-        // SAFETY: See `lookup`.
-        let table = unsafe { (*connection::raw()).channels };
+        let table = table().load(Ordering::Relaxed);
         if relid < MAX_CHANNEL_RELIDS && !table.is_null() {
-            // SAFETY: In bounds; accessed atomically.
+            // SAFETY: In bounds; accessed atomically; the table stays while there are channels.
             // A full barrier: the host may send interrupts as soon as the channel is opened.
             unsafe { AtomicPtr::from_ptr(table.add(relid as usize)) }
                 .store(channel, Ordering::SeqCst);

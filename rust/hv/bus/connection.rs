@@ -408,6 +408,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         unload(false);
         let c = raw();
+        control::stop();
         // SAFETY: The connection has ended. The queues are destroyed before what their work uses. A host that
         // did not confirm could still write to the monitor pages, but there is nobody left to wait for.
         unsafe {
@@ -424,8 +425,10 @@ impl Drop for Connection {
             }
             control::teardown();
             crate::channel::free_all();
-            bindings::kfree((*c).channels.cast());
-            (*c).channels = ptr::null_mut();
+            // An interrupt may still be looking at the table.
+            let table = crate::channel::table().swap(ptr::null_mut(), Ordering::AcqRel);
+            bindings::synchronize_rcu();
+            bindings::kfree(table.cast());
             free_page((*c).int_page, false);
             (*c).int_page = ptr::null_mut();
             (*c).send_int_page = ptr::null_mut();

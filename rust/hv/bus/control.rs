@@ -85,6 +85,9 @@ static SHARED: Shared = Shared {
     queue: UnsafeCell::new(None),
 };
 
+/// Whether `lock` is initialised and there is a queue.
+static IS_SET_UP: AtomicBool = AtomicBool::new(false);
+
 /// Offers are dropped while the guest suspends; the host sends them again when it resumes.
 static IGNORE_OFFERS: AtomicBool = AtomicBool::new(false);
 
@@ -98,6 +101,9 @@ unsafe impl Sync for OrderedQueue {}
 static ORDERED: OrderedQueue = OrderedQueue(UnsafeCell::new(ptr::null_mut()));
 
 fn with_queue<R>(f: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+    if !IS_SET_UP.load(Ordering::Acquire) {
+        return None;
+    }
     // SAFETY: The lock is initialised by `setup`, before any message can arrive, and lives forever.
     let _guard = unsafe { SpinGuard::lock(SHARED.lock.get()) };
     // SAFETY: The lock is held.
@@ -123,23 +129,37 @@ pub(crate) fn setup() -> Result {
         });
     }
     IGNORE_OFFERS.store(false, Ordering::Relaxed);
+    IS_SET_UP.store(true, Ordering::Release);
     Ok(())
+}
+
+/// Ends the handling of messages: those that are queued, and all that come from here on, are dropped. After
+/// that the control work is not queued any more.
+pub(crate) fn stop() {
+    if IS_SET_UP.swap(false, Ordering::AcqRel) {
+        let queue = {
+            // SAFETY: The lock is initialised by `setup`.
+            let _guard = unsafe { SpinGuard::lock(SHARED.lock.get()) };
+            // SAFETY: The lock is held.
+            unsafe { (*SHARED.queue.get()).take() }
+        };
+        drop(queue);
+    }
 }
 
 /// Releases what [`setup`] made.
 ///
 /// # Safety
 ///
-/// The connection has ended, its queues are destroyed and its tasklets are killed.
+/// [`stop`] was called and all other queues are destroyed, so that nobody queues an addition.
 pub(crate) unsafe fn teardown() {
-    // SAFETY: Nobody uses the statics any more.
+    // SAFETY: Nobody uses the queue any more.
     unsafe {
         let wq = *ORDERED.0.get();
         if !wq.is_null() {
             bindings::destroy_workqueue(wq);
             *ORDERED.0.get() = ptr::null_mut();
         }
-        *SHARED.queue.get() = None;
     }
 }
 
@@ -147,6 +167,9 @@ pub(crate) unsafe fn teardown() {
 /// will be called again. Any context.
 pub(crate) fn enqueue(message: Message) -> bool {
     let queued = with_queue(|q| {
+        // Under the lock, so that `stop` has the last word.
+        // SAFETY: The work queue exists as long as this queue does.
+        unsafe { bindings::queue_control_work() };
         if q.len == QUEUE_LEN {
             q.stalled = true;
             return false;
@@ -164,10 +187,6 @@ pub(crate) fn enqueue(message: Message) -> bool {
         q.len += 1;
         true
     });
-    if queued.is_some() {
-        // SAFETY: The work queue exists as long as the queue does.
-        unsafe { bindings::queue_control_work() };
-    }
     // Without a queue there is no connection, and nothing to do with the message.
     queued.unwrap_or(true)
 }

@@ -187,6 +187,11 @@ impl Drop for Hotplug {
 /// The CPU has come online. Runs on it.
 #[no_mangle]
 extern "C" fn rlis_bus_cpu_online(cpu: c_uint) -> c_int {
+    // SAFETY: The context of a present CPU.
+    if unsafe { (*context(cpu)).hyp_synic_event_page.is_null() } {
+        // It was not present when the bus was loaded.
+        return ENOMEM.to_errno();
+    }
     synic::enable(cpu);
     set_serving(cpu, true, &channel::lock());
     0

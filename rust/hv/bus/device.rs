@@ -188,6 +188,9 @@ pub(crate) fn remove_rescinded(channel: &Channel) {
         crate::power::channel_removed(channel);
         return;
     }
+    // Sub-channels that are being added use the device; those that come later see the flag.
+    // SAFETY: The queue exists as long as there is a connection, and its work does not wait for this one.
+    unsafe { bindings::flush_workqueue((*crate::connection::raw()).handle_sub_chan_wq) };
     if channel.set_registered(false) {
         unregister(device);
     }
@@ -492,11 +495,13 @@ pub(crate) unsafe fn unregister_driver(drv: *mut bindings::hv_driver) {
         );
         bindings::driver_unregister(&raw mut (*drv).driver);
         let head = &raw mut (*drv).dynids.list;
-        while (*head).next != head {
-            let id = (*head).next.cast::<DynId>();
-            list_del(&raw mut (*id).links);
+        let mut at = (*head).next;
+        while at != head {
+            let id = at.cast::<DynId>();
+            at = (*at).next;
             bindings::kfree(id.cast());
         }
+        bindings::dynids_init(drv);
     }
 }
 

@@ -199,7 +199,7 @@ unsafe extern "C" fn vmbus_allocate_mmio(
 ) -> c_int {
     // SAFETY: The driver's promise; a registered device has a name that lives as long as it does, which is
     // longer than the driver keeps the piece.
-    let name = unsafe { CStr::from_ptr(bindings::hv_dev_name(&raw const (*dev).device).cast()) };
+    let name = unsafe { CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*dev).device)) };
     match mmio::allocate(name, min, max, size, align, fb_overlap_ok) {
         Ok(resource) => {
             // SAFETY: The driver's promise.
@@ -294,12 +294,8 @@ unsafe extern "C" fn vmbus_connect_ring(
     context: *mut c_void,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(open::connect(
-        unsafe { channel(raw) },
-        &[],
-        callback,
-        context,
-    ))
+    let channel = unsafe { channel(raw) };
+    to_int(open::connect(channel, &[], callback, context))
 }
 
 #[no_mangle]

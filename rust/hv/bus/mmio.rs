@@ -208,7 +208,7 @@ pub(crate) fn allocate(
     let mut guard = WINDOWS.lock();
     let windows = guard.as_mut().ok_or(ENXIO)?;
     let framebuffer = windows.framebuffer_range();
-    let name: *const kernel::ffi::c_char = name.as_ptr().cast();
+    let name: *const kernel::ffi::c_char = name.as_char_ptr();
 
     // Its part was taken from the window already.
     if let Some((first, last)) = framebuffer.filter(|&(f, l)| fb_overlap_ok && min <= l && max >= f)

@@ -118,6 +118,7 @@ pub(crate) struct DebugInfo {
 ///
 /// `info` is a ring of a channel.
 pub(crate) unsafe fn debug_info(info: *mut bindings::hv_ring_buffer_info) -> Result<DebugInfo> {
+    // SAFETY: The caller vouches for the ring.
     let _guard = unsafe { RingMutex::lock(info) };
     // SAFETY: The mutex keeps the ring.
     let ring = unsafe { Mapped::of(info) }.ok_or(EINVAL)?;

@@ -44,7 +44,6 @@ pub use channel::{
     Packet,
     PacketType,
     PageRange,
-    PinnedChannel,
     Reader,
     RequestIds,
     SubChannelOffer, //

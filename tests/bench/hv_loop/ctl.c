@@ -13,7 +13,6 @@
  *   cpu DEV CHANNEL CPU                                     moves a channel
  *   ring DEV CHANNEL READ_INDEX                             overwrites the read index that the guest sees; -1 restores
  *   dma DEV BITS                                            narrows the DMA mask, 64 restores
- *   load 0 PATH BYTES DEPTH COUNT CPUS                      reads, and puts the nanoseconds into .../load
  */
 #include <linux/debugfs.h>
 #include <linux/dma-mapping.h>
@@ -104,13 +103,14 @@ static int ctl_power(struct loop_dev *dev, bool suspend)
 	struct device *d = &dev->hv.device;
 	int err = -ENODEV;
 
-	/* The driver core does not hold the device's lock in the phase in which the bus does this. */
+	device_lock(d);
 	if (d->driver) {
 		struct hv_driver *drv = drv_to_hv_drv(d->driver);
 		int (*call)(struct hv_device *) = suspend ? drv->suspend : drv->resume;
 
 		err = call ? call(&dev->hv) : -EOPNOTSUPP;
 	}
+	device_unlock(d);
 	return err;
 }
 
@@ -137,6 +137,7 @@ static int ctl_cpu(struct loop_dev *dev, const char *args)
 
 static int ctl_ring(struct loop_dev *dev, const char *args)
 {
+	static u32 saved;
 	struct hv_ring_buffer *ring;
 	unsigned int index;
 	int value, err = -EINVAL;
@@ -146,37 +147,17 @@ static int ctl_ring(struct loop_dev *dev, const char *args)
 	mutex_lock(&dev->lock);
 	if (index < dev->n_channels && dev->channels[index]->open) {
 		ring = dev->channels[index]->ch.outbound.ring_buffer;
-		WRITE_ONCE(ring->read_index, value >= 0 ? value : dev->channels[index]->host_read);
+		if (value >= 0) {
+			saved = ring->read_index;
+			WRITE_ONCE(ring->read_index, value);
+		} else {
+			WRITE_ONCE(ring->read_index, saved);
+		}
 		err = 0;
 	}
 	mutex_unlock(&dev->lock);
 	return err;
 }
-
-static s64 load_ns;
-
-static int ctl_load(const char *args)
-{
-	unsigned int bytes, depth, cpus;
-	char path[64];
-	u64 count;
-	s64 ns;
-
-	if (sscanf(args, "%63s %u %u %llu %u", path, &bytes, &depth, &count, &cpus) != 5)
-		return -EINVAL;
-	ns = loop_load(path, bytes, depth, count, cpus);
-	if (ns < 0)
-		return ns;
-	load_ns = ns;
-	return 0;
-}
-
-static int load_show(struct seq_file *m, void *unused)
-{
-	seq_printf(m, "%lld\n", load_ns);
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(load);
 
 static int ctl_run(char *line)
 {
@@ -197,8 +178,6 @@ static int ctl_run(char *line)
 		loop_rescind(dev);
 		return 0;
 	}
-	if (!strcmp(verb, "load"))
-		return ctl_load(line);
 	if (!strcmp(verb, "lun"))
 		return ctl_lun(dev, line);
 	if (!strcmp(verb, "fault"))
@@ -273,7 +252,6 @@ int loop_ctl_init(void)
 	dir = debugfs_create_dir("hv_loop", NULL);
 	debugfs_create_file("ctl", 0200, dir, NULL, &ctl_fops);
 	debugfs_create_file("stat", 0400, dir, NULL, &stat_fops);
-	debugfs_create_file("load", 0400, dir, NULL, &load_fops);
 	return PTR_ERR_OR_ZERO(dir);
 }
 

@@ -15,8 +15,7 @@ use super::{Component, Kind, Version};
 pub const KIND: Kind = Kind {
     name: "kvp",
     class: HV_KVP_GUID,
-    instance: super::instance("242ff919-07db-4180-9c2e-b86cb68c8c55"),
-    echoes_transaction: true,
+    instance: 4,
     type_: 2,
     versions: &[Version::new(3, 0), Version::new(4, 0)],
 };

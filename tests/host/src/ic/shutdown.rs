@@ -14,8 +14,7 @@ use super::{Component, Kind, Reply, Version};
 pub const KIND: Kind = Kind {
     name: "shutdown",
     class: HV_SHUTDOWN_GUID,
-    instance: super::instance("b6650ff7-33bc-4840-8048-e0676786f393"),
-    echoes_transaction: true,
+    instance: 2,
     type_: 3,
     versions: &[
         Version::new(1, 0),

@@ -14,8 +14,7 @@ use super::{Component, Kind, Version};
 pub const KIND: Kind = Kind {
     name: "vss",
     class: HV_VSS_GUID,
-    instance: super::instance("2450ee40-33bf-4fbd-892e-9fb06e9214cf"),
-    echoes_transaction: true,
+    instance: 5,
     type_: 5,
     versions: &[Version::new(3, 0), Version::new(4, 0), Version::new(5, 0)],
 };

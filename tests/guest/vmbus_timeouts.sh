@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A host that does not answer costs half a minute and an error, never a hang
+#: host     rlis
+#: drivers  rustbus
+#: modules  hv_vmbus hv_utils
+#: cpus     1
+#: when     all
+#: seconds  480
+
+heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
+gone() { ! vmbus_device $heartbeat >/dev/null; }
+bound() { test -e "$(vmbus_device $heartbeat)/driver"; }
+is_open() { equal 3 "$(cat "$(vmbus_device $heartbeat)/state")"; }
+works() { wait_for 30 bound && wait_for 30 is_open; }
+# busybox tries to load a module twice when the kernel refuses it, so these faults have to strike twice as often.
+refused() { ! load hv_vmbus; }
+
+check no_version_armed host fault vmbus bus-no-version-response 2
+check no_version_refused refused
+check no_version_logged logged 'the host did not answer within 30 s'
+check refused_version_armed host fault vmbus bus-refuse-version 14
+check refused_version_refused refused
+check refused_version_logged logged 'the host supports no VMBus version from 4\.0 to 6\.0'
+check failed_state_armed host fault vmbus bus-connection-state 2
+check failed_state_refused refused
+check failed_state_logged logged 'the host refused the connection'
+check bus_loads load hv_vmbus
+check utils_load load hv_utils
+check works_at_first works
+
+host rescind heartbeat && wait_for 15 gone
+check no_open_result_armed host fault heartbeat bus-no-open-result 1
+host offer heartbeat
+check no_open_result_logged wait_for 60 logged 'probe failed for device .* \(-110\)'
+host rescind heartbeat && wait_for 15 gone
+host offer heartbeat
+check no_open_result_then_works works
+
+host rescind heartbeat && wait_for 15 gone
+check no_gpadl_created_armed host fault vmbus bus-no-gpadl-created 1
+host offer heartbeat
+sleep 35
+host rescind heartbeat && wait_for 40 gone
+host offer heartbeat
+check no_gpadl_created_then_works works
+
+check no_gpadl_torndown_armed host fault vmbus bus-no-gpadl-torndown 1
+check utils_unload unload hv_utils
+check no_gpadl_torndown_logged logged 'the host did not end GPADL'
+check utils_load_again load hv_utils
+check works_again works
+
+check utils_unload_again unload hv_utils
+check no_unload_response_armed host fault vmbus bus-no-unload-response 1
+check bus_unload unload hv_vmbus
+check no_unload_response_logged logged 'the host did not confirm the end of the connection'
+check bus_loads_again load hv_vmbus
+check utils_load_at_last load hv_utils
+check works_at_last works
+host violations --take

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Our hv_vmbus exports what the kernel's own one exports: the same names, licences and namespaces and, where the
+# kernel has symbol versions, the same CRCs. Drivers built against the kernel's own module can tell no difference.
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+passed=0
+failed=0
+# exports FILE MODULE: the lines of a Module.symvers about MODULE, without its name. modpost leaves a trailing tab.
+exports() { awk -F'\t' -v m="$2" '$3 == m { print $1 "\t" $2 "\t" $4 "\t" $5 }' "$1" | sort; }
+
+for kernel in ${KERNEL:-fast debug}; do
+	kdir=$("$RLIS_TOP/scripts/kernel" "$kernel")
+	out=$("$RLIS_TOP/scripts/modules" "$kernel")
+	theirs=$(exports "$kdir/Module.symvers" drivers/hv/hv_vmbus)
+	ours=$(exports "$out/Module.symvers" hv_vmbus)
+	if [ -z "$theirs" ]; then
+		echo "exports/$kernel FAIL $kdir/Module.symvers names no exports of hv_vmbus"
+		failed=$((failed + 1))
+	elif difference=$(diff <(printf '%s\n' "$theirs") <(printf '%s\n' "$ours")); then
+		echo "exports/$kernel ok ($(wc -l <<<"$theirs") symbols)"
+		passed=$((passed + 1))
+	else
+		echo "exports/$kernel FAIL (< the kernel's, > ours)"
+		printf '%s\n' "$difference" | sed 's/^/    | /'
+		failed=$((failed + 1))
+	fi
+done
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
