@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Key-value pairs between the host and the distribution's unmodified hv_kvp_daemon
 #: host     rlis
-#: drivers  mixed c
+#: drivers  mixed rust c
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_kvp_daemon
 #: cpus     1

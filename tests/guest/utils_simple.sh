@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Heartbeat, time synchronisation and refused shutdown requests; hostile messages; the module comes and goes
 #: host     rlis
-#: drivers  mixed c
+#: drivers  mixed rust c
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1
 #: seconds  150

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Freeze and thaw on request of the host, by the distribution's unmodified hv_vss_daemon
 #: host     rlis
-#: drivers  mixed c
+#: drivers  mixed rust c
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_vss_daemon
 #: cpus     1

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A mounted ext4 file system with a writer stands still between freeze and thaw
+#: host     rlis
+#: drivers  mixed c rust
+#: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
+#: programs hv_vss_daemon mke2fs
+#: args     --scsi 0 --disk 0:0:0,size=64M
+#: cpus     1
+#: seconds  150
+
+check bus_loads load hv_vmbus
+check disk_driver_loads load hv_storvsc
+check disk_there wait_for 30 test -b /dev/sda
+check file_system mke2fs -q -t ext4 /dev/sda
+check mounted mount -t ext4 /dev/sda /mnt
+check utils_load load hv_utils
+check device_node wait_for 10 test -c /dev/vmbus/hv_vss
+hv_vss_daemon -n & daemon=$!
+sleep 3
+while :; do echo line >>/mnt/log; sleep 0.2; done &
+writer=$!
+size() { stat -c %s /mnt/log; }
+grows() { was=$(size); sleep 2; is=$(size); [ "$is" -gt "$was" ] || { echo "stood at $was"; false; }; }
+stands() { was=$(size); sleep 4; is=$(size); [ "$is" = "$was" ] || { echo "went from $was to $is"; false; }; }
+check writer_writes wait_for 10 grows
+check freeze host vss freeze
+check frozen stands
+check thaw host vss thaw
+check thawed wait_for 10 grows
+
+if [ "$DRIVERS" != c ]; then
+	# The daemon dies with the file system frozen, and nobody asks for a thaw: the next daemon does it first of all.
+	check freeze_again host vss freeze
+	kill -KILL $daemon
+	check frozen_again stands
+	hv_vss_daemon -n & daemon=$!
+	check thawed_by_the_next_daemon wait_for 15 grows
+	# The same when the host withdraws the service instead of asking for a thaw.
+	check freeze_third host vss freeze
+	check rescind host rescind vss
+	check thawed_by_rescind wait_for 15 grows
+fi
+kill $writer
+kill -KILL $daemon
+sleep 1
+check unmounted umount /mnt
+check no_violations equal '' "$(host violations)"
