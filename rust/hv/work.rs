@@ -102,7 +102,7 @@ unsafe impl<T: Task> Sync for Worker<T> {}
 
 impl<T: Task> Worker<T> {
     /// Makes a worker whose functions are called on `queue`: one of the system's, such as
-    /// [`kernel::workqueue::system`], or an `Arc<OwnedQueue>`.
+    /// [`kernel::workqueue::system_long`], or an `Arc<OwnedQueue>`.
     pub fn new<E>(
         queue: impl Into<QueueRef>,
         inner: impl PinInit<T, E>,
@@ -322,7 +322,7 @@ mod tests {
     fn counter() -> Result<Pin<KBox<Worker<Counter>>>> {
         KBox::pin_init(
             Worker::new(
-                kernel::workqueue::system(),
+                kernel::workqueue::system_long(),
                 pin_init!(Counter {
                     runs: Atomic::new(0),
                     expiries: Atomic::new(0),

@@ -24,7 +24,8 @@ check no_daemon refused text:x /tmp x.txt
 hv_fcopy_daemon -n & daemon=$!
 sleep 3
 check second_gets_busy sh -c "timeout 5 cat $node 2>&1 | grep -qi busy"
-check small host 'fcopy "text:Grüße aus dem Wirt" /tmp/copied hello.txt --create-path'
+# The daemon makes the folders before each slash, so the last one needs a slash behind it.
+check small host 'fcopy "text:Grüße aus dem Wirt" /tmp/copied/ hello.txt --create-path'
 check small_content equal 'Grüße aus dem Wirt' "$(cat /tmp/copied/hello.txt)"
 check name_not_ascii host fcopy text:inhalt /tmp/copied größe-日本.txt
 check name_not_ascii_content equal inhalt "$(cat /tmp/copied/größe-日本.txt)"

@@ -80,7 +80,7 @@ impl Simple for Shutdown {
         let device = dev.into();
         try_pin_init!(Self {
             worker <- Worker::new(
-                kernel::workqueue::system(),
+                kernel::workqueue::system_long(),
                 try_pin_init!(Doer {
                     device,
                     next <- new_spinlock_irq!(None),

@@ -149,7 +149,7 @@ impl Simple for Timesync {
                 GFP_KERNEL,
             )?;
             Ok(try_pin_init!(Self {
-                worker <- Worker::new(kernel::workqueue::system(), Ok::<_, Error>(Setter { clock })),
+                worker <- Worker::new(kernel::workqueue::system_long(), Ok::<_, Error>(Setter { clock })),
             }))
         })
     }
