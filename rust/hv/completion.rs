@@ -92,17 +92,11 @@ impl Completion {
 #[kunit_tests(rlis_hv_completion)]
 mod tests {
     use super::*;
-    use kernel::time::{
-        Instant,
-        Monotonic, //
-    };
 
     #[test]
     fn times_out_and_completes() -> Result {
         let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
-        let start = Instant::<Monotonic>::now();
         assert!(done.wait_timeout(20).is_err());
-        assert!(start.elapsed().as_millis() >= 19);
         done.complete();
         assert!(done.wait_timeout(1000).is_ok());
         assert!(!done.try_wait());

@@ -10,7 +10,11 @@
 load hv_vmbus
 load hv_utils
 check answered wait_for 15 host_says 'answered=[1-9]' heartbeat
-for n in 1 2 3 4; do while :; do :; done & done
+busy=
+for n in 1 2 3 4; do
+	while :; do :; done &
+	busy="$busy $!"
+done
 count() { host heartbeat | sed -n "s/.*$1=\([0-9]*\).*/\1/p"; }
 answered=$(count answered)
 missed=$(count missed)
@@ -20,4 +24,4 @@ missed=$(($(count missed) - missed))
 note "answered $answered, missed $missed"
 check answered_for_ten_minutes test "$answered" -ge 100
 check none_missed equal 0 "$missed"
-kill $(jobs -p)
+for n in $busy; do kill "$n"; done

@@ -14,12 +14,12 @@
 
 MODULE_VERSION("0.1.0");
 
+/* One of ours, and the kernel's of the same meaning. */
 #define SAME(a, b) static_assert((a) == (b))
 
 SAME(sizeof(struct rlis_kvp_msg), sizeof(struct hv_kvp_msg));
 SAME(offsetof(struct rlis_kvp_msg, get.value), offsetof(struct hv_kvp_msg, body.kvp_get.data.value));
-SAME(offsetof(struct rlis_kvp_msg, enumerate.pair.value),
-     offsetof(struct hv_kvp_msg, body.kvp_enum_data.data.value));
+SAME(offsetof(struct rlis_kvp_msg, enumerate.pair), offsetof(struct hv_kvp_msg, body.kvp_enum_data.data));
 SAME(offsetof(struct rlis_kvp_msg, delete_key.key), offsetof(struct hv_kvp_msg, body.kvp_delete.key));
 SAME(offsetof(struct rlis_kvp_msg, ip.dhcp), offsetof(struct hv_kvp_msg, body.kvp_ip_val.dhcp_enabled));
 SAME(offsetof(struct rlis_kvp_msg, ip.name_servers), offsetof(struct hv_kvp_msg, body.kvp_ip_val.dns_addr));

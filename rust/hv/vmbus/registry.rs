@@ -122,7 +122,12 @@ impl<T> Claim<T> {
 impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
         self.clear();
-        ENTRIES.lock().retain(|entry| entry.channel != self.channel);
+        let mut entries = ENTRIES.lock();
+        entries.retain(|entry| entry.channel != self.channel);
+        if entries.is_empty() {
+            // A static is never dropped: with the last channel its memory goes, too.
+            *entries = KVec::new();
+        }
     }
 }
 
