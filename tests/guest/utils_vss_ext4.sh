@@ -11,7 +11,8 @@
 check bus_loads load hv_vmbus
 check disk_driver_loads load hv_storvsc
 check disk_there wait_for 30 test -b /dev/sda
-check file_system mke2fs -q -t ext4 /dev/sda
+# By its path: the shell would take its own.
+check file_system /usr/bin/mke2fs -q -t ext4 /dev/sda
 check mounted mount -t ext4 /dev/sda /mnt
 check utils_load load hv_utils
 check device_node wait_for 10 test -c /dev/vmbus/hv_vss
