@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{bail, Context, Result};
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Fault;
@@ -231,12 +232,40 @@ struct Line {
 pub fn parse(words: &[String]) -> Result<Command> {
     match Line::try_parse_from(words) {
         Ok(line) => Ok(line.command),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            let commands = Line::command();
+            let names: Vec<&str> = commands.get_subcommands().map(|c| c.get_name()).collect();
+            bail!("the commands are {}", names.join(", "))
+        }
         Err(error) => {
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or("wrong command");
-            bail!("{}", first.trim_start_matches("error: "))
+            let mut lines = text.lines().map(str::trim);
+            let first = lines.next().unwrap_or("wrong command");
+            let first = first.trim_start_matches("error: ");
+            match lines.find(|line| line.starts_with("[possible values")) {
+                Some(values) => bail!("{first} {values}"),
+                None if words.is_empty() => bail!("a command is missing"),
+                None => bail!("{first}"),
+            }
         }
     }
+}
+
+/// What `rlis-host ctl help` prints.
+pub fn help() -> String {
+    let mut text = String::from("Commands:\n");
+    for command in Line::command().get_subcommands_mut() {
+        let about = command.get_about().map(ToString::to_string);
+        text += &format!(
+            "\n{}",
+            command
+                .render_usage()
+                .to_string()
+                .trim_start_matches("Usage: ")
+        );
+        text += &format!("\n    {}\n", about.unwrap_or_default());
+    }
+    text
 }
 
 /// Cuts a line into words. Double quotes keep spaces together.
@@ -400,6 +429,14 @@ mod tests {
                 sample: false
             })
         ));
+    }
+
+    #[test]
+    fn help_names_every_command() {
+        let text = help();
+        for command in Line::command().get_subcommands() {
+            assert!(text.contains(command.get_name()));
+        }
     }
 
     #[test]

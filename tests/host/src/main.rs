@@ -42,6 +42,10 @@ fn main() -> ExitCode {
 
 /// Sends a command and prints the answer.
 fn ctl(args: &cli::CtlArgs) -> anyhow::Result<u8> {
+    if args.words.first().is_some_and(|w| w == "help") {
+        print!("{}", control::help());
+        return Ok(0);
+    }
     // Checked here too, so that a mistake is told even if no host runs.
     control::parse(&args.words)?;
     for line in control::call(&args.control, &args.words)? {
