@@ -89,7 +89,7 @@ pub(crate) const CONTROL_MS: Msecs = 180_000;
 const COMMAND_SECONDS: u32 = 180;
 
 /// How long commands may take to come back after the host has acknowledged a reset, in milliseconds.
-const DRAIN_MS: u32 = 10_000;
+const DRAIN_MS: u32 = 5_000;
 
 /// Packets that are taken out of a ring before other work of the CPU has its turn.
 const BUDGET: u32 = 512;

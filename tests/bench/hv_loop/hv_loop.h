@@ -9,6 +9,7 @@
  *   channel.c  the guest's side of a channel: rings, packets, interrupts
  *   host.c     the host's side: reads requests, speaks VSTOR, sends completions, injects faults
  *   scsi.c     the SCSI target behind it
+ *   load.c     a load of reads, for measurements
  *   ctl.c      the control file in debugfs
  */
 #ifndef HV_LOOP_H
@@ -242,6 +243,9 @@ void loop_sense(struct loop_srb *srb, u8 key, u8 asc, u8 ascq);
 int loop_lun_add(struct loop_dev *dev, unsigned int lun, u64 mib, u32 block_size, bool dvd);
 void loop_lun_remove(struct loop_dev *dev, unsigned int lun);
 void loop_luns_free(struct loop_dev *dev);
+
+/* load.c */
+s64 loop_load(const char *path, unsigned int bytes, unsigned int depth, u64 count, unsigned int cpus);
 
 /* ctl.c */
 int loop_ctl_init(void);
