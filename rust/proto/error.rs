@@ -68,6 +68,7 @@ impl core::error::Error for ProtoError {}
 /// # Errors
 ///
 /// [`ProtoError::Short`] if `bytes` is shorter than `T`.
+#[inline]
 pub fn read_prefix<'a, T: FromBytes>(
     bytes: &'a [u8],
     what: &'static str,

@@ -13,7 +13,10 @@ use kernel::{
 };
 use rlis_hv::RcuArc;
 use rlis_scsi::topology;
-use rlis_vmbus::Channel;
+use rlis_vmbus::{
+    Channel,
+    PinnedChannel, //
+};
 
 /// An open channel.
 struct Open {
@@ -154,36 +157,36 @@ impl Channels {
         cpu: u32,
         lowater: u32,
         guard: &'a rcu::Guard,
-    ) -> Option<&'a Channel> {
-        let own = self.slots.get(usize::try_from(cpu).ok()?)?.get(guard)?;
-        if has_room(own, lowater) {
+    ) -> Option<PinnedChannel<'a>> {
+        let own = self.slots.get(usize::try_from(cpu).ok()?)?;
+        let own = own.get(guard)?.pin(guard)?;
+        if own.percent_to_write() > lowater {
             return Some(own);
         }
         Some(self.another(cpu, lowater, guard).unwrap_or(own))
     }
 
     #[cold]
-    fn another<'a>(&'a self, cpu: u32, lowater: u32, guard: &'a rcu::Guard) -> Option<&'a Channel> {
+    fn another<'a>(
+        &'a self,
+        cpu: u32,
+        lowater: u32,
+        guard: &'a rcu::Guard,
+    ) -> Option<PinnedChannel<'a>> {
         let node = topology::node_of(cpu);
         let cpus = topology::cpu_ids();
         // From the next CPU on and around, so that not all turn to the same one.
         let others = move || Iterator::chain(cpu.saturating_add(1)..cpus, 0..cpu);
         let with_room = |cpu: u32| {
             let slot = self.slots.get(usize::try_from(cpu).ok()?)?;
-            slot.get(guard).filter(|channel| has_room(channel, lowater))
+            let channel = slot.get(guard)?.pin(guard)?;
+            (channel.percent_to_write() > lowater).then_some(channel)
         };
         others()
             .filter(|other| topology::node_of(*other) == node)
             .find_map(with_room)
             .or_else(|| others().find_map(with_room))
     }
-}
-
-#[inline]
-fn has_room(channel: &Channel, lowater: u32) -> bool {
-    channel
-        .percent_to_write()
-        .is_ok_and(|percent| percent > lowater)
 }
 
 #[kunit_tests(hv_storvsc_channels)]

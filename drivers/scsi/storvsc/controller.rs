@@ -51,10 +51,12 @@ use rlis_proto::storvsc::{
     Operation,
     ProtocolVersion,
     SrbAddress,
+    SrbStatus,
     StorageKind,
     VmScsiRequest,
     VstorPacket,
-    Wwn, //
+    Wwn,
+    SAM_STAT_GOOD, //
 };
 use rlis_scsi::{
     topology::current_cpu,
@@ -348,12 +350,26 @@ impl Controller {
 
     /// The host has completed a command.
     #[inline]
-    fn completed(&self, mut command: Command, vstor: &VstorPacket) {
+    fn completed(&self, command: Command, vstor: &VstorPacket) {
         let srb = vstor.vm_srb();
+        let success = SrbStatus::SRB_STATUS_SUCCESS.0;
+        if srb.srb_status == success && srb.scsi_status == SAM_STAT_GOOD {
+            // Nearly always, and nothing to decide.
+            return command.complete(Outcome {
+                status: SAM_STAT_GOOD,
+                host: rlis_scsi::HostByte::OK,
+                transferred: srb.data_transfer_length,
+            });
+        }
+        self.not_good(command, vstor, &srb);
+    }
+
+    #[cold]
+    fn not_good(&self, mut command: Command, vstor: &VstorPacket, srb: &VmScsiRequest) {
         let is_fc = self.kind == StorageKind::FibreChannel;
-        let verdict = classify(command.opcode(), is_fc, command.len(), &srb);
+        let verdict = classify(command.opcode(), is_fc, command.len(), srb);
         if verdict.log != LogLevel::None {
-            self.log(&command, &srb, vstor.status, verdict.log);
+            self.log(&command, srb, vstor.status, verdict.log);
         }
         if let Some(sense @ [_, ..]) = srb.cdb.get(..verdict.sense_len) {
             command.set_sense(sense);

@@ -134,6 +134,15 @@ impl Channel {
         f(self.raw.as_ptr())
     }
 
+    /// Makes several uses of the channel cost one check that it is open: it stays so as long as the guard.
+    ///
+    /// Returns `None` if it is closed.
+    #[inline]
+    pub fn pin<'a>(&'a self, _guard: &'a rcu::Guard) -> Option<PinnedChannel<'a>> {
+        // INVARIANT: The channel is open, and closing it waits for the guard.
+        self.open.load(Acquire).then_some(PinnedChannel(self))
+    }
+
     /// Returns the channel's number on the bus (`child_relid`).
     pub fn relid(&self) -> u32 {
         self.relid
@@ -253,22 +262,9 @@ impl Channel {
         request_id: u64,
         completion: bool,
     ) -> Result {
-        let len = packet::checked_len(packet::DESCRIPTOR_LEN, payload.len())?;
-        let flags = if completion { COMPLETION_REQUESTED } else { 0 };
-        self.with_open(|raw| {
-            // SAFETY: The channel is open, and `payload` is valid for `len` bytes, which the function only
-            // reads.
-            to_result(unsafe {
-                rlis_sys::vmbus_sendpacket(
-                    raw,
-                    payload.as_ptr().cast_mut().cast(),
-                    len,
-                    request_id,
-                    packet_type.0,
-                    flags,
-                )
-            })
-        })
+        let guard = rcu::read_lock();
+        let pinned = self.pin(&guard).ok_or(ENODEV)?;
+        pinned.send(packet_type, payload, request_id, completion)
     }
 
     /// Sends a packet whose data lies in pages of the guest; the host answers with a completion.
@@ -285,22 +281,9 @@ impl Channel {
         payload: &[u8],
         request_id: u64,
     ) -> Result {
-        let size = descriptor.size();
-        let len = packet::checked_len(size, payload.len())?;
-        self.with_open(|raw| {
-            // SAFETY: The channel is open; the descriptor is valid for reads and writes of `size` bytes by its
-            // invariant, and `payload` for reads of `len` bytes.
-            to_result(unsafe {
-                rlis_sys::vmbus_sendpacket_mpb_desc(
-                    raw,
-                    descriptor.as_raw(),
-                    size,
-                    payload.as_ptr().cast_mut().cast(),
-                    len,
-                    request_id,
-                )
-            })
-        })
+        let guard = rcu::read_lock();
+        let pinned = self.pin(&guard).ok_or(ENODEV)?;
+        pinned.send_mpb(descriptor, payload, request_id)
     }
 
     /// Gives back the request id that [`Self::send`] was called with, and frees the requestor's id.
@@ -376,6 +359,82 @@ impl Channel {
         self.with_open(|raw| {
             // SAFETY: The channel is open, so its rings exist.
             Ok(unsafe { rlis_sys::hv_end_read(&raw mut (*raw).inbound) })
+        })
+    }
+}
+
+/// A channel that stays open as long as this exists, from [`Channel::pin`].
+///
+/// # Invariants
+///
+/// The channel is open.
+#[derive(Clone, Copy)]
+pub struct PinnedChannel<'a>(&'a Channel);
+
+impl PinnedChannel<'_> {
+    /// As [`Channel::percent_to_write`].
+    #[inline]
+    pub fn percent_to_write(&self) -> u32 {
+        // SAFETY: By the type invariant the channel is open, so its rings exist.
+        unsafe {
+            rlis_sys::hv_get_avail_to_write_percent(&raw const (*self.0.raw.as_ptr()).outbound)
+        }
+    }
+
+    /// As [`Channel::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::send`].
+    #[inline]
+    pub fn send(
+        &self,
+        packet_type: PacketType,
+        payload: &[u8],
+        request_id: u64,
+        completion: bool,
+    ) -> Result {
+        let len = packet::checked_len(packet::DESCRIPTOR_LEN, payload.len())?;
+        let flags = if completion { COMPLETION_REQUESTED } else { 0 };
+        // SAFETY: By the type invariant the channel is open, and `payload` is valid for `len` bytes, which the
+        // function only reads.
+        to_result(unsafe {
+            rlis_sys::vmbus_sendpacket(
+                self.0.raw.as_ptr(),
+                payload.as_ptr().cast_mut().cast(),
+                len,
+                request_id,
+                packet_type.0,
+                flags,
+            )
+        })
+    }
+
+    /// As [`Channel::send_mpb`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::send`].
+    #[inline]
+    pub fn send_mpb(
+        &self,
+        descriptor: &mut MpbDescriptor<'_>,
+        payload: &[u8],
+        request_id: u64,
+    ) -> Result {
+        let size = descriptor.size();
+        let len = packet::checked_len(size, payload.len())?;
+        // SAFETY: By the type invariant the channel is open; the descriptor is valid for reads and writes of `size`
+        // bytes by its invariant, and `payload` for reads of `len` bytes.
+        to_result(unsafe {
+            rlis_sys::vmbus_sendpacket_mpb_desc(
+                self.0.raw.as_ptr(),
+                descriptor.as_raw(),
+                size,
+                payload.as_ptr().cast_mut().cast(),
+                len,
+                request_id,
+            )
         })
     }
 }

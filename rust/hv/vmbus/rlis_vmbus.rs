@@ -44,6 +44,7 @@ pub use channel::{
     Packet,
     PacketType,
     PageRange,
+    PinnedChannel,
     Reader,
     RequestIds,
     SubChannelOffer, //

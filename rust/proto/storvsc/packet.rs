@@ -221,11 +221,13 @@ impl VstorPacket {
     /// # Errors
     ///
     /// `Short` for less than 64 bytes.
+    #[inline]
     pub fn parse(payload: &[u8]) -> Result<Self, ProtoError> {
         Ok(read_prefix(payload, "vstor_packet")?.0)
     }
 
     /// What it is.
+    #[inline]
     pub const fn op(&self) -> Operation {
         Operation(self.operation)
     }
@@ -238,7 +240,19 @@ impl VstorPacket {
         self
     }
 
+    /// The packet that carries a SCSI request; the host shall answer it.
+    #[inline]
+    pub fn carrying(srb: VmScsiRequest) -> Self {
+        Self {
+            operation: Operation::VSTOR_OPERATION_EXECUTE_SRB.0,
+            flags: REQUEST_COMPLETION_FLAG,
+            status: 0,
+            buffer: zerocopy::transmute!(srb),
+        }
+    }
+
     /// The SCSI request in the union.
+    #[inline]
     pub fn vm_srb(&self) -> VmScsiRequest {
         zerocopy::transmute!(self.buffer)
     }

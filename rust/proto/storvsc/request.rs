@@ -78,6 +78,7 @@ impl VstorPacket {
     /// # Errors
     ///
     /// `Invalid` for a CDB of more than 16 bytes or none.
+    #[inline]
     pub fn execute_srb(
         address: SrbAddress,
         cdb: &[u8],
@@ -106,8 +107,8 @@ impl VstorPacket {
             ..VmScsiRequest::new_zeroed()
         };
         const { assert!(size_of::<VmScsiRequest>() == 52 && SENSE_BUFFER_SIZE == 20) };
-        for (d, s) in srb.cdb.iter_mut().zip(cdb) {
-            *d = *s;
+        if let Some(room) = srb.cdb.get_mut(..cdb.len()) {
+            room.copy_from_slice(cdb);
         }
         let (data_in, flag) = match direction {
             DataDirection::Write => (0, SRB_FLAGS_DATA_OUT),
@@ -121,7 +122,7 @@ impl VstorPacket {
             srb.queue_tag = SP_UNTAGGED;
             srb.queue_action = SRB_SIMPLE_TAG_REQUEST;
         }
-        Ok(Self::request(Operation::VSTOR_OPERATION_EXECUTE_SRB).with(&srb))
+        Ok(Self::carrying(srb))
     }
 }
 

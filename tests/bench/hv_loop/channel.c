@@ -202,6 +202,7 @@ int vmbus_connect_ring(struct vmbus_channel *ch, void (*callback)(void *context)
 			ch->ringbuffer_pagecount - ch->ringbuffer_send_offset, ch->max_pkt_size);
 	if (err)
 		return err;
+	lc->host_read = 0;
 	ch->onchannel_callback = callback;
 	ch->channel_callback_context = context;
 	ch->state = CHANNEL_OPENED_STATE;

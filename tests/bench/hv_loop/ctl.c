@@ -137,7 +137,6 @@ static int ctl_cpu(struct loop_dev *dev, const char *args)
 
 static int ctl_ring(struct loop_dev *dev, const char *args)
 {
-	static u32 saved;
 	struct hv_ring_buffer *ring;
 	unsigned int index;
 	int value, err = -EINVAL;
@@ -147,12 +146,7 @@ static int ctl_ring(struct loop_dev *dev, const char *args)
 	mutex_lock(&dev->lock);
 	if (index < dev->n_channels && dev->channels[index]->open) {
 		ring = dev->channels[index]->ch.outbound.ring_buffer;
-		if (value >= 0) {
-			saved = ring->read_index;
-			WRITE_ONCE(ring->read_index, value);
-		} else {
-			WRITE_ONCE(ring->read_index, saved);
-		}
+		WRITE_ONCE(ring->read_index, value >= 0 ? value : dev->channels[index]->host_read);
 		err = 0;
 	}
 	mutex_unlock(&dev->lock);

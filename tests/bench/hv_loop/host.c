@@ -421,9 +421,14 @@ static void request(struct loop_channel *lc, u8 *pkt, u32 len)
 		control(lc, desc->trans_id, &vstor);
 }
 
-static u32 to_read(struct hv_ring_buffer_info *rbi)
+/* The host has a read index of its own: what lies in shared memory may be anything. */
+static u32 to_read(struct loop_channel *lc)
 {
-	u32 read = rbi->ring_buffer->read_index, write = virt_load_acquire(&rbi->ring_buffer->write_index);
+	struct hv_ring_buffer_info *rbi = &lc->ch.outbound;
+	u32 read = lc->host_read, write = virt_load_acquire(&rbi->ring_buffer->write_index);
+
+	if (write >= rbi->ring_datasize)
+		return 0;
 
 	return write >= read ? write - read : rbi->ring_datasize - read + write;
 }
@@ -449,8 +454,8 @@ static void host_work(struct work_struct *work)
 		/* While this runs, new requests need no signal. */
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 1);
 		virt_mb();
-		while ((avail = to_read(rbi)) && READ_ONCE(lc->open) && !lc->ch.rescind) {
-			read = rbi->ring_buffer->read_index;
+		while ((avail = to_read(lc)) && READ_ONCE(lc->open) && !lc->ch.rescind) {
+			read = lc->host_read;
 			if (avail < sizeof(struct vmpacket_descriptor)) {
 				violation(lc, "%u bytes in the ring", avail);
 				return;
@@ -465,12 +470,13 @@ static void host_work(struct work_struct *work)
 			read += len + sizeof(u64);
 			if (read >= rbi->ring_datasize)
 				read -= rbi->ring_datasize;
+			lc->host_read = read;
 			virt_store_release(&rbi->ring_buffer->read_index, read);
 			request(lc, lc->pkt, len);
 		}
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 0);
 		virt_mb();
-	} while (to_read(rbi) && READ_ONCE(lc->open) && !lc->ch.rescind);
+	} while (to_read(lc) && READ_ONCE(lc->open) && !lc->ch.rescind);
 }
 
 static void timer_work(struct work_struct *work)

@@ -145,6 +145,7 @@ struct loop_channel {
 	spinlock_t reply_lock;		/* one writer of the inbound ring at a time; guards held */
 	struct list_head held;		/* struct loop_held */
 	bool open;
+	u32 host_read;			/* the host's place in the outbound ring */
 	u8 *pkt;			/* the host's private copy of the request that it works on */
 	u64 requests, bytes, replies, doorbells, lock_contended;
 	u64 violations;			/* what the guest sent and must not send */

@@ -30,6 +30,7 @@ impl PacketType {
 
 /// Checks that `payload` bytes behind `header` bytes make a packet, whose length is counted in units of eight
 /// bytes with 16 bits, and returns the length of the payload.
+#[inline]
 pub(super) fn checked_len(header: u32, payload: usize) -> Result<u32> {
     let payload = u32::try_from(payload).map_err(|_| EINVAL)?;
     let total = header.checked_add(payload).ok_or(EINVAL)?;
@@ -166,12 +167,14 @@ impl<'a> MpbDescriptor<'a> {
     }
 
     /// Returns the size in bytes.
+    #[inline]
     pub(super) fn size(&self) -> u32 {
         // `new` has checked that this is below 2^19.
         u32::try_from(size_of_val(&*self.words)).unwrap_or(u32::MAX)
     }
 
     /// Returns the C struct.
+    #[inline]
     pub(super) fn as_raw(&mut self) -> *mut rlis_sys::vmbus_packet_mpb_array {
         self.words.as_mut_ptr().cast()
     }

@@ -58,6 +58,7 @@ impl<'a> Reader<'a> {
     ///
     /// To stop before the ring is empty, just drop the reader: in [`CallbackMode::Batched`]
     /// (super::CallbackMode::Batched) the handler is called again.
+    #[inline]
     pub fn next_packet(&mut self) -> Option<Packet<'_>> {
         let raw = self.channel.raw.as_ptr();
         let next = match self.current.take() {
@@ -114,6 +115,7 @@ pub struct Packet<'a> {
 
 impl<'a> Packet<'a> {
     /// Returns the type of the packet.
+    #[inline]
     pub fn packet_type(&self) -> PacketType {
         PacketType(u32::from(self.descriptor.type_))
     }
@@ -124,6 +126,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Returns the transaction id: of the request that this completes, or one to answer with.
+    #[inline]
     pub fn transaction_id(&self) -> u64 {
         self.descriptor.trans_id
     }
@@ -142,10 +145,12 @@ impl<'a> Packet<'a> {
 
     /// Returns the payload. It is as long as the packet says in units of eight bytes, so up to seven more than
     /// what the host meant.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.bytes.get(self.payload_offset()..).unwrap_or_default()
     }
 
+    #[inline]
     fn payload_offset(&self) -> usize {
         usize::from(self.descriptor.offset8) * 8
     }
