@@ -22,6 +22,14 @@ pub const PORTS: u16 = 8;
 pub const COM1_IRQ: u32 = 4;
 /// Interrupt line of COM2.
 pub const COM2_IRQ: u32 = 3;
+/// Register offsets and bits of the 16550.
+const IDENTIFICATION: u8 = 2;
+const LINE_STATUS: u8 = 5;
+const DATA_READY: u8 = 1;
+const NO_INTERRUPT: u8 = 1;
+const RECEIVE_INTERRUPT: u8 = 4;
+const RECEIVE_ENABLED: u8 = 1;
+const FIFO_BITS: u8 = 0xC0;
 /// Longest command line that the control port takes; a longer one is answered with an error.
 const MAX_LINE: usize = 16 * 1024;
 
@@ -91,10 +99,8 @@ impl Write for LineSink {
     }
 }
 
-/// Bytes of vm-superio's receive FIFO.
+/// Bytes of the receive FIFO.
 const FIFO: usize = 64;
-/// Bytes that are put into it at a time; divides the 256 that the 8250 driver takes in one go.
-const BATCH: usize = 16;
 
 /// One port: the 16550 and the bytes that wait for room in its receive FIFO.
 pub struct Port<W: Write> {
@@ -118,7 +124,16 @@ impl<W: Write> Port<W> {
 
     /// Guest read of register `offset` (0-7).
     pub fn read(&mut self, offset: u8) -> u8 {
-        let value = self.uart.read(offset);
+        let mut value = self.uart.read(offset);
+        // The emulation forgets an interrupt once it was identified, a real UART holds it until its cause is gone;
+        // a driver that stops after so many bytes would never come back for the rest.
+        let data_waits = self.uart.read(LINE_STATUS) & DATA_READY != 0;
+        if offset == IDENTIFICATION && value & NO_INTERRUPT != 0 && data_waits {
+            let enabled = self.uart.state().interrupt_enable & RECEIVE_ENABLED != 0;
+            if enabled {
+                value = (value & FIFO_BITS) | RECEIVE_INTERRUPT;
+            }
+        }
         self.refill();
         value
     }
@@ -136,12 +151,11 @@ impl<W: Write> Port<W> {
     }
 
     fn refill(&mut self) {
-        // Only an empty FIFO is filled: the 8250 driver takes at most 256 bytes before it asks again whether there
-        // is an interrupt, and the UART forgets that with every byte that is read. A batch ends where it asks.
+        // Each filling raises the interrupt, so fill only when all is read.
         if self.uart.fifo_capacity() < FIFO {
             return;
         }
-        let part: Vec<u8> = self.waiting.iter().copied().take(BATCH).collect();
+        let part: Vec<u8> = self.waiting.iter().copied().take(FIFO).collect();
         if let Ok(taken) = self.uart.enqueue_raw_bytes(&part) {
             drop(self.waiting.drain(..taken));
         }
@@ -204,5 +218,19 @@ mod tests {
             }
             assert_eq!(got, len);
         }
+    }
+
+    #[test]
+    fn the_interrupt_stays_until_all_is_read() {
+        let mut port = Port::new(IrqLine::new().unwrap(), io::sink());
+        port.write(1, RECEIVE_ENABLED);
+        port.send(b"abc");
+        for _ in 0..3 {
+            // Twice, since the first look must not use it up.
+            assert_eq!(port.read(IDENTIFICATION) & 0xF, RECEIVE_INTERRUPT);
+            assert_eq!(port.read(IDENTIFICATION) & 0xF, RECEIVE_INTERRUPT);
+            port.read(0);
+        }
+        assert_eq!(port.read(IDENTIFICATION) & NO_INTERRUPT, NO_INTERRUPT);
     }
 }
