@@ -98,12 +98,23 @@ pub struct Kind {
     pub name: &'static str,
     /// Device class.
     pub class: Guid,
-    /// Last two digits of the instance GUID.
-    pub instance: u8,
+    /// Device instance: the one that every Hyper-V host has, since programs look for it.
+    pub instance: Guid,
+    /// Whether replies carry the transaction id of the request in their packet header too. The daemon that works
+    /// on the ring itself does not care for it.
+    pub echoes_transaction: bool,
     /// Message type of its requests (ICMSGTYPE_*).
     pub type_: u16,
     /// Message versions that the host offers, ascending.
     pub versions: &'static [Version],
+}
+
+/// A GUID from its text, for constants.
+const fn instance(text: &str) -> Guid {
+    match Guid::parse(text) {
+        Some(guid) => guid,
+        None => panic!("malformed GUID"),
+    }
 }
 
 /// A guest's answer to a request.
@@ -152,16 +163,13 @@ impl Component {
 
     /// The offer for the bus.
     pub fn offer(self: &Arc<Self>) -> Offer {
-        let mut instance = *b"rlis-ic\0\0\0\0\0\0\0\0\0";
-        instance[15] = self.kind.instance;
         Offer {
             name: self.kind.name.to_string(),
             class: self.kind.class,
-            instance: Guid::from_bytes(instance),
+            instance: self.kind.instance,
             // Integration components are pipes in message mode.
             flags: rlis_proto::vmbus::VMBUS_CHANNEL_NAMED_PIPE_MODE,
             user_data: pipe_message_mode(),
-            monitored: false,
             device: self.clone(),
         }
     }
@@ -304,14 +312,20 @@ impl Component {
         self.send(state, TYPE_NEGOTIATE, &body).map(drop)
     }
 
-    /// Checks the guest's answer to the negotiation. Returns framework and message version.
-    fn negotiated_versions(&self, body: &[u8]) -> Result<(Version, Version)> {
+    /// Checks the guest's answer to the negotiation. Returns framework and message version, `None` if the guest
+    /// supports none of those offered.
+    fn negotiated_versions(&self, body: &[u8]) -> Result<Option<(Version, Version)>> {
         let (counts, rest) = <[u16; 4]>::read_from_prefix(body)
             .ok()
             .context("the negotiation reply is too short")?;
+        if counts[0] == 0 && counts[1] == 0 {
+            return Ok(None);
+        }
         ensure!(
             counts[0] == 1 && counts[1] == 1,
-            "the guest supports none of the versions offered"
+            "the guest chose {} framework and {} message versions",
+            counts[0],
+            counts[1]
         );
         let (versions, _) = <[Version; 2]>::read_from_prefix(rest)
             .ok()
@@ -325,10 +339,10 @@ impl Component {
             self.kind.versions.contains(&message),
             "the guest chose version {message}, which was not offered"
         );
-        Ok((framework, message))
+        Ok(Some((framework, message)))
     }
 
-    fn receive(&self, channel: &Channel, packet: &Packet) -> Result<()> {
+    fn receive(&self, packet: &Packet) -> Result<()> {
         ensure!(packet.type_ == DATA_INBAND, "packet type {}", packet.type_);
         let (header, body) = Header::read_from_prefix(&packet.payload)
             .ok()
@@ -345,7 +359,8 @@ impl Component {
         }
         ensure!(
             state.waiting == Some(header.transaction)
-                && packet.transaction == u64::from(header.transaction),
+                && (!self.kind.echoes_transaction
+                    || packet.transaction == u64::from(header.transaction)),
             "a reply for transaction {} ({}), where {:?} waits",
             header.transaction,
             packet.transaction,
@@ -354,16 +369,17 @@ impl Component {
         state.waiting = None;
         match header.type_ {
             TYPE_NEGOTIATE => {
-                let versions = self.negotiated_versions(body);
-                state.versions = versions.as_ref().ok().copied();
                 state.generation += 1;
                 self.changed.notify_all();
-                let (framework, message) = versions?;
-                eprintln!(
-                    "rlis-host: {}: version {message}, framework {framework}",
-                    self.kind.name
-                );
-                let _ = channel;
+                match self.negotiated_versions(body)? {
+                    Some((framework, message)) => {
+                        state.versions = Some((framework, message));
+                        let name = self.kind.name;
+                        eprintln!("rlis-host: {name}: version {message}, framework {framework}");
+                    }
+                    // A guest may say so, in particular after a negotiation that was made unreadable on purpose.
+                    None => eprintln!("rlis-host: {}: no version in common", self.kind.name),
+                }
             }
             type_ => {
                 let waiting = self.kind.type_;
@@ -402,7 +418,7 @@ impl Device for Component {
     }
 
     fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        if let Err(error) = self.receive(channel, &packet) {
+        if let Err(error) = self.receive(&packet) {
             channel
                 .context
                 .violations
@@ -445,7 +461,7 @@ mod tests {
         assert_eq!(
             c.negotiated_versions(&reply([1, 1], [v(3, 0), v(3, 0)]))
                 .unwrap(),
-            (v(3, 0), v(3, 0))
+            Some((v(3, 0), v(3, 0)))
         );
         assert!(c
             .negotiated_versions(&reply([1, 1], [v(2, 0), v(3, 0)]))
@@ -453,9 +469,11 @@ mod tests {
         assert!(c
             .negotiated_versions(&reply([1, 1], [v(3, 0), v(9, 0)]))
             .is_err());
-        assert!(c
-            .negotiated_versions(&reply([0, 0], [v(3, 0), v(3, 0)]))
-            .is_err());
+        assert_eq!(
+            c.negotiated_versions(&reply([0, 0], [v(3, 0), v(3, 0)]))
+                .unwrap(),
+            None
+        );
         assert!(c.negotiated_versions(&[1, 0, 1, 0, 0, 0, 0, 0, 3]).is_err());
     }
 

@@ -40,8 +40,6 @@ pub struct Offer {
     pub flags: u16,
     /// Free-form data of the class.
     pub user_data: [u8; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
-    /// Whether the guest may signal by the monitor pages.
-    pub monitored: bool,
     /// Who answers.
     pub device: Arc<dyn Device>,
 }

@@ -13,7 +13,8 @@ use super::{Component, Kind, Version};
 pub const KIND: Kind = Kind {
     name: "fcopy",
     class: HV_FCOPY_GUID,
-    instance: 6,
+    instance: super::instance("eb765408-105f-49b6-b4aa-c123b64d17d4"),
+    echoes_transaction: false,
     type_: 7,
     versions: &[Version::new(1, 0), Version::new(1, 1)],
 };

@@ -16,7 +16,8 @@ use crate::violations::Violations;
 pub const KIND: Kind = Kind {
     name: "heartbeat",
     class: HV_HEART_BEAT_GUID,
-    instance: 1,
+    instance: super::instance("fd149e91-82e0-4a7d-afa6-2a4166cbd7c0"),
+    echoes_transaction: true,
     type_: 1,
     versions: &[Version::new(1, 0), Version::new(3, 0)],
 };

@@ -15,7 +15,8 @@ use super::{Component, Kind, Version};
 pub const KIND: Kind = Kind {
     name: "kvp",
     class: HV_KVP_GUID,
-    instance: 4,
+    instance: super::instance("242ff919-07db-4180-9c2e-b86cb68c8c55"),
+    echoes_transaction: true,
     type_: 2,
     versions: &[Version::new(3, 0), Version::new(4, 0)],
 };

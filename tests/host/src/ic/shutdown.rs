@@ -14,7 +14,8 @@ use super::{Component, Kind, Reply, Version};
 pub const KIND: Kind = Kind {
     name: "shutdown",
     class: HV_SHUTDOWN_GUID,
-    instance: 2,
+    instance: super::instance("b6650ff7-33bc-4840-8048-e0676786f393"),
+    echoes_transaction: true,
     type_: 3,
     versions: &[
         Version::new(1, 0),

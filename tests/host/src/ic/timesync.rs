@@ -17,7 +17,8 @@ use super::{Component, Kind, Version};
 pub const KIND: Kind = Kind {
     name: "timesync",
     class: HV_TS_GUID,
-    instance: 3,
+    instance: super::instance("2dd1ce17-079e-403c-b352-a1921ee207ee"),
+    echoes_transaction: true,
     type_: 4,
     versions: &[Version::new(1, 0), Version::new(3, 0), Version::new(4, 0)],
 };

@@ -14,7 +14,8 @@ use super::{Component, Kind, Version};
 pub const KIND: Kind = Kind {
     name: "vss",
     class: HV_VSS_GUID,
-    instance: 5,
+    instance: super::instance("2450ee40-33bf-4fbd-892e-9fb06e9214cf"),
+    echoes_transaction: true,
     type_: 5,
     versions: &[Version::new(3, 0), Version::new(4, 0), Version::new(5, 0)],
 };

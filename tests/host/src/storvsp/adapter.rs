@@ -101,7 +101,6 @@ impl Adapter {
             instance: Guid::from_bytes(instance),
             flags: 0,
             user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
-            monitored: false,
             device: self.clone(),
         }
     }

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A bus and integration components that misbehave: the device may be lost for once, never the bus
+#: host     rlis
+#: drivers  c
+#: modules  hv_vmbus hv_utils
+#: args     --ic heartbeat,shutdown
+#: cpus     1
+#: seconds  180
+
+heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
+open_and_beating() { host_says '^heartbeat .* open$' list && host_says 'answered=[1-9]' heartbeat; }
+check bus_loads load hv_vmbus
+check utils_load load hv_utils
+check heartbeat wait_for 10 open_and_beating
+
+# survives DEVICE FAULT: the driver comes and goes under the fault; without it the device works again.
+survives() {
+	unload hv_utils && host fault "$@" && load hv_utils || return 1
+	struck() { [ -z "$(host faults)" ]; }
+	wait_for 5 struck || { echo "$2 did not strike"; return 1; }
+	unload hv_utils
+	vmbus_device $heartbeat >/dev/null || host offer heartbeat || return 1
+	load hv_utils && wait_for 20 host_says '^heartbeat .* open$' list
+}
+check open_refused survives heartbeat bus-refuse-open
+check answer_to_another_open survives heartbeat bus-wrong-open-id
+check gpadl_refused survives vmbus bus-refuse-gpadl
+check rescinded_during_open survives heartbeat bus-rescind-during-open
+# The C driver complains of an unknown message with a call trace.
+[ "$DRIVERS" = c ] || check unknown_message survives vmbus bus-unknown-message
+check ic_size survives heartbeat ic-size
+check ic_version_count survives heartbeat ic-version-count
+check ic_unknown_type survives heartbeat ic-unknown-type
+check short_packet survives heartbeat short-packet
+check unknown_packet_type survives heartbeat unknown-packet-type
+# The C drivers do not look at a packet's type, so they answered the unknown one too.
+[ "$DRIVERS" = c ] && host violations --take >/dev/null
+check beats_at_the_end wait_for 20 open_and_beating

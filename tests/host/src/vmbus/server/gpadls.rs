@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! GPADLs: made, completed and torn down.
+
+use super::*;
+
+impl Server {
+    pub(super) fn gpadl_header(
+        &self,
+        state: &mut State,
+        m: GpadlHeader,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let (relid, handle) = ({ m.child_relid }, { m.gpadl });
+        ensure!(
+            state.slots.get(&relid).is_some_and(|s| s.sent),
+            "GPADL_HEADER for relid {relid}, which was not offered"
+        );
+        ensure!(
+            !state.gpadls.contains_key(&handle),
+            "GPADL {handle:#x} exists already"
+        );
+        ensure!(
+            state.gpadls.len() < MAX_GPADLS,
+            "more than {MAX_GPADLS} GPADLs"
+        );
+        match Gpadl::new(&self.shared.memory, &m, bytes) {
+            Ok(gpadl) => {
+                state.gpadls.insert(handle, gpadl);
+                self.gpadl_done(state, handle);
+                Ok(())
+            }
+            Err(error) => {
+                self.gpadl_created(state, relid, handle, STATUS_UNSUCCESSFUL);
+                Err(error.context(format!("GPADL {handle:#x}")))
+            }
+        }
+    }
+
+    pub(super) fn gpadl_body(&self, state: &mut State, m: GpadlBody, bytes: &[u8]) -> Result<()> {
+        let handle = { m.gpadl };
+        let gpadl = state
+            .gpadls
+            .get_mut(&handle)
+            .with_context(|| format!("GPADL_BODY for unknown GPADL {handle:#x}"))?;
+        if let Err(error) = gpadl.push(&self.shared.memory, bytes) {
+            let relid = gpadl.relid;
+            state.gpadls.remove(&handle);
+            self.gpadl_created(state, relid, handle, STATUS_UNSUCCESSFUL);
+            return Err(error.context(format!("GPADL {handle:#x}")));
+        }
+        self.gpadl_done(state, handle);
+        Ok(())
+    }
+
+    /// Answers a GPADL whose last message has come.
+    pub(super) fn gpadl_done(&self, state: &mut State, handle: u32) {
+        let Some(gpadl) = state.gpadls.get(&handle).filter(|g| g.pages.is_some()) else {
+            return;
+        };
+        let relid = gpadl.relid;
+        if self.fault(Fault::BusNoGpadlCreated) {
+            return;
+        }
+        if self.fault(Fault::BusRefuseGpadl) {
+            state.gpadls.remove(&handle);
+            self.gpadl_created(state, relid, handle, STATUS_UNSUCCESSFUL);
+        } else {
+            self.gpadl_created(state, relid, handle, 0);
+        }
+    }
+
+    pub(super) fn gpadl_created(&self, state: &State, relid: u32, handle: u32, status: u32) {
+        let message = build!(GpadlCreated, |r| {
+            r.child_relid = relid;
+            r.gpadl = handle;
+            r.creation_status = status;
+        });
+        self.send(state, &message);
+    }
+
+    pub(super) fn gpadl_teardown(&self, state: &mut State, m: GpadlTeardown) -> Result<()> {
+        let (relid, handle) = ({ m.child_relid }, { m.gpadl });
+        let gpadl = state
+            .gpadls
+            .get(&handle)
+            .with_context(|| format!("teardown of unknown GPADL {handle:#x}"))?;
+        ensure!(
+            gpadl.relid == relid,
+            "teardown of GPADL {handle:#x} names relid {relid}, not {}",
+            gpadl.relid
+        );
+        let in_use = state
+            .slots
+            .get(&relid)
+            .is_some_and(|s| s.open.is_some() && s.open_gpadl == handle);
+        if in_use {
+            self.violation(format!(
+                "GPADL {handle:#x} torn down while it holds the rings of an open channel"
+            ));
+        }
+        state.gpadls.remove(&handle);
+        if !self.fault(Fault::BusNoGpadlTorndown) {
+            let message = build!(GpadlTorndown, |r| {
+                r.gpadl = handle;
+            });
+            self.send(state, &message);
+        }
+        Ok(())
+    }
+}
