@@ -19,5 +19,5 @@ check existing_file_kept exists
 check still_the_old equal 'hello guest' "$(cat /tmp/greeting)"
 check overwritten host fcopy text:other /tmp greeting --overwrite
 check new_content equal other "$(cat /tmp/greeting)"
-check folder_made host fcopy text:deep /tmp/a/b file --create-path
+check folder_made host fcopy text:deep /tmp/a/b/ file --create-path
 check content_in_folder equal deep "$(cat /tmp/a/b/file)"
