@@ -19,6 +19,7 @@ int shmget(key_t key, size_t size, int flags)
 		if (segments[id].at)
 			continue;
 		void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
 		if (at == MAP_FAILED)
 			return -1;
 		segments[id].at = at;

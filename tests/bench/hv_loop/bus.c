@@ -176,7 +176,6 @@ u64 vmbus_request_addr(struct vmbus_channel *ch, u64 trans_id)
 EXPORT_SYMBOL_GPL(vmbus_request_addr);
 
 /* What the bus does about a rescind, or a driver that asked to be told of rescinds in its stead. */
-void vmbus_device_unregister(struct hv_device *dev);
 void vmbus_device_unregister(struct hv_device *dev)
 {
 	device_unregister(&dev->device);

@@ -22,8 +22,8 @@ static void irq_remote(void *info)
 {
 	struct loop_irq *irq = info;
 
-	/* Before the work, so that what is raised from here on is seen again. */
 	clear_bit(0, &irq->busy);
+	/* The bit before the work, so that what is raised from here on is seen again. */
 	smp_mb__after_atomic();
 	irq->handler(irq);
 }
@@ -90,7 +90,7 @@ void loop_raise_guest(struct loop_channel *lc)
 static void on_event(unsigned long data)
 {
 	struct vmbus_channel *ch = (struct vmbus_channel *)data;
-	void (*callback)(void *) = READ_ONCE(ch->onchannel_callback);
+	void (*callback)(void *context) = READ_ONCE(ch->onchannel_callback);
 
 	if (!callback)
 		return;
@@ -206,6 +206,7 @@ int vmbus_connect_ring(struct vmbus_channel *ch, void (*callback)(void *context)
 	ch->onchannel_callback = callback;
 	ch->channel_callback_context = context;
 	ch->state = CHANNEL_OPENED_STATE;
+	/* All of the above before the host looks at it. */
 	smp_store_release(&lc->open, true);
 	return 0;
 }
@@ -372,6 +373,7 @@ static int ring_send(struct vmbus_channel *ch, struct vmpacket_descriptor *desc,
 	/* The host needs a signal if it had emptied the ring before this packet. */
 	virt_mb();
 	if (!READ_ONCE(rbi->ring_buffer->interrupt_mask)) {
+		/* The mask before the index, the other way round than the host writes them. */
 		virt_rmb();
 		if (start == READ_ONCE(rbi->ring_buffer->read_index)) {
 			++ch->intr_out_empty;
@@ -414,6 +416,7 @@ struct vmpacket_descriptor *hv_pkt_iter_first(struct vmbus_channel *ch)
 {
 	struct hv_ring_buffer_info *rbi = &ch->inbound;
 	struct vmpacket_descriptor *shared, *copy = rbi->pkt_buffer;
+	/* The index before the packets that it announces. */
 	u32 write = virt_load_acquire(&rbi->ring_buffer->write_index);
 	u32 avail = write >= rbi->priv_read_index ? write - rbi->priv_read_index :
 						    rbi->ring_datasize - rbi->priv_read_index + write;
@@ -452,6 +455,7 @@ void hv_pkt_iter_close(struct vmbus_channel *ch)
 	struct hv_ring_buffer_info *rbi = &ch->inbound;
 	u32 before, freed, room, pending;
 
+	/* All packets are read before their room is given back. */
 	virt_rmb();
 	before = rbi->ring_buffer->read_index;
 	rbi->ring_buffer->read_index = rbi->priv_read_index;
@@ -460,6 +464,7 @@ void hv_pkt_iter_close(struct vmbus_channel *ch)
 	pending = READ_ONCE(rbi->ring_buffer->pending_send_sz);
 	if (!pending)
 		return;
+	/* What the host waits for, before what there is. */
 	virt_rmb();
 	room = hv_get_bytes_to_write(rbi);
 	freed = rbi->priv_read_index >= before ? rbi->priv_read_index - before :

@@ -43,6 +43,7 @@ static int ctl_lun(struct loop_dev *dev, const char *args)
 		loop_lun_remove(dev, lun);
 	} else if (!strcmp(verb, "resize") && n >= 3 && mib) {
 		WRITE_ONCE(dev->luns[lun].blocks, (mib << 20) / dev->luns[lun].block_size);
+		/* The size before the news of it. */
 		smp_store_release(&dev->luns[lun].capacity_changed, true);
 	} else if (!strcmp(verb, "attention")) {
 		dev->luns[lun].parameters_changed = true;

@@ -42,6 +42,7 @@ static int ring_reply(struct loop_channel *lc, u64 trans_id, u16 type, const voi
 	if (room <= total) {
 		/* The guest signals once that much is free; look again, it may have been read meanwhile. */
 		WRITE_ONCE(rbi->ring_buffer->pending_send_sz, total);
+		/* What is waited for, before another look. */
 		virt_mb();
 		read = READ_ONCE(rbi->ring_buffer->read_index);
 		room = start >= read ? rbi->ring_datasize - (start - read) : read - start;
@@ -58,7 +59,9 @@ static int ring_reply(struct loop_channel *lc, u64 trans_id, u16 type, const voi
 	at = start + total;
 	if (at >= rbi->ring_datasize)
 		at -= rbi->ring_datasize;
+	/* The packet before the index that announces it. */
 	virt_store_release(&rbi->ring_buffer->write_index, at);
+	/* The index before a look at whether the guest wants to be told. */
 	virt_mb();
 	if (!READ_ONCE(rbi->ring_buffer->interrupt_mask) && start == READ_ONCE(rbi->ring_buffer->read_index))
 		loop_raise_guest(lc);
@@ -69,10 +72,8 @@ static int hold(struct loop_channel *lc, u64 trans_id, const struct loop_vstor *
 {
 	struct loop_held *held = kmalloc(sizeof(*held), GFP_ATOMIC);
 
-	if (!held) {
-		pr_err("hv_loop: no memory to hold a reply back: the reply is lost\n");
+	if (!held)
 		return -ENOMEM;
-	}
 	held->trans_id = trans_id;
 	held->due = jiffies + msecs_to_jiffies(ms);
 	held->dropped = dropped;
@@ -246,7 +247,7 @@ static void reset(struct loop_dev *dev)
 		}
 		spin_unlock_irqrestore(&lc->reply_lock, flags);
 	}
-	pr_info("hv_loop: reset: %u requests aborted\n", n);
+	pr_info("hv_loop: RESET_BUS, %u SRBs aborted\n", n);
 }
 
 static bool init_order(struct loop_dev *dev, u32 op)
@@ -393,7 +394,7 @@ static void request(struct loop_channel *lc, u8 *pkt, u32 len)
 	if (desc->type == VM_PKT_COMP)
 		return;	/* an answer to an unsolicited packet needs nothing */
 	if (!desc->trans_id || !(desc->flags & VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED)) {
-		violation(lc, "request without id or without completion flag");
+		violation(lc, "no id or no completion flag");
 		return;
 	}
 	memcpy(&vstor, pkt + offset, sizeof(vstor));
@@ -425,6 +426,7 @@ static void request(struct loop_channel *lc, u8 *pkt, u32 len)
 static u32 to_read(struct loop_channel *lc)
 {
 	struct hv_ring_buffer_info *rbi = &lc->ch.outbound;
+	/* The index before the packets that it announces. */
 	u32 read = lc->host_read, write = virt_load_acquire(&rbi->ring_buffer->write_index);
 
 	if (write >= rbi->ring_datasize)
@@ -439,6 +441,7 @@ static void host_work(struct work_struct *work)
 	struct hv_ring_buffer_info *rbi = &lc->ch.outbound;
 	u32 avail, len, read, stall;
 
+	/* With what vmbus_connect_ring() has set up. */
 	if (!smp_load_acquire(&lc->open))
 		return;
 	if (unlikely(READ_ONCE(lc->dev->faults_armed)) && lc->dev->faults.stall_ms) {
@@ -453,6 +456,7 @@ static void host_work(struct work_struct *work)
 	do {
 		/* While this runs, new requests need no signal. */
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 1);
+		/* The mask before a look at the ring. */
 		virt_mb();
 		while ((avail = to_read(lc)) && READ_ONCE(lc->open) && !lc->ch.rescind) {
 			read = lc->host_read;
@@ -471,10 +475,12 @@ static void host_work(struct work_struct *work)
 			if (read >= rbi->ring_datasize)
 				read -= rbi->ring_datasize;
 			lc->host_read = read;
+			/* The packet was copied before its room is given back. */
 			virt_store_release(&rbi->ring_buffer->read_index, read);
 			request(lc, lc->pkt, len);
 		}
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 0);
+		/* The mask before a last look at the ring. */
 		virt_mb();
 	} while (to_read(lc) && READ_ONCE(lc->open) && !lc->ch.rescind);
 }

@@ -219,7 +219,8 @@ extern unsigned int loop_max_transfer;
 extern unsigned int loop_versions_from;
 extern struct workqueue_struct *loop_host_wq;
 
-/* bus.c */
+/* bus.c; the first is hv_vmbus's, declared in a header of its own directory only */
+void vmbus_device_unregister(struct hv_device *dev);
 int loop_offer(unsigned int number);
 void loop_rescind(struct loop_dev *dev);
 void loop_channel_free(struct loop_channel *lc);

@@ -26,6 +26,7 @@ int loop_lun_add(struct loop_dev *dev, unsigned int lun, u64 mib, u32 block_size
 	l->blocks = (mib << 20) / l->block_size;
 	l->capacity_changed = false;
 	l->parameters_changed = false;
+	/* Its properties before its presence. */
 	smp_store_release(&l->present, true);
 	return 0;
 }
@@ -148,9 +149,9 @@ static void read_write(struct loop_lun *l, struct loop_srb *srb, const struct lo
 		} else if (write) {
 			loop_sense(srb, MEDIUM_ERROR, 0x0c, 0);
 			return;
-		} else {
-			guest_copy(range, done, NULL, NULL, n, true);
 		}
+		if (!page)
+			guest_copy(range, done, NULL, NULL, n, true);
 		at += n;
 		done += n;
 	}
@@ -336,6 +337,7 @@ void loop_scsi_execute(struct loop_dev *dev, struct loop_srb *srb, const struct 
 	const u8 *cdb = srb->cdb;
 	u8 target = dev->class == LOOP_IDE ? dev->hv.dev_instance.b[4] : 0;
 	struct loop_lun *l = srb->lun < LOOP_MAX_LUNS ? &dev->luns[srb->lun] : NULL;
+	/* Its presence before its properties. */
 	bool there = l && srb->path == 0 && srb->target == target && smp_load_acquire(&l->present);
 
 	if (srb->path || srb->target != target) {
