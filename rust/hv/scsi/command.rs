@@ -140,33 +140,31 @@ impl Command {
         (this.raw, this.mapped)
     }
 
-    #[inline]
-    fn get(&self) -> &scsi_cmnd {
-        // SAFETY: By the type invariant the command is valid; all fields that are read through this reference only
-        // change when the mid-layer has the command, or through `&mut self`.
-        unsafe { self.raw.as_ref() }
-    }
-
     /// Returns the CDB, as long as the command says, at most 32 bytes.
     #[inline]
     pub fn cdb(&self) -> &[u8] {
-        let cmd = self.get();
-        cmd.cmnd
-            .get(..usize::from(cmd.cmd_len))
-            .unwrap_or(&cmd.cmnd)
+        // SAFETY: By the type invariant the command is valid. The mid-layer does not touch the CDB as long as the driver
+        // has the command.
+        let (cdb, len) = unsafe {
+            let raw = self.raw.as_ptr();
+            (&(*raw).cmnd, (*raw).cmd_len)
+        };
+        cdb.get(..usize::from(len)).unwrap_or(cdb)
     }
 
     /// Returns the first byte of the CDB.
     #[inline]
     pub fn opcode(&self) -> u8 {
-        let [opcode, ..] = self.get().cmnd;
+        // SAFETY: As in `cdb`.
+        let [opcode, ..] = unsafe { (*self.raw.as_ptr()).cmnd };
         opcode
     }
 
     /// Returns where the data go.
     #[inline]
     pub fn direction(&self) -> Direction {
-        match self.get().sc_data_direction {
+        // SAFETY: As in `cdb`.
+        match unsafe { (*self.raw.as_ptr()).sc_data_direction } {
             rlis_sys::dma_data_direction::DMA_NONE => Direction::None,
             rlis_sys::dma_data_direction::DMA_TO_DEVICE => Direction::Out,
             rlis_sys::dma_data_direction::DMA_FROM_DEVICE => Direction::In,
@@ -177,7 +175,8 @@ impl Command {
     /// Returns the length of the data in bytes.
     #[inline]
     pub fn len(&self) -> u32 {
-        self.get().sdb.length
+        // SAFETY: As in `cdb`.
+        unsafe { (*self.raw.as_ptr()).sdb.length }
     }
 
     /// Returns whether there are no data.
@@ -186,29 +185,27 @@ impl Command {
         self.len() == 0
     }
 
-    #[inline]
-    fn device(&self) -> &rlis_sys::scsi_device {
-        // SAFETY: A command keeps its device. The fields that are read through this reference do not change once the
-        // device exists.
-        unsafe { &*self.get().device }
-    }
-
     /// Returns the address of the device: channel, target and LUN. Numbers that are too large for the byte that
     /// SCSI drivers send come back as `None`.
     #[inline]
     pub fn address(&self) -> Option<(u8, u8, u8)> {
-        let device = self.device();
+        // SAFETY: As in `cdb`. A command keeps its device, whose address does not change.
+        let (channel, target, lun) = unsafe {
+            let device = (*self.raw.as_ptr()).device;
+            ((*device).channel, (*device).id, (*device).lun)
+        };
         Some((
-            u8::try_from(device.channel).ok()?,
-            u8::try_from(device.id).ok()?,
-            u8::try_from(device.lun).ok()?,
+            u8::try_from(channel).ok()?,
+            u8::try_from(target).ok()?,
+            u8::try_from(lun).ok()?,
         ))
     }
 
     /// Returns whether the device takes several commands at a time.
     #[inline]
     pub fn tagged_supported(&self) -> bool {
-        self.device().tagged_supported() != 0
+        // SAFETY: As in `cdb`. The flag is set before the first command for a device, and stays.
+        unsafe { (*(*self.raw.as_ptr()).device).tagged_supported() != 0 }
     }
 
     /// Returns the numbers of the hardware queue and of the tag within it.
@@ -226,7 +223,11 @@ impl Command {
     /// `ENOMEM` if that is not possible now.
     #[inline]
     pub fn map(&mut self) -> Result<Option<Pages<'_>>> {
-        if self.mapped || self.get().sdb.table.nents == 0 {
+        // SAFETY: As in `cdb`.
+        let sdb = unsafe { &raw const (*self.raw.as_ptr()).sdb };
+        // SAFETY: As in `cdb`.
+        let (nents, sg, len) = unsafe { ((*sdb).table.nents, (*sdb).table.sgl, (*sdb).length) };
+        if self.mapped || nents == 0 {
             return Ok(None);
         }
         // SAFETY: By the type invariant the command is valid, and its data are not mapped.
@@ -237,12 +238,11 @@ impl Command {
         }
         // INVARIANT: The data are mapped now.
         self.mapped = true;
-        let sdb = &self.get().sdb;
         // INVARIANT: `count` elements of the list have been mapped.
         Ok(Some(Pages {
-            sg: sdb.table.sgl,
+            sg,
             left: count,
-            len: sdb.length,
+            len,
             next: 0,
             end: 0,
             _command: PhantomData,
