@@ -275,6 +275,8 @@ impl<T: HostOps> Host<T> {
         };
         template.set_no_write_same(1);
         template.set_track_queue_depth(1);
+        // There are no cables: once the reset is acknowledged, ten seconds of rest would only prolong it.
+        template.set_skip_settle_delay(1);
         template
     }
 
