@@ -2,9 +2,6 @@
 
 //! The kernel layer: safe abstractions that the kernel crate lacks and that need no other subsystem.
 
-#[doc(hidden)]
-pub use rlis_sys as sys;
-
 pub mod chardev;
 pub mod completion;
 pub mod param;
