@@ -4,7 +4,7 @@
 #: drivers  mixed rust c
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1
-#: seconds  60
+#: seconds  120
 
 check bus_loads load hv_vmbus
 check utils_load load hv_utils
