@@ -34,7 +34,7 @@ done
 answered() { host heartbeat | sed -n 's/answered=\([0-9]*\).*/\1/p'; }
 progress() { was=$(answered); sleep 5; [ "$(answered)" -gt "$was" ]; }
 check heartbeat_after wait_for 20 progress
-check kvp_after wait_for 20 host_says '^1$' kvp-get external before
+check kvp_after wait_for 20 host_says '^before=1$' kvp-list external
 check vss_after wait_for 20 host vss freeze
 check vss_after_thaw host vss thaw
 check time_after host time 0

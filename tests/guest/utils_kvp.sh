@@ -26,10 +26,15 @@ check daemon_ready wait_for 20 ready
 check one_daemon_only sh -c "! timeout 5 cat $node 2>/tmp/second"
 check second_gets_busy grep -qi busy /tmp/second
 
+# value_is POOL KEY VALUE. The C driver answers GET without the value: it leaves value_size 0 in its message, and the
+# daemon copies that many bytes.
+value_is() {
+	host_says "^$2=$3\$" kvp-list "$1" || return 1
+	[ "$DRIVERS" = c ] || equal "$3" "$(host kvp-get "$1" "$2")"
+}
 for pool in external guest auto-external auto-internal; do
 	check "set_$pool" host "kvp-set $pool Grüße \"schöne Welt 日本 🙂\""
-	check "get_$pool" equal 'schöne Welt 日本 🙂' "$(host kvp-get $pool Grüße)"
-	check "list_$pool" host_says '^Grüße=schöne Welt 日本 🙂$' kvp-list $pool
+	check "value_$pool" value_is $pool Grüße 'schöne Welt 日本 🙂'
 	check "delete_$pool" host kvp-delete $pool Grüße
 	check "list_empty_$pool" equal '' "$(host kvp-list $pool)"
 done
@@ -38,14 +43,17 @@ check missing_key missing
 check auto_pool host_says '^OSName=|^OSBuildNumber=7\.3' kvp-list auto
 check auto_has_ten_keys test "$(host kvp-list auto | wc -l)" -ge 8
 check number_32 host kvp-set external n32 4294967295 --type u32
-check number_32_back equal 4294967295 "$(host kvp-get external n32)"
-check number_64 host kvp-set external n64 18446744073709551615 --type u64
-check number_64_back equal 18446744073709551615 "$(host kvp-get external n64)"
+check number_32_back value_is external n32 4294967295
+# The host types it as Windows does (REG_QWORD is 11), where Linux's header has 8.
+if [ "$DRIVERS" != c ]; then
+	check number_64 host kvp-set external n64 18446744073709551615 --type u64
+	check number_64_back value_is external n64 18446744073709551615
+fi
 # The longest that the host's fields hold: 255 and 1023 UTF-16 units, and the terminator.
 key=$(printf 'k%.0s' $(seq 255))
 value=$(printf 'v%.0s' $(seq 1023))
 check longest host kvp-set external "$key" "$value"
-check longest_back equal "$value" "$(host kvp-get external "$key")"
+check longest_back value_is external "$key" "$value"
 check longest_gone host kvp-delete external "$key"
 # 1023 characters of three bytes do not fit into what the daemon stores; better refused than cut off.
 wide=$(printf '日%.0s' $(seq 1023))
@@ -69,7 +77,7 @@ check silent_daemon silent
 took=$(($(date +%s) - started))
 check after_30_seconds sh -c "[ $took -ge 28 ] && [ $took -le 40 ]"
 kill -CONT $daemon
-check answers_again wait_for 20 host_says '^4294967295$' kvp-get external n32
+check answers_again wait_for 20 value_is external n32 4294967295
 kill -STOP $daemon
 (host kvp-get external n32 >/tmp/killed; echo $? >/tmp/killed.status) &
 sleep 2
@@ -80,7 +88,7 @@ took=$(($(date +%s) - started))
 check killed_daemon equal 1 "$(cat /tmp/killed.status)"
 [ "$DRIVERS" = c ] || check killed_is_noticed_at_once test "$took" -le 10
 start
-check new_daemon wait_for 20 host_says '^4294967295$' kvp-get external n32
+check new_daemon wait_for 20 value_is external n32 4294967295
 
 # The device goes away with the daemon on it, and comes back.
 check rescind host rescind kvp
@@ -92,7 +100,7 @@ check node_back wait_for 15 test -c $node
 kill -KILL $daemon 2>/dev/null
 wait
 start
-check works_again wait_for 20 host_says '^4294967295$' kvp-get external n32
+check works_again wait_for 20 value_is external n32 4294967295
 busy_unload() { ! unload hv_utils 2>/tmp/unload; }
 check unload_refused_while_open busy_unload
 kill -KILL $daemon
