@@ -193,7 +193,7 @@ fn inquiry(lun: &Lun, cdb: &Cdb<'_>) -> Result<Vec<u8>, Sense> {
         return Ok(cut(data, limit));
     }
     let page = cdb.u8(2);
-    let serial: String = lun.id.iter().map(|b| format!("{b:02x}")).collect();
+    let serial = format!("{:032x}", u128::from_be_bytes(lun.id));
     let body = match (page, lun.kind) {
         (0x00, Kind::Disk) => vec![0x00, 0x80, 0x83, 0xB0, 0xB1, 0xB2],
         (0x00, Kind::Dvd) => vec![0x00, 0x80, 0x83],

@@ -99,10 +99,12 @@ fn fadt(dsdt: u32, facs: u32) -> Vec<u8> {
     // Latencies that mean "C2 and C3 are not there".
     put(96, &[0xFF, 0x0F, 0xFF, 0x0F]);
     // Legacy devices (the serial ports) exist; no VGA (bit 2), no CMOS clock (bit 5).
-    put(109, &(1u16 | 1 << 2 | 1 << 5).to_le_bytes());
+    put(109, &(1u16 | (1 << 2) | (1 << 5)).to_le_bytes());
     // WBINVD, C1 on all processors, no power and sleep buttons in fixed hardware, 32-bit timer, reset
     // register, headless.
-    let flags = 1u32 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 10 | 1 << 12;
+    let flags = [0u32, 2, 4, 5, 8, 10, 12]
+        .iter()
+        .fold(0, |f, bit| f | (1u32 << bit));
     put(112, &flags.to_le_bytes());
     put(116, &port(pm::RESET, 8, 1));
     put(128, &[pm::RESET_VALUE]);

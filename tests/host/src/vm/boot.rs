@@ -173,8 +173,8 @@ pub fn set_up_bsp(mem: &Memory, vcpu: &VcpuFd, entry: u64) -> Result<()> {
     sregs.gdt.limit = 4 * 8 - 1;
     sregs.cr3 = PAGE_TABLES;
     sregs.cr4 |= 1 << 5; // PAE
-    sregs.cr0 |= 1 | 1 << 31; // PE, PG
-    sregs.efer |= 1 << 8 | 1 << 10; // LME, LMA
+    sregs.cr0 |= 1 | (1 << 31); // PE, PG
+    sregs.efer |= (1 << 8) | (1 << 10); // LME, LMA
     vcpu.set_sregs(&sregs)
         .context("cannot set the boot processor's system registers")?;
     vcpu.set_regs(&kvm_regs {

@@ -53,7 +53,7 @@ fn set_topology(entry: &mut kvm_cpuid_entry2, index: u8, count: u8) {
                 (entry.ebx & 0x0000_FFFF) | (u32::from(index) << 24) | (u32::from(count) << 16);
             // HTT: more than one logical processor in the package.
             entry.edx = if count > 1 {
-                entry.edx | 1 << 28
+                entry.edx | (1 << 28)
             } else {
                 entry.edx & !(1 << 28)
             };

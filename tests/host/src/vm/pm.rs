@@ -98,7 +98,7 @@ mod tests {
         let mut pm = Pm::new();
         assert_eq!(pm.write(PM1_CONTROL, 5 << 10), None);
         assert_eq!(
-            pm.write(PM1_CONTROL, 5 << 10 | u32::from(SLP_EN)),
+            pm.write(PM1_CONTROL, (5 << 10) | u32::from(SLP_EN)),
             Some(Outcome::PowerOff)
         );
     }
@@ -107,7 +107,7 @@ mod tests {
     fn other_sleep_types_are_faults() {
         let mut pm = Pm::new();
         assert!(matches!(
-            pm.write(PM1_CONTROL, 1 << 10 | u32::from(SLP_EN)),
+            pm.write(PM1_CONTROL, (1 << 10) | u32::from(SLP_EN)),
             Some(Outcome::Fault(_))
         ));
     }
