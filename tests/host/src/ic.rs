@@ -11,7 +11,9 @@ pub mod timesync;
 pub mod vss;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
@@ -34,6 +36,9 @@ const FLAGS_RESPONSE: u8 = 1 | 4;
 const HEADERS: usize = 28;
 /// Framework versions that the host offers, as Hyper-V does: 1.0 and 3.0.
 const FRAMEWORK: [Version; 2] = [Version::new(1, 0), Version::new(3, 0)];
+
+/// How often a program that has not answered to the negotiation is interrupted again, once a second.
+const NUDGES: u32 = 30;
 
 /// `struct ic_version`, 4 bytes.
 #[derive(
@@ -414,6 +419,20 @@ impl Device for Component {
         state.given_up.clear();
         if let Err(error) = self.negotiate(&mut state) {
             eprintln!("rlis-host: {}: {error:#}", self.kind.name);
+        }
+        drop(state);
+        // A program that works on the ring misses a packet that comes before it has unmasked interrupts.
+        if !self.kind.echoes_transaction {
+            let channel = channel.clone();
+            thread::spawn(move || {
+                for _ in 0..NUDGES {
+                    thread::sleep(Duration::from_secs(1));
+                    if channel.is_stopped() || channel.stats.received.load(Ordering::Relaxed) > 0 {
+                        return;
+                    }
+                    channel.nudge();
+                }
+            });
         }
     }
 

@@ -237,6 +237,13 @@ impl Channel {
             .signal_event(self.target_vp.load(Ordering::SeqCst), self.relid)
     }
 
+    /// Interrupts the guest without a new packet. A guest has to bear that at any time.
+    pub fn nudge(&self) {
+        if let Err(error) = self.interrupt() {
+            self.violation(&format!("{error:#}"));
+        }
+    }
+
     /// Writes what waits for room.
     fn flush(&self) -> Result<()> {
         let mut out = self.out();
