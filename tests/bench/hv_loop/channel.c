@@ -63,23 +63,23 @@ static void guest_isr(struct loop_irq *irq)
 {
 	struct loop_channel *lc = container_of(irq, struct loop_channel, guest_irq);
 	struct vmbus_channel *ch = &lc->ch;
+	/* Closing a channel waits for its interrupts, so what is called here stays until this returns. */
+	void (*callback)(void *context) = READ_ONCE(ch->onchannel_callback);
 
-	spin_lock(&ch->sched_lock);
-	if (ch->onchannel_callback) {
-		++ch->interrupts;
-		switch (ch->callback_mode) {
-		case HV_CALL_ISR:
-			ch->onchannel_callback(ch->channel_callback_context);
-			break;
-		case HV_CALL_BATCHED:
-			hv_begin_read(&ch->inbound);
-			fallthrough;
-		case HV_CALL_DIRECT:
-			tasklet_schedule(&ch->callback_event);
-			break;
-		}
+	if (!callback)
+		return;
+	++ch->interrupts;
+	switch (ch->callback_mode) {
+	case HV_CALL_ISR:
+		callback(ch->channel_callback_context);
+		break;
+	case HV_CALL_BATCHED:
+		hv_begin_read(&ch->inbound);
+		fallthrough;
+	case HV_CALL_DIRECT:
+		tasklet_schedule(&ch->callback_event);
+		break;
 	}
-	spin_unlock(&ch->sched_lock);
 }
 
 void loop_raise_guest(struct loop_channel *lc)
