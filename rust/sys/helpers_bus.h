@@ -95,7 +95,7 @@ int rlis_helper_channel_update_sysfs(struct vmbus_channel *channel);
 int rlis_helper_platform_register(void);
 void rlis_helper_platform_unregister(void);
 struct device *rlis_helper_platform_device(void);
-int rlis_helper_acpi_for_each_window(void *ctx, int (*window)(void *ctx, u64 start, u64 end));
+int rlis_helper_acpi_walk_windows(void *ctx);
 bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size);
 struct resource *rlis_helper_vmbus_request_mem_region_exclusive(u64 start, u64 size, const char *name);
 struct resource *rlis_helper_request_region_in(struct resource *parent, u64 start, u64 size,
@@ -129,6 +129,7 @@ ssize_t rlis_bus_remove_id(struct hv_driver *drv, const char *buf, size_t count)
 ssize_t rlis_bus_device_show(struct hv_device *dev, enum rlis_device_attr attr, char *buf);
 ssize_t rlis_bus_channel_show(struct vmbus_channel *channel, enum rlis_channel_attr attr, char *buf);
 ssize_t rlis_bus_channel_set_cpu(struct vmbus_channel *channel, const char *buf, size_t count);
+int rlis_bus_mmio_window(void *ctx, u64 start, u64 end);
 void rlis_bus_panic(void);
 int rlis_bus_suspend(void);
 int rlis_bus_resume(void);

@@ -520,7 +520,6 @@ void rlis_helper_platform_unregister(void)
 
 struct window_walk {
 	void *ctx;
-	int (*window)(void *ctx, u64 start, u64 end);
 	unsigned int found;
 };
 
@@ -542,20 +541,19 @@ static acpi_status vmbus_walk_resource(struct acpi_resource *res, void *data)
 	default:
 		return AE_OK;
 	}
-	if (walk->window(walk->ctx, start, end))
+	if (rlis_bus_mmio_window(walk->ctx, start, end))
 		return AE_NO_MEMORY;
 	walk->found++;
 	return AE_OK;
 }
 
 /*
- * Calls window for each MMIO window of the VMBus node or, if it has none, of its nearest ancestor
- * with any.
+ * Calls rlis_bus_mmio_window() for each MMIO window of the VMBus node or, if it has none, of its
+ * nearest ancestor with any.
  */
-int rlis_helper_acpi_for_each_window(void *ctx,
-				     int (*window)(void *ctx, u64 start, u64 end))
+int rlis_helper_acpi_walk_windows(void *ctx)
 {
-	struct window_walk walk = { .ctx = ctx, .window = window };
+	struct window_walk walk = { .ctx = ctx };
 	struct acpi_device *adev = to_acpi_device(root_device);
 
 	if (ACPI_FAILURE(acpi_walk_resources(adev->handle, METHOD_NAME__CRS, vmbus_walk_resource, &walk)))

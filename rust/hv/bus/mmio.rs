@@ -73,9 +73,7 @@ impl Mmio {
             return Err(ENODEV);
         }
         // SAFETY: The callback gets this very object.
-        to_result(unsafe {
-            bindings::acpi_for_each_window((&raw mut windows).cast(), Some(add_window))
-        })?;
+        to_result(unsafe { bindings::acpi_walk_windows((&raw mut windows).cast()) })?;
         windows.reserve_framebuffer();
         *WINDOWS.lock() = Some(windows);
         READY.store(true, Ordering::Release);
@@ -102,7 +100,9 @@ impl Drop for Mmio {
     }
 }
 
-unsafe extern "C" fn add_window(ctx: *mut c_void, start: u64, end: u64) -> c_int {
+/// Adds a window that ACPI describes; `ctx` is the object of [`Mmio::new`].
+#[no_mangle]
+unsafe extern "C" fn rlis_bus_mmio_window(ctx: *mut c_void, start: u64, end: u64) -> c_int {
     // SAFETY: `Mmio::new` passes its object, which nobody else uses meanwhile.
     let windows = unsafe { &mut *ctx.cast::<Windows>() };
     windows
