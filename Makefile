@@ -45,6 +45,11 @@ loop:
 guest:
 	@scripts/guest $(SCENARIO)
 
+## bench          instructions for a read, C and Rust storage driver in one run: table, JSON and SVG in build/bench
+.PHONY: bench
+bench:
+	@scripts/bench
+
 ## paths          print where things lie, one name=path a line
 .PHONY: paths
 paths:

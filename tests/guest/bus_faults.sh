@@ -2,6 +2,7 @@
 #: what     A bus and integration components that misbehave: the device may be lost for once, never the bus
 #: host     rlis
 #: drivers  c
+#: quick    none
 #: modules  hv_vmbus hv_utils
 #: args     --ic heartbeat,shutdown
 #: cpus     1

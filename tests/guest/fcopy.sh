@@ -2,6 +2,7 @@
 #: what     The host copies files into the guest through the distribution's daemon on uio_hv_generic
 #: host     rlis
 #: drivers  c
+#: quick    none
 #: modules  hv_vmbus uio_hv_generic
 #: programs hv_fcopy_uio_daemon
 #: cpus     1

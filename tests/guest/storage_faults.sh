@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A storage host that misbehaves costs at most the request, never the disk
 #: host     rlis
-#: drivers  c
+#: drivers  c mixed
+#: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=16M
 #: cpus     1

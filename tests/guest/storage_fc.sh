@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A synthetic Fibre Channel adapter: its names in sysfs, a disk behind it
 #: host     rlis
-#: drivers  c
+#: drivers  c mixed rust
+#: quick    mixed
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --fc fc0 --disk fc0:0:0,size=16M
 #: cpus     1

@@ -2,6 +2,7 @@
 #: what     Files copied from the host by bookworm's unmodified hv_fcopy_daemon through the character device
 #: host     rlis
 #: drivers  mixed rust
+#: quick    rust
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_fcopy_daemon
 #: cpus     1

@@ -2,6 +2,7 @@
 #: what     The system is written to disk and read back with all services at work
 #: host     rlis
 #: drivers  mixed c
+#: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
 #: programs hv_kvp_daemon hv_vss_daemon
 #: args     --scsi 0 --disk 0:0:0,size=512M

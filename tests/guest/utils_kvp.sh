@@ -2,6 +2,7 @@
 #: what     Key-value pairs between the host and the distribution's unmodified hv_kvp_daemon
 #: host     rlis
 #: drivers  mixed rust c
+#: quick    mixed
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_kvp_daemon
 #: cpus     1

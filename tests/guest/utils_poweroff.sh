@@ -2,6 +2,7 @@
 #: what     The guest goes down for good when the host asks
 #: host     rlis
 #: drivers  mixed c
+#: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1
 #: seconds  90

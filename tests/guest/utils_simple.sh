@@ -2,6 +2,7 @@
 #: what     Heartbeat, time synchronisation and refused shutdown requests; hostile messages; the module comes and goes
 #: host     rlis
 #: drivers  mixed rust c
+#: quick    rust
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1
 #: seconds  150

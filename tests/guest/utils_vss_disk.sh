@@ -2,6 +2,7 @@
 #: what     A mounted disk is frozen and thawed by the distribution's VSS daemon
 #: host     rlis
 #: drivers  mixed c
+#: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc ptp
 #: programs hv_vss_daemon mke2fs
 #: args     --scsi scsi0 --disk scsi0:0:0,size=64M
@@ -16,7 +17,7 @@ hv_vss_daemon -n >/tmp/vss.log 2>&1 &
 /usr/bin/mke2fs -q /dev/sda && mkdir -p /mnt/disk && mount /dev/sda /mnt/disk
 check freeze host vss freeze
 # A frozen file system lets no write through until it is thawed.
-(echo written >/mnt/disk/file; sync; echo done >/tmp/written) &
+(echo written >/mnt/disk/file; sync; echo yes >/tmp/written) &
 sleep 2
 check write_waits test ! -e /tmp/written
 check thaw host vss thaw

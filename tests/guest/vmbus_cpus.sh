@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Channels move between CPUs while they work
 #: host     rlis
-#: drivers  c
+#: drivers  c rustbus
+#: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc
 #: args     --scsi scsi0 --disk scsi0:0:0,size=16M
 #: cpus     2

@@ -2,6 +2,7 @@
 #: what     The bus at version 6.0: devices come, go and come back while the guest runs
 #: host     rlis
 #: drivers  c rustbus
+#: quick    rustbus
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: seconds  90

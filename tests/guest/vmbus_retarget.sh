@@ -2,6 +2,7 @@
 #: what     Channels move between CPUs, and away from one that goes offline, while a disk is read
 #: host     rlis
 #: drivers  rustbus
+#: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: args     --scsi scsi0,channels=2 --disk scsi0:0:0,size=32M
 #: cpus     2
