@@ -10,7 +10,15 @@ start() {
 	# shellcheck disable=SC2086
 	insmod /modules/hv_loop.ko "$@" && insmod /modules/hv_storvsc.ko ${driver_args:-}
 }
-stop() { rmmod hv_storvsc && rmmod hv_loop; }
+# A disk that is still being scanned or opened by the partition reader holds its driver for a moment.
+stop() {
+	for try in $(seq 60); do
+		rmmod hv_storvsc 2>/dev/null && break
+		[ "$try" -lt 60 ] || rmmod hv_storvsc || return 1
+		sleep 0.5
+	done
+	rmmod hv_loop
+}
 
 ctl() { echo "$*" >$bus/ctl; }
 
