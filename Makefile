@@ -10,12 +10,12 @@ MAKEFLAGS += --no-print-directory
 modules:
 	@scripts/modules $(if $(KDIR),"$(KDIR)",fast)
 
-## test           everything that judges a change: style, host tests, KUnit, guest scenarios
+## test           what judges a change, quick scenarios: style, host tests, KUnit, test bus, guests
 .PHONY: test
 test:
 	@scripts/test
 
-## test-all       the same, with the long scenarios
+## test-all       all of it: every scenario with every choice of drivers (more than an hour)
 .PHONY: test-all
 test-all:
 	@ALL=1 scripts/test

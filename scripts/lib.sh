@@ -48,10 +48,13 @@ run_logged() {
 	local log=$RLIS_LOGS/$step.log
 	mkdir -p "$RLIS_LOGS"
 	say "$what (log: $log)"
+	# A process group of its own: an interrupted run must not leave children at work in a half-made cache entry.
+	set -m
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	# An interrupted run must not leave its children working in a half-made cache entry.
-	trap 'kill "$pid" 2>/dev/null || true; exit 130' INT TERM
+	set +m
+	# shellcheck disable=SC2064 # the process is this one
+	trap "kill -TERM -- -$pid 2>/dev/null; wait $pid 2>/dev/null; exit 130" INT TERM
 	local shown=$SECONDS
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
@@ -90,8 +93,11 @@ cache_entry() {
 	if [ ! -e "$entry/.complete" ]; then
 		rm -rf --one-file-system "$entry"
 		mkdir -p "$entry"
+		# shellcheck disable=SC2064 # the entry is this one
+		trap "rm -rf --one-file-system '$entry'" EXIT
 		"$builder" "$entry"
 		touch "$entry/.complete"
+		trap - EXIT
 	fi
 	exec {lock}>&-
 	printf '%s\n' "$entry"

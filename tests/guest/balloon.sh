@@ -2,7 +2,7 @@
 #: what     The C balloon driver comes up over the bus, and our module comes and goes under it
 #: host     qemu
 #: drivers  mixed c rustbus rust
-#: quick    mixed rust
+#: quick    mixed
 #: modules  hv_vmbus hv_balloon hv_utils
 #: args     -device hv-balloon
 #: seconds  120

@@ -2,6 +2,7 @@
 #: what     All CPUs under load without any driver of ours: if this fails, the virtualisation below is unsound, not a driver
 #: host     qemu
 #: drivers  c
+#: quick    none
 #: modules
 #: cpus     2
 #: seconds  150

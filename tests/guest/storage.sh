@@ -2,7 +2,7 @@
 #: what     Disks and a DVD on a SCSI controller: found, read and written by every command, resized, added, removed
 #: host     rlis
 #: drivers  c mixed rust
-#: quick    c mixed
+#: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: programs mke2fs e2fsck sg_raw sg_unmap sg_write_same sg_verify sg_sync sg_luns sg_readcap sg_inq sg_turs
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=64M --disk scsi0:0:1,size=3000G,block=4096 --disk scsi0:1:3,size=8M,readonly --dvd scsi0:0:2,size=1M

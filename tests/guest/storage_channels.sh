@@ -2,7 +2,7 @@
 #: what     A controller with sub-channels under parallel load with comparison, and the other protocol version
 #: host     rlis
 #: drivers  c mixed rust
-#: quick    mixed
+#: quick    rust
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --scsi scsi0,channels=3 --disk scsi0:0:0,size=64M --scsi scsi1,version=6.0,max-transfer=64K --disk scsi1:0:0,size=16M
 #: cpus     2

@@ -2,7 +2,7 @@
 #: what     A synthetic Fibre Channel adapter: its names in sysfs, a disk behind it
 #: host     rlis
 #: drivers  c mixed rust
-#: quick    mixed
+#: quick    c
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --fc fc0 --disk fc0:0:0,size=16M
 #: cpus     1

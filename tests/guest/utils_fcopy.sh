@@ -2,7 +2,7 @@
 #: what     Files copied from the host by bookworm's unmodified hv_fcopy_daemon through the character device
 #: host     rlis
 #: drivers  mixed rust
-#: quick    rust
+#: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_fcopy_daemon
 #: cpus     1

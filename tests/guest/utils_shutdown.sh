@@ -2,7 +2,7 @@
 #: what     Power-off and restart on request of the host: answered first, then done by user space
 #: host     rlis
 #: drivers  mixed rust c
-#: quick    mixed
+#: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1
 #: seconds  120

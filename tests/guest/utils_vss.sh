@@ -2,7 +2,7 @@
 #: what     Freeze and thaw on request of the host, by the distribution's unmodified hv_vss_daemon
 #: host     rlis
 #: drivers  mixed rust c
-#: quick    mixed
+#: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_vss_daemon
 #: cpus     1

@@ -2,7 +2,7 @@
 #: what     A mounted ext4 file system with a writer stands still between freeze and thaw
 #: host     rlis
 #: drivers  mixed c rust
-#: quick    mixed
+#: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
 #: programs hv_vss_daemon mke2fs
 #: args     --scsi 0 --disk 0:0:0,size=64M

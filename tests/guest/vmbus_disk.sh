@@ -2,7 +2,7 @@
 #: what     The C storage driver over our bus: reads what it wrote, with sub-channels, while a disk comes and goes
 #: host     rlis
 #: drivers  rustbus c
-#: quick    rustbus
+#: quick    none
 #: modules  hv_vmbus hv_storvsc hv_utils
 #: args     --scsi scsi0,channels=2 --disk scsi0:0:0,size=32M
 #: cpus     1

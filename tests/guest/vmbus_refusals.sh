@@ -2,7 +2,7 @@
 #: what     Whatever the host does to the bus costs the device it concerns, and leaves the bus usable
 #: host     rlis
 #: drivers  rustbus
-#: quick    rustbus
+#: quick    none
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: seconds  300

@@ -2,7 +2,7 @@
 #: what     The bus connects at each version that the host allows, lets go of it, and connects again
 #: host     rlis
 #: drivers  c rustbus
-#: quick    c
+#: quick    rustbus
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: args     --vmbus-max 5.3

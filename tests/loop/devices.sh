@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Classes of devices, protocol versions, sub-channels, parameters, hibernation's steps
 #: drivers  c rust
+#: quick    rust
 #: cpus     4
 #: seconds  200
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A host that misbehaves costs a packet and a line in the log, never a command, the content or the system
 #: drivers  rust
+#: when     all
 #: cpus     4
 #: seconds  600
 #: expect-rust WARNING: kernel/dma/direct\.c|Call Trace:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Disks come up, hold what is written, and change size and number while in use
 #: drivers  c rust
+#: quick    rust
 #: cpus     2
 #: seconds  150
 
