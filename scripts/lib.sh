@@ -25,6 +25,33 @@ need_root() {
 	[ "$(id -u)" = 0 ] || fail "$1 needs root (it makes a chroot and bind mounts). Run it with sudo, or as root in a container or VM."
 }
 
+# Prints the Debian mirror that sysroots are made from: RLIS_MIRROR, else the one this machine's apt uses. Remembered
+# in the cache, whose entries are named by it.
+debian_mirror() {
+	local remembered=$RLIS_CACHE/mirror found
+	if [ -n "${RLIS_MIRROR:-}" ]; then
+		printf '%s\n' "${RLIS_MIRROR%/}"
+		return
+	fi
+	if [ ! -s "$remembered" ]; then
+		mkdir -p "$RLIS_CACHE"
+		found=$(configured_mirror)
+		# apt knows its targets only after it has fetched their lists.
+		if [ -z "$found" ] && [ "$(id -u)" = 0 ]; then
+			apt-get update >/dev/null 2>&1 || true
+			found=$(configured_mirror)
+		fi
+		[ -n "$found" ] || fail "apt on this machine names no Debian mirror. Name one: RLIS_MIRROR=http://.../debian"
+		printf '%s\n' "$found" >"$remembered"
+	fi
+	cat "$remembered"
+}
+# shellcheck disable=SC2016 # apt's own format, not the shell's
+configured_mirror() {
+	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+		sed 's,/*$,,' | grep '/debian$' | head -n 1 || true
+}
+
 # need_command COMMAND PACKAGE: makes sure that COMMAND exists, installing Debian's PACKAGE if we may.
 need_command() {
 	command -v "$1" >/dev/null 2>&1 && return
