@@ -70,6 +70,9 @@ pub struct RunArgs {
     /// Where the guest's console goes: a file, or standard output if left out.
     #[arg(long)]
     pub serial: Option<PathBuf>,
+    /// Give what comes on standard input to the guest's console.
+    #[arg(long)]
+    pub console_input: bool,
     /// Newest VMBus version that the host accepts (4.0 to 6.0).
     #[arg(long, default_value = "6.0", value_parser = parse_version)]
     pub vmbus_max: Version,

@@ -411,6 +411,12 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     )));
     machine.connect_irq(serial::lock(&com1).event(), serial::COM1_IRQ)?;
     machine.connect_irq(serial::lock(&com2).event(), serial::COM2_IRQ)?;
+    if args.console_input {
+        let console = com1.clone();
+        thread::Builder::new()
+            .name("console-input".into())
+            .spawn(move || serial::feed(&console, io::stdin().lock()))?;
+    }
     let (answers, commander) = (com2.clone(), host.clone());
     thread::Builder::new()
         .name("serial-control".into())

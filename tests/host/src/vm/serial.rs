@@ -4,7 +4,7 @@
 //! guest writes one command a line, as on the control socket, and reads one answer line.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -170,9 +170,32 @@ pub fn lock<W: Write>(port: &SharedPort<W>) -> std::sync::MutexGuard<'_, Port<W>
     port.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Passes what comes from `input` on to the guest, until its end or an error.
+pub fn feed<W: Write>(port: &Mutex<Port<W>>, mut input: impl Read) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = input.read(&mut bytes) {
+        port.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(bytes.get(..count).unwrap_or_default());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn input_reaches_the_guest_and_ends() {
+        let port = Mutex::new(Port::new(IrqLine::new().unwrap(), io::sink()));
+        let typed = b"0123456789".repeat(30);
+        feed(&port, typed.as_slice());
+        let mut port = port.into_inner().unwrap();
+        let mut got = Vec::new();
+        while port.read(LINE_STATUS) & DATA_READY != 0 {
+            got.push(port.read(0));
+        }
+        assert_eq!(got, typed);
+    }
 
     #[test]
     fn lines_are_cut_at_newlines() {
