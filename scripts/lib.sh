@@ -129,3 +129,51 @@ cache_entry() {
 	exec {lock}>&-
 	printf '%s\n' "$entry"
 }
+
+# What the runners of scenarios share (scripts/guest, scripts/loop, scripts/bench).
+
+# header FILE KEY [DEFAULT]: the value of a scenario's '#: key value' line.
+header() {
+	local found
+	found=$(sed -n "s/^#: $2  *//p" "$1")
+	printf '%s\n' "${found:-${3:-}}"
+}
+
+# archive_tree TREE ARCHIVE: packs TREE, owned by root, as an initramfs.
+archive_tree() {
+	RLIS_BIND=$(dirname "$2") "$RLIS_TOP/scripts/in-sysroot" rig -C "$1" sh -euc \
+		'find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -1 >"$1"' sh "$2"
+}
+
+# Results are printed as `name ok|FAIL detail` and counted; scenario_summary ends a run with their number.
+RLIS_PASSED=0
+RLIS_FAILED=0
+result() {
+	printf '%s\n' "$*"
+	case $2 in ok) RLIS_PASSED=$((RLIS_PASSED + 1)) ;; *) RLIS_FAILED=$((RLIS_FAILED + 1)) ;; esac
+}
+scenario_summary() {
+	printf '%d passed, %d failed\n' "$RLIS_PASSED" "$RLIS_FAILED"
+	[ "$RLIS_FAILED" = 0 ]
+}
+
+# scenario_results PREFIX LOG WHY [EXPECTED]: the results that a guest left in its console's log, and two more: that it
+# came to its end (WHY says what else became of it), and that its kernel did not complain of anything but EXPECTED, a
+# pattern of lines.
+scenario_results() {
+	local prefix=$1 log=$2 why=$3 expected=${4:-} name state detail found
+	while read -r name state detail; do
+		result "$prefix/$name" "$state" "$detail"
+	done < <(sed -nE 's/^.*rlis-check: ([^ ]+) (ok|FAIL) ?(.*)$/\1 \2 \3/p' "$log")
+	if grep -qE 'rlis-end: 0$' "$log"; then
+		result "$prefix/reached_its_end" ok
+	else
+		result "$prefix/reached_its_end" FAIL "($why) last lines of $log:"
+		tail -n 15 "$log" | sed 's/^/    | /'
+	fi
+	if found=$("$RLIS_TOP/scripts/kernel-complaints" "$log" "$expected"); then
+		result "$prefix/kernel_log_clean" FAIL "$found (see $log)"
+	else
+		result "$prefix/kernel_log_clean" ok
+	fi
+}
