@@ -103,6 +103,7 @@ pub(crate) struct Controller {
     kind: StorageKind,
     pub(crate) settings: Settings,
     /// The commands that the host works on.
+    #[pin]
     pub(crate) tags: Tags,
     /// Where the page lists of requests are written, once the longest is known.
     scratch: SetOnce<Scratch>,
@@ -123,6 +124,7 @@ pub(crate) struct Controller {
     /// Not 0 when the device is being removed.
     leaving: Atomic<u32>,
     failures: RateLimit,
+    late: RateLimit,
     nonsense: RateLimit,
 }
 
@@ -133,13 +135,12 @@ impl Controller {
         settings: Settings,
         events: Arc<Worker<Events>>,
     ) -> Result<Arc<Self>> {
-        let tags = Tags::new(settings.hw_queues, settings.can_queue)?;
         Arc::pin_init(
             try_pin_init!(Self {
                 device,
                 kind,
                 settings,
-                tags,
+                tags <- Tags::new(settings.hw_queues, settings.can_queue),
                 scratch: SetOnce::new(),
                 channels <- Channels::new(),
                 control <- Control::new(),
@@ -151,6 +152,7 @@ impl Controller {
                 gone: Atomic::new(0),
                 leaving: Atomic::new(0),
                 failures: RateLimit::new(),
+                late: RateLimit::new(),
                 nonsense: RateLimit::new(),
             }),
             GFP_KERNEL,
@@ -233,19 +235,21 @@ impl Controller {
     pub(crate) fn reset_bus(&self) -> Result {
         let packet = VstorPacket::request(Operation::VSTOR_OPERATION_RESET_BUS);
         let channel = self.channels.primary().ok_or(ENODEV)?;
+        // Only these: the mid-layer may go on sending, and what is sent from here on the host still works on.
+        let before = self.tags.outstanding();
         let answer = self.control.exchange(&channel, &packet, CONTROL_MS)?;
         if answer.op() != Operation::VSTOR_OPERATION_COMPLETE_IO || answer.status != 0 {
             return Err(EIO);
         }
         // The host is done with all commands; their completions may still be on the way.
         let mut waited = 0;
-        while self.tags.in_flight() != 0 && waited < DRAIN_MS {
+        while before.in_flight() != 0 && waited < DRAIN_MS {
             fsleep(Delta::from_millis(10));
             waited += 10;
         }
         // What is left now, the host has forgotten.
         let mut lost = 0;
-        self.tags.claim_each(|command| {
+        before.claim_each(|command| {
             lost += 1;
             command.complete(Outcome::failed(rlis_scsi::HostByte::RESET));
         });
@@ -326,8 +330,13 @@ impl Controller {
         }
     }
 
+    /// A packet that means nothing, or not what it should.
     #[cold]
     fn ignore(&self, id: u64, len: usize) {
+        if self.tags.is_in_flight(id) {
+            // There may be no other completion for that command. A reset makes sure that it comes to an end.
+            notify(&self.events, Event::Reset);
+        }
         self.nonsense.run(|dropped| {
             dev_err!(
                 AsRef::<kernel::device::Device>::as_ref(&*self.device),
@@ -503,6 +512,13 @@ impl HostOps for Controller {
             }
         } else if self.leaving.load(Relaxed) != 0 {
             notify(&self.events, Event::Reset);
+        } else {
+            self.late.run(|_| {
+                dev_warn!(
+                    AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                    "a command has been with the host for longer than its time-out; still waiting\n"
+                );
+            });
         }
         TimeoutAction::Wait
     }

@@ -134,7 +134,12 @@ fn agree(
                     Err(error) => return Err(error),
                 };
             }
-            InitStep::Done(properties) => break Ok(properties),
+            InitStep::Done(mut properties) => {
+                properties.limits = properties
+                    .limits
+                    .with_page_list(controller.settings.page_list());
+                break Ok(properties);
+            }
             InitStep::Failed(why) => {
                 dev_err!(
                     AsRef::<kernel::device::Device>::as_ref(dev),

@@ -39,7 +39,7 @@ pub(crate) enum Event {
     Remove(Address),
     /// The names of the adapter have changed.
     Names,
-    /// Reset the adapter, because commands do not come back and the device is to be removed.
+    /// Reset the adapter, because commands do not come back.
     Reset,
 }
 

@@ -95,6 +95,11 @@ impl Settings {
         )
     }
 
+    /// Bytes that the page list of a request may have: half of a ring, so that there is room for it sooner or later.
+    pub(crate) fn page_list(&self) -> u32 {
+        (self.ring_size - PAGE) / 2
+    }
+
     fn compute(
         kind: StorageKind,
         ring: u32,
@@ -162,6 +167,7 @@ mod tests {
             assert!(settings.can_queue >= 1);
             assert_eq!(settings.ring_size % PAGE, 0);
             assert!(settings.ring_size >= 4 * PAGE);
+            assert!(settings.page_list() >= PAGE);
             assert!(settings.lowater < 100);
         }
     }

@@ -80,4 +80,7 @@ pub use host::{
     TimeoutAction, //
 };
 pub use scratch::Scratch;
-pub use tags::Tags;
+pub use tags::{
+    Outstanding,
+    Tags, //
+};

@@ -9,12 +9,17 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed,
-        Release, //
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Mutex,
+        MutexGuard, //
     }, //
 };
 use rlis_sys::scsi_cmnd;
@@ -45,9 +50,40 @@ struct Slot {
 /// only, and is worth nothing once the command has been taken out: a device that completes a command twice, too
 /// late or without having been given it finds nothing, even if the tag is in use again.
 ///
-/// Any function may be called in any context. There is no lock, and each queue has memory of its own.
+/// Any function but [`Self::outstanding`] may be called in any context. There is no lock on the way of a command, and
+/// each queue has memory of its own.
+#[pin_data]
 pub struct Tags {
     queues: KVec<KVec<Slot>>,
+    /// Room to write down the ids of all slots.
+    #[pin]
+    ids: Mutex<KVec<KVec<u64>>>,
+}
+
+/// The commands that were in flight at some time, as far as they still are.
+pub struct Outstanding<'a> {
+    tags: &'a Tags,
+    ids: MutexGuard<'a, KVec<KVec<u64>>>,
+}
+
+impl Outstanding<'_> {
+    /// Returns how many of them are still in flight. Looks at all slots.
+    pub fn in_flight(&self) -> usize {
+        let slots = self.tags.queues.iter().flatten();
+        slots
+            .zip(self.ids.iter().flatten())
+            .filter(|(slot, id)| in_use(**id) && slot.id.load(Relaxed) == **id)
+            .count()
+    }
+
+    /// Takes out, one by one, those that are left, and gives them to `f`.
+    pub fn claim_each(self, mut f: impl FnMut(Command)) {
+        for id in self.ids.iter().flatten() {
+            if let Some(command) = self.tags.claim(*id) {
+                f(command);
+            }
+        }
+    }
 }
 
 /// The id that a slot has in its next use.
@@ -72,7 +108,26 @@ impl Tags {
     /// # Errors
     ///
     /// `ENOMEM`, and `EINVAL` for sizes that do not fit into an id.
-    pub fn new(queues: u32, depth: u32) -> Result<Self> {
+    pub fn new(queues: u32, depth: u32) -> impl PinInit<Self, Error> {
+        let number = queues;
+        try_pin_init!(Self {
+            queues: Self::slots(number, depth)?,
+            ids <- new_mutex!(Self::room(number, depth)?),
+        })
+    }
+
+    fn room(queues: u32, depth: u32) -> Result<KVec<KVec<u64>>> {
+        let mut all = KVec::new();
+        for _ in 0..queues {
+            all.push(
+                KVec::from_elem(0, usize::try_from(depth)?, GFP_KERNEL)?,
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(all)
+    }
+
+    fn slots(queues: u32, depth: u32) -> Result<KVec<KVec<Slot>>> {
         if queues > u32::from(u16::MAX) || depth >= u32::from(u16::MAX) {
             return Err(EINVAL);
         }
@@ -89,7 +144,7 @@ impl Tags {
             }
             all.push(slots, GFP_KERNEL)?;
         }
-        Ok(Self { queues: all })
+        Ok(all)
     }
 
     #[inline]
@@ -170,6 +225,24 @@ impl Tags {
         }
     }
 
+    /// Returns whether there is a command with this id, for now.
+    pub fn is_in_flight(&self, id: u64) -> bool {
+        in_use(id)
+            && self
+                .slot_of(id)
+                .is_some_and(|slot| slot.id.load(Relaxed) == id)
+    }
+
+    /// Writes down which commands are in flight, and returns them. Sleeps while somebody else has such a list.
+    pub fn outstanding(&self) -> Outstanding<'_> {
+        let mut ids = self.ids.lock();
+        let slots = self.queues.iter().flatten();
+        for (slot, id) in slots.zip(ids.iter_mut().flatten()) {
+            *id = slot.id.load(Relaxed);
+        }
+        Outstanding { tags: self, ids }
+    }
+
     /// Returns how many commands there are. Looks at all slots.
     pub fn in_flight(&self) -> usize {
         self.queues
@@ -199,7 +272,7 @@ mod tests {
 
     #[test]
     fn unknown_ids_find_nothing() -> Result {
-        let tags = Tags::new(2, 4)?;
+        let tags = KBox::pin_init(Tags::new(2, 4), GFP_KERNEL)?;
         for id in [
             0,
             1,
@@ -213,15 +286,19 @@ mod tests {
             1 << 32,
         ] {
             assert!(tags.claim(id).is_none());
+            assert!(!tags.is_in_flight(id));
         }
         assert_eq!(tags.in_flight(), 0);
+        let outstanding = tags.outstanding();
+        assert_eq!(outstanding.in_flight(), 0);
+        outstanding.claim_each(|_| assert!(false));
         tags.claim_each(|_| assert!(false));
         Ok(())
     }
 
     #[test]
     fn sizes_are_checked() {
-        assert!(Tags::new(1, 65535).is_err());
-        assert!(Tags::new(65536, 1).is_err());
+        assert!(KBox::pin_init(Tags::new(1, 65535), GFP_KERNEL).is_err());
+        assert!(KBox::pin_init(Tags::new(65536, 1), GFP_KERNEL).is_err());
     }
 }

@@ -57,6 +57,19 @@ impl Limits {
             sg_tablesize: max_transfer_bytes / 4096 + 1,
         })
     }
+
+    /// The same limits, or those of requests whose list of pages takes no more than `bytes`, if that is less: the host
+    /// may report more than fits into a ring. Never less than a page.
+    pub fn with_page_list(self, bytes: u32) -> Self {
+        // Eight bytes a page, and one page more where the data do not begin at the start of one.
+        let pages = (bytes / 8).saturating_sub(1).clamp(1, u32::MAX / 4096);
+        let max_transfer_bytes = self.max_transfer_bytes.min(pages * 4096);
+        Self {
+            max_transfer_bytes,
+            max_sectors: max_transfer_bytes / 512,
+            sg_tablesize: max_transfer_bytes / 4096 + 1,
+        }
+    }
 }
 
 /// What the initialisation has found out. Belongs to one device; different devices may differ.
@@ -409,6 +422,13 @@ mod tests {
                 .max_sectors,
             0x7f_fff8
         );
+        let most = Limits::new(StorageKind::Scsi, u32::MAX).unwrap();
+        assert_eq!(most.with_page_list(8192).max_transfer_bytes, 1023 * 4096);
+        assert_eq!(most.with_page_list(8192).sg_tablesize, 1024);
+        assert_eq!(most.with_page_list(0).max_transfer_bytes, 4096);
+        assert_eq!(most.with_page_list(u32::MAX).max_sectors, most.max_sectors);
+        let least = Limits::new(StorageKind::Scsi, 4096).unwrap();
+        assert_eq!(least.with_page_list(8192), least);
         let (mut init, _) = Init::new(StorageKind::Scsi, 1);
         assert!(matches!(init.timed_out(), InitStep::Failed(_)));
         let (mut init, InitStep::Send(p)) = Init::new(StorageKind::Scsi, 1) else {
