@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rlis_proto::vmbus::version::Version;
 
 use crate::hyperv::cpuid::Stimer;
+use crate::netvsp::spec::{parse_nic, NicSpec};
 use crate::storvsp::spec::{self, AdapterSpec, UnitSpec};
 
 /// A Hyper-V host for tests: boots a Linux guest on KVM and offers it VMBus devices.
@@ -102,6 +103,10 @@ pub struct RunArgs {
     /// A DVD drive with a disc: ADAPTER:TARGET:LUN,file=PATH; may be repeated.
     #[arg(long, value_parser = spec::parse_unit)]
     pub dvd: Vec<UnitSpec>,
+    /// A network card: NAME[,mac=MAC][,peer=ADDRESS/BITS][,version=1|2|4|5|6|6.1][,down], where the peer (10.0.0.1/24 if
+    /// left out) answers ARP and echo requests; may be repeated.
+    #[arg(long, value_parser = parse_nic)]
+    pub net: Vec<NicSpec>,
     /// Unix socket for `rlis-host ctl`.
     #[arg(long)]
     pub control: Option<PathBuf>,

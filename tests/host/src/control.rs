@@ -15,7 +15,7 @@ use std::thread;
 
 use anyhow::{bail, Context, Result};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Fault;
@@ -85,6 +85,16 @@ pub enum Command {
         #[arg(value_parser = crate::cli::parse_size)]
         size: u64,
     },
+    /// Plug the cable of a network card in or out.
+    Link {
+        /// Its name.
+        device: String,
+        /// Where to.
+        #[arg(value_enum)]
+        state: LinkState,
+    },
+    /// Network cards: cable, what was negotiated, counters.
+    Nets,
     /// Switch a misbehaviour on.
     Fault {
         /// Device name, `vmbus` for the bus, `all` for every device.
@@ -210,6 +220,15 @@ pub enum Command {
     },
     /// End the run at once.
     Quit,
+}
+
+/// The state of a cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LinkState {
+    /// Plugged in.
+    Up,
+    /// Plugged out.
+    Down,
 }
 
 /// Reads a number, decimal or with 0x.

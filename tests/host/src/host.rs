@@ -13,10 +13,11 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 
 use crate::cli::{Ic, RunArgs};
-use crate::control::{self, Command};
+use crate::control::{self, Command, LinkState};
 use crate::faults::Faults;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
+use crate::netvsp::nic::Nic;
 use crate::storvsp::adapter::{Adapter, Class};
 use crate::storvsp::lun;
 use crate::violations::{self, Violations};
@@ -57,6 +58,7 @@ pub struct Host {
     server: Arc<Server>,
     components: Components,
     adapters: BTreeMap<String, Arc<Adapter>>,
+    nics: BTreeMap<String, Arc<Nic>>,
     /// Everything that was offered at the start, to be offered again after a rescind.
     offers: Mutex<BTreeMap<String, Offer>>,
     outcome: OutcomeSender,
@@ -142,6 +144,13 @@ impl Host {
                     .resize(size)?;
                 nothing
             }
+            Command::Link { device, state } => {
+                let nic = self.nics.get(&device);
+                nic.with_context(|| format!("there is no network card {device}"))?
+                    .set_link(state == LinkState::Up);
+                nothing
+            }
+            Command::Nets => self.nics.values().map(|n| n.describe()).collect(),
             Command::Fault {
                 device,
                 fault,
@@ -346,6 +355,17 @@ fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
     Ok(adapters)
 }
 
+fn nics(args: &RunArgs) -> Result<BTreeMap<String, Arc<Nic>>> {
+    let mut nics = BTreeMap::new();
+    for (index, spec) in args.net.iter().enumerate() {
+        let nic = Nic::new(spec.clone(), u8::try_from(index)?);
+        if nics.insert(nic.name().to_string(), nic).is_some() {
+            bail!("there are two network cards {}", spec.name);
+        }
+    }
+    Ok(nics)
+}
+
 /// Boots the guest and waits for its end. Returns the exit code.
 pub fn run(args: &RunArgs) -> Result<u8> {
     let kvm = vcpu::open()?;
@@ -378,11 +398,15 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         server: server.clone(),
         components: components(args, &violations, machine.reference_counter())?,
         adapters: adapters(args)?,
+        nics: nics(args)?,
         offers: Mutex::default(),
         outcome: outcome.clone(),
     });
     for adapter in host.adapters.values() {
         host.offer(adapter.offer())?;
+    }
+    for nic in host.nics.values() {
+        host.offer(nic.offer())?;
     }
     for component in host.components.all.values() {
         host.offer(component.offer())?;

@@ -4,8 +4,7 @@
 //! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
 //!
 //! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
-//! bus, [`ic`] and [`storvsp`] the devices. [`control`] and [`faults`] are how a test steers it. The network device will be
-//! a module `netvsp` beside them.
+//! bus, [`ic`], [`netvsp`] and [`storvsp`] the devices. [`control`] and [`faults`] are how a test steers it.
 
 mod cli;
 mod control;
@@ -13,6 +12,7 @@ mod faults;
 mod host;
 mod hyperv;
 mod ic;
+mod netvsp;
 mod storvsp;
 mod violations;
 mod vm;

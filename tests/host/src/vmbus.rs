@@ -3,6 +3,7 @@
 //! The host's side of VMBus: the connection and its messages, GPADLs, channels and their rings.
 
 pub mod channel;
+pub mod direct;
 pub mod gpadl;
 pub mod ring;
 pub mod server;

@@ -16,9 +16,10 @@ use super::lun::{Kind, Lun, Store};
 use super::pool::{InFlight, Pool};
 use super::scsi::{self, Sense};
 use super::spec::{AdapterSpec, Place, UnitSpec};
-use super::wire::{self, DataBuffer, Direction, Srb, VstorPacket};
+use super::wire::{self, Direction, Srb, VstorPacket};
 use crate::faults::Fault;
 use crate::vmbus::channel::Channel;
+use crate::vmbus::direct::DataBuffer;
 use crate::vmbus::ring::{Packet, FLAG_COMPLETION_REQUESTED};
 use crate::vmbus::{Device, Offer};
 

@@ -3,13 +3,11 @@
 //! Packets of the storage protocol (drivers/scsi/storvsc_drv.c: struct vstor_packet and its union).
 
 use anyhow::{ensure, Context, Result};
-use rlis_proto::vmbus::gpa::GpaRanges;
-use vm_memory::{Bytes, GuestAddress};
 use zerocopy::{FromBytes, IntoBytes};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::vm::memory::Memory;
-use crate::vmbus::ring::{Packet, DATA_INBAND, DATA_USING_GPA_DIRECT};
+use crate::vmbus::direct::DataBuffer;
+use crate::vmbus::ring::Packet;
 
 /// VSTOR_OPERATION_COMPLETE_IO.
 pub const COMPLETE_IO: u32 = 1;
@@ -185,77 +183,19 @@ impl Srb {
     }
 }
 
-/// Guest memory that a request reads or writes: pieces of `(address, length)`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DataBuffer(Vec<(u64, u32)>);
-
-impl DataBuffer {
-    /// Bytes in all.
-    pub fn len(&self) -> usize {
-        self.0.iter().map(|(_, len)| *len as usize).sum()
-    }
-
-    /// Copies the first `len` bytes out of the guest.
-    pub fn read(&self, memory: &Memory, len: usize) -> Result<Vec<u8>> {
-        let mut out = vec![0; len.min(self.len())];
-        let mut rest = out.as_mut_slice();
-        for &(address, len) in &self.0 {
-            let (piece, after) = rest.split_at_mut((len as usize).min(rest.len()));
-            memory
-                .read_slice(piece, GuestAddress(address))
-                .context("a data buffer is not in memory")?;
-            rest = after;
-        }
-        Ok(out)
-    }
-
-    /// Copies `data` into the guest. Returns how much of it fitted.
-    pub fn write(&self, memory: &Memory, data: &[u8]) -> Result<usize> {
-        let mut rest = data;
-        for &(address, len) in &self.0 {
-            let (piece, after) = rest.split_at((len as usize).min(rest.len()));
-            memory
-                .write_slice(piece, GuestAddress(address))
-                .context("a data buffer is not in memory")?;
-            rest = after;
-        }
-        Ok(data.len() - rest.len())
-    }
-}
-
 /// Takes the storage packet and the data buffer out of a ring packet.
 pub fn parse(packet: &Packet) -> Result<(VstorPacket, DataBuffer)> {
     let (vstor, rest) = VstorPacket::read_from_prefix(&packet.payload)
         .ok()
         .with_context(|| format!("a packet of {} bytes", packet.payload.len()))?;
     ensure!(rest.len() < 8, "a packet of {} bytes", packet.payload.len());
-    let buffer = match packet.type_ {
-        DATA_INBAND => {
-            ensure!(
-                packet.header.is_empty(),
-                "an in-band packet with an extended descriptor"
-            );
-            DataBuffer::default()
-        }
-        DATA_USING_GPA_DIRECT => {
-            // Reserved word, range count, ranges.
-            let ([_, count], ranges) = <[u32; 2]>::read_from_prefix(&packet.header)
-                .ok()
-                .context("a GPA-direct packet without ranges")?;
-            let mut pieces = Vec::new();
-            for range in GpaRanges::new(ranges, count) {
-                pieces.extend(range?.segments());
-            }
-            DataBuffer(pieces)
-        }
-        other => anyhow::bail!("packet type {other}"),
-    };
-    Ok((vstor, buffer))
+    Ok((vstor, DataBuffer::of(packet)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vmbus::ring::DATA_INBAND;
 
     #[test]
     fn sizes_are_those_of_the_c_structs() {
@@ -273,31 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn data_buffers_are_split_at_pages() {
-        // 6000 bytes from offset 100 of page 5 on, continued in page 9.
-        let mut header = [0u32, 1, 6000, 100].as_bytes().to_vec();
-        header.extend([5u64, 9].as_bytes());
-        let (_, buffer) = parse(&packet(DATA_USING_GPA_DIRECT, header)).unwrap();
-        assert_eq!(buffer.0, [(5 * 4096 + 100, 3996), (9 * 4096, 2004)]);
-        let memory = crate::vm::memory::allocate(1 << 20).unwrap();
-        let data: Vec<u8> = (0..6000u32).map(|i| i as u8).collect();
-        assert_eq!(buffer.write(&memory, &data).unwrap(), 6000);
-        assert_eq!(buffer.read(&memory, 6000).unwrap(), data);
-        assert_eq!(buffer.write(&memory, &[7; 7000]).unwrap(), 6000);
-    }
-
-    #[test]
     fn malformed_packets_are_refused() {
         let mut short = packet(DATA_INBAND, vec![]);
         short.payload.truncate(56);
         assert!(parse(&short).is_err());
-        assert!(parse(&packet(DATA_USING_GPA_DIRECT, vec![0; 4])).is_err());
-        assert!(parse(&packet(
-            DATA_USING_GPA_DIRECT,
-            [0u32, 1, 6000, 100].as_bytes().to_vec()
-        ))
-        .is_err());
         assert!(parse(&packet(DATA_INBAND, vec![0; 8])).is_err());
-        assert!(parse(&packet(11, vec![])).is_err());
+        assert!(parse(&packet(DATA_INBAND, vec![])).is_ok());
     }
 }

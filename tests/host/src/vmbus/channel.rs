@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::gpadl::GuestPages;
-use super::ring::{self, Distortion, Incoming, Outgoing, Pushed};
+use super::ring::{self, Distortion, Incoming, Outgoing, Packet, Pushed};
 use super::server::Server;
 use super::Device;
 use crate::faults::{Fault, Faults};
@@ -33,17 +33,10 @@ pub struct Shared {
     pub faults: Arc<Faults>,
 }
 
-struct Queued {
-    type_: u16,
-    flags: u16,
-    transaction: u64,
-    payload: Vec<u8>,
-}
-
 struct Out {
     ring: Outgoing,
     /// Packets that found the ring full, oldest first.
-    queue: VecDeque<Queued>,
+    queue: VecDeque<Packet>,
     closed: bool,
 }
 
@@ -252,13 +245,7 @@ impl Channel {
             if out.closed {
                 return Ok(());
             }
-            match out.ring.push(
-                next.type_,
-                next.flags,
-                next.transaction,
-                &next.payload,
-                Distortion::None,
-            )? {
+            match out.ring.push(&next, Distortion::None)? {
                 Pushed::Full => {
                     out.queue.push_front(next);
                     break;
@@ -289,14 +276,7 @@ impl Channel {
         .map_or(Distortion::None, |(_, distortion)| distortion)
     }
 
-    fn push(
-        &self,
-        type_: u16,
-        flags: u16,
-        transaction: u64,
-        payload: &[u8],
-        distortion: Distortion,
-    ) {
+    fn push(&self, packet: Packet, distortion: Distortion) {
         let result = (|| {
             let mut out = self.out();
             if out.closed {
@@ -304,18 +284,12 @@ impl Channel {
             }
             // Order matters: nothing overtakes what already waits.
             let pushed = if out.queue.is_empty() {
-                out.ring
-                    .push(type_, flags, transaction, payload, distortion)?
+                out.ring.push(&packet, distortion)?
             } else {
                 Pushed::Full
             };
             if pushed == Pushed::Full {
-                out.queue.push_back(Queued {
-                    type_,
-                    flags,
-                    transaction,
-                    payload: payload.to_vec(),
-                });
+                out.queue.push_back(packet);
                 return Ok(());
             }
             drop(out);
@@ -331,49 +305,79 @@ impl Channel {
     }
 
     /// Sends a packet with all faults that concern any packet.
-    fn send_with_faults(&self, type_: u16, flags: u16, transaction: u64, payload: &[u8]) {
+    fn send_with_faults(&self, mut packet: Packet) {
         let faults = &self.context.faults;
         if faults.hit(&self.name, Fault::UnknownPacketType) {
-            self.push(0x7F, 0, transaction, payload, Distortion::None);
+            let odd = Packet {
+                type_: 0x7F,
+                flags: 0,
+                header: Vec::new(),
+                ..packet.clone()
+            };
+            self.push(odd, Distortion::None);
         }
-        let mut payload = payload;
         if let Some(len) = faults.take(&self.name, Fault::ShortPacket, 8) {
-            payload = payload
-                .get(..usize::try_from(len).unwrap_or(usize::MAX))
-                .unwrap_or(payload);
+            packet
+                .payload
+                .truncate(usize::try_from(len).unwrap_or(usize::MAX));
         }
-        self.push(type_, flags, transaction, payload, self.distortion());
+        self.push(packet, self.distortion());
     }
 
     /// Sends an in-band data packet, to which no completion is expected.
     pub fn send(&self, transaction: u64, payload: &[u8]) {
-        self.send_with_faults(ring::DATA_INBAND, 0, transaction, payload);
+        self.send_with_faults(Packet {
+            type_: ring::DATA_INBAND,
+            flags: 0,
+            transaction,
+            header: Vec::new(),
+            payload: payload.to_vec(),
+        });
+    }
+
+    /// Sends a packet whose data lies in a buffer that the guest provided. `header` says where; the guest completes
+    /// the packet when it has taken the data.
+    pub fn send_transfer_pages(&self, transaction: u64, header: Vec<u8>, payload: Vec<u8>) {
+        self.send_with_faults(Packet {
+            type_: ring::DATA_USING_XFER_PAGES,
+            flags: ring::FLAG_COMPLETION_REQUESTED,
+            transaction,
+            header,
+            payload,
+        });
     }
 
     /// Completes the guest's request `transaction`.
     pub fn complete(self: &Arc<Self>, transaction: u64, payload: &[u8]) {
+        let completion = |transaction, payload: &[u8]| Packet {
+            type_: ring::COMPLETION,
+            flags: 0,
+            transaction,
+            header: Vec::new(),
+            payload: payload.to_vec(),
+        };
         let faults = &self.context.faults;
         if faults.hit(&self.name, Fault::NoReply) {
             return;
         }
         if let Some(ms) = faults.take(&self.name, Fault::SlowReply, 1000) {
-            let (channel, payload) = (self.clone(), payload.to_vec());
+            let (channel, late) = (self.clone(), completion(transaction, payload));
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(ms));
-                channel.send_with_faults(ring::COMPLETION, 0, transaction, &payload);
+                channel.send_with_faults(late);
             });
             return;
         }
         if let Some(other) = faults.take(&self.name, Fault::UnknownTransaction, 0x7FFF_0001) {
-            self.push(ring::COMPLETION, 0, other, payload, Distortion::None);
+            self.push(completion(other, payload), Distortion::None);
         }
         if faults.hit(&self.name, Fault::ZeroLengthCompletion) {
-            self.push(ring::COMPLETION, 0, transaction, &[], Distortion::None);
+            self.push(completion(transaction, &[]), Distortion::None);
             return;
         }
-        self.send_with_faults(ring::COMPLETION, 0, transaction, payload);
+        self.send_with_faults(completion(transaction, payload));
         if faults.hit(&self.name, Fault::DuplicateCompletion) {
-            self.push(ring::COMPLETION, 0, transaction, payload, Distortion::None);
+            self.push(completion(transaction, payload), Distortion::None);
         }
     }
 }

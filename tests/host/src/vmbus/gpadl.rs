@@ -2,7 +2,7 @@
 
 //! GPADLs as the host holds them: assembled from the guest's messages, then a checked list of pages.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use anyhow::{bail, ensure, Context, Result};
@@ -119,6 +119,19 @@ impl GuestPages {
     }
 }
 
+/// A GPADL in the hands of a device, until this is dropped.
+pub struct Loan {
+    /// The memory.
+    pub pages: GuestPages,
+    lent: Arc<AtomicBool>,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.lent.store(false, Ordering::SeqCst);
+    }
+}
+
 /// A GPADL from its first message to its teardown.
 pub struct Gpadl {
     /// The channel it belongs to.
@@ -127,6 +140,7 @@ pub struct Gpadl {
     store: Vec<u8>,
     /// The pages, once all messages have arrived.
     pub pages: Option<GuestPages>,
+    lent: Arc<AtomicBool>,
 }
 
 impl Gpadl {
@@ -139,9 +153,28 @@ impl Gpadl {
             assembler,
             store,
             pages: None,
+            lent: Arc::default(),
         };
         this.push(memory, bytes)?;
         Ok(this)
+    }
+
+    /// Lends the memory to a device; only one at a time can have it.
+    pub fn lend(&self) -> Result<Loan> {
+        let pages = self.pages.clone().context("the GPADL is not complete")?;
+        ensure!(
+            !self.lent.swap(true, Ordering::SeqCst),
+            "the GPADL is in use already"
+        );
+        Ok(Loan {
+            pages,
+            lent: self.lent.clone(),
+        })
+    }
+
+    /// Whether a device has the memory.
+    pub fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::SeqCst)
     }
 
     /// Adds the bytes of a body message. When the last has arrived, `pages` is set.
@@ -221,6 +254,15 @@ mod tests {
         pages.read(4090, &mut all).unwrap();
         assert_eq!(&all, b"0123456789ab");
         assert!(pages.read(70 * 4096 - 3, &mut [0; 4]).is_err());
+    }
+
+    #[test]
+    fn a_gpadl_is_lent_once() {
+        let gpadl = assemble(&memory(), 2, |i| i + 1).unwrap();
+        let loan = gpadl.lend().unwrap();
+        assert!(gpadl.is_lent() && gpadl.lend().is_err());
+        drop(loan);
+        assert!(!gpadl.is_lent() && gpadl.lend().is_ok());
     }
 
     #[test]

@@ -27,6 +27,8 @@ const TRAILER: usize = 8;
 
 /// VM_PKT_DATA_INBAND.
 pub const DATA_INBAND: u16 = 6;
+/// VM_PKT_DATA_USING_XFER_PAGES.
+pub const DATA_USING_XFER_PAGES: u16 = 7;
 /// VM_PKT_DATA_USING_GPA_DIRECT.
 pub const DATA_USING_GPA_DIRECT: u16 = 9;
 /// VM_PKT_COMP.
@@ -34,7 +36,7 @@ pub const COMPLETION: u16 = 11;
 /// VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED.
 pub const FLAG_COMPLETION_REQUESTED: u16 = 1;
 
-/// A packet, taken out of the ring whole.
+/// A packet, as taken out of the ring or to be put into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Packet type (VM_PKT_*).
@@ -43,9 +45,9 @@ pub struct Packet {
     pub flags: u16,
     /// Transaction id, which a completion repeats.
     pub transaction: u64,
-    /// What lies between the 16-byte descriptor and the payload: the GPA ranges of a GPA-direct packet.
+    /// What lies between the 16-byte descriptor and the payload: the ranges of a GPA-direct or transfer-page packet.
     pub header: Vec<u8>,
-    /// The payload, padded to a multiple of 8.
+    /// The payload; padded to a multiple of 8 bytes if it comes from a ring.
     pub payload: Vec<u8>,
 }
 
@@ -219,16 +221,19 @@ impl Outgoing {
         self.pages.write(DATA, b)
     }
 
-    /// Writes a packet whose descriptor is followed by `header` and `payload`, both multiples of 8 or padded.
-    pub fn push(
-        &mut self,
-        type_: u16,
-        flags: u16,
-        transaction: u64,
-        payload: &[u8],
-        distortion: Distortion,
-    ) -> Result<Pushed> {
-        let len = (DESCRIPTOR + payload.len()).next_multiple_of(8);
+    /// Writes a packet. Behind its descriptor come its `header`, a multiple of 8 bytes, and the payload, which is
+    /// padded to one.
+    pub fn push(&mut self, packet: &Packet, distortion: Distortion) -> Result<Pushed> {
+        let Packet {
+            type_,
+            flags,
+            transaction,
+            ref header,
+            ref payload,
+        } = *packet;
+        let offset = DESCRIPTOR + header.len();
+        ensure!(offset % 8 == 0, "a packet header of {} bytes", header.len());
+        let len = (offset + payload.len()).next_multiple_of(8);
         ensure!(
             len + TRAILER < self.size,
             "a packet of {len} bytes can never fit into the ring"
@@ -256,19 +261,20 @@ impl Outgoing {
         }
         self.pages.store(PENDING_SEND_SIZE, 0, Ordering::SeqCst)?;
 
-        let units = u16::try_from(len / 8)?;
+        let (offset, units) = (u16::try_from(offset / 8)?, u16::try_from(len / 8)?);
         let (offset8, len8) = match distortion {
-            Distortion::LengthTooLong => (2, u16::MAX),
-            Distortion::LengthTooShort => (2, 1),
+            Distortion::LengthTooLong => (offset, u16::MAX),
+            Distortion::LengthTooShort => (offset, 1),
             Distortion::OffsetBeyondEnd => (units.saturating_add(8), units),
             Distortion::OffsetTooSmall => (0, units),
-            Distortion::None | Distortion::WriteIndexOutside => (2, units),
+            Distortion::None | Distortion::WriteIndexOutside => (offset, units),
         };
         let mut bytes = Vec::with_capacity(len + TRAILER);
         for value in [type_, offset8, len8, flags] {
             bytes.extend(value.to_le_bytes());
         }
         bytes.extend(transaction.to_le_bytes());
+        bytes.extend(header);
         bytes.extend(payload);
         bytes.resize(len, 0);
         bytes.extend((u64::try_from(self.write)? << 32).to_le_bytes());
@@ -301,6 +307,16 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
+    fn packet(transaction: u64, payload: &[u8]) -> Packet {
+        Packet {
+            type_: COMPLETION,
+            flags: 0,
+            transaction,
+            header: Vec::new(),
+            payload: payload.to_vec(),
+        }
+    }
+
     fn rings(data_pages: u64) -> (Outgoing, Incoming, GuestPages) {
         let memory = Arc::new(crate::vm::memory::allocate(1 << 20).unwrap());
         let pages = GuestPages::new(memory, 1..2 + data_pages).unwrap();
@@ -321,7 +337,7 @@ mod tests {
             let mut sent = std::collections::VecDeque::new();
             for (id, len) in lens.into_iter().enumerate() {
                 let payload: Vec<u8> = (0..len).map(|i| (i + id) as u8).collect();
-                while out.push(COMPLETION, 0, id as u64, &payload, Distortion::None).unwrap() == Pushed::Full {
+                while out.push(&packet(id as u64, &payload), Distortion::None).unwrap() == Pushed::Full {
                     let (packet, _) = inc.pop().unwrap().unwrap();
                     let (want_id, want): (u64, Vec<u8>) = sent.pop_front().unwrap();
                     prop_assert_eq!(packet.transaction, want_id);
@@ -342,36 +358,48 @@ mod tests {
     fn signal_only_when_the_ring_was_empty_and_unmasked() {
         let (mut out, mut inc, _) = rings(1);
         assert_eq!(
-            out.push(6, 0, 1, &[1], Distortion::None).unwrap(),
+            out.push(&packet(1, &[1]), Distortion::None).unwrap(),
             Pushed::Signal
         );
         assert_eq!(
-            out.push(6, 0, 2, &[1], Distortion::None).unwrap(),
+            out.push(&packet(2, &[1]), Distortion::None).unwrap(),
             Pushed::Quiet
         );
         while inc.pop().unwrap().is_some() {}
         inc.mask(true).unwrap();
         assert_eq!(
-            out.push(6, 0, 3, &[1], Distortion::None).unwrap(),
+            out.push(&packet(3, &[1]), Distortion::None).unwrap(),
             Pushed::Quiet
         );
         inc.pop().unwrap();
         inc.mask(false).unwrap();
         assert_eq!(
-            out.push(6, 0, 4, &[1], Distortion::None).unwrap(),
+            out.push(&packet(4, &[1]), Distortion::None).unwrap(),
             Pushed::Signal
         );
     }
 
     #[test]
+    fn a_header_comes_out_apart_from_the_payload() {
+        let (mut out, mut inc, _) = rings(1);
+        let mut sent = packet(5, &[7; 8]);
+        sent.type_ = DATA_USING_XFER_PAGES;
+        sent.header = vec![3; 16];
+        out.push(&sent, Distortion::None).unwrap();
+        assert_eq!(inc.pop().unwrap().unwrap().0, sent);
+        sent.header.pop();
+        assert!(out.push(&sent, Distortion::None).is_err());
+    }
+
+    #[test]
     fn the_reader_wakes_a_writer_that_waits_for_room() {
         let (mut out, mut inc, pages) = rings(1);
-        while out.push(6, 0, 1, &[0; 1000], Distortion::None).unwrap() != Pushed::Full {}
+        while out.push(&packet(1, &[0; 1000]), Distortion::None).unwrap() != Pushed::Full {}
         assert_ne!(pages.load(PENDING_SEND_SIZE, Ordering::SeqCst).unwrap(), 0);
         assert!(inc.pop().unwrap().unwrap().1, "room came to be");
         assert!(!inc.pop().unwrap().unwrap().1, "and is told only once");
         assert_ne!(
-            out.push(6, 0, 1, &[0; 1000], Distortion::None).unwrap(),
+            out.push(&packet(1, &[0; 1000]), Distortion::None).unwrap(),
             Pushed::Full
         );
         assert_eq!(pages.load(PENDING_SEND_SIZE, Ordering::SeqCst).unwrap(), 0);
@@ -397,7 +425,7 @@ mod tests {
             Distortion::WriteIndexOutside,
         ] {
             let (mut out, mut inc, _) = rings(1);
-            out.push(6, 0, 1, &[0; 64], distortion).unwrap();
+            out.push(&packet(1, &[0; 64]), distortion).unwrap();
             assert!(inc.pop().is_err(), "{distortion:?}");
         }
     }

@@ -26,7 +26,7 @@ use rlis_proto::vmbus::{
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::channel::{Channel, Shared};
-use super::gpadl::Gpadl;
+use super::gpadl::{Gpadl, Loan};
 use super::Offer;
 use crate::faults::Fault;
 use crate::hyperv::hypercall::{self, Receiver};

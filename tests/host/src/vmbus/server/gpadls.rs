@@ -2,9 +2,31 @@
 
 //! GPADLs: made, completed and torn down.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::*;
 
+/// How long a teardown waits for a device to give a buffer back. The message that revokes the buffer may still lie in
+/// the ring, and the guest gets no answer to that.
+const GIVE_BACK: Duration = Duration::from_millis(500);
+
 impl Server {
+    /// Lends the GPADL `handle` of the channel `relid` to the channel's device.
+    pub fn lend_gpadl(&self, relid: u32, handle: u32) -> Result<Loan> {
+        let state = self.state();
+        let gpadl = state
+            .gpadls
+            .get(&handle)
+            .with_context(|| format!("GPADL {handle:#x} is unknown"))?;
+        ensure!(
+            gpadl.relid == relid,
+            "GPADL {handle:#x} belongs to relid {}",
+            gpadl.relid
+        );
+        gpadl.lend().with_context(|| format!("GPADL {handle:#x}"))
+    }
+
     pub(super) fn gpadl_header(
         &self,
         state: &mut State,
@@ -97,6 +119,15 @@ impl Server {
         if in_use {
             self.violation(format!(
                 "GPADL {handle:#x} torn down while it holds the rings of an open channel"
+            ));
+        }
+        let deadline = Instant::now() + GIVE_BACK;
+        while gpadl.is_lent() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if gpadl.is_lent() {
+            self.violation(format!(
+                "GPADL {handle:#x} torn down while the device uses it"
             ));
         }
         state.gpadls.remove(&handle);

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     Network cards with the unmodified C driver: found, pinged through, unplugged, jumbo frames, rescinded
+#: host     rlis
+#: drivers  c rustbus
+#: quick    none
+#: modules  hv_vmbus hv_netvsc
+#: args     --no-ic --net net0,mac=00:15:5d:00:00:07 --net net1,version=1,peer=10.0.1.1/24,down
+#: cpus     1
+#: seconds  180
+
+# card MAC: the interface with this address.
+card() {
+	for net in /sys/class/net/*; do
+		[ "$(cat "$net/address")" = "$1" ] && basename "$net"
+	done
+}
+has_card() { [ -n "$(card "$1")" ]; }
+no_card() { ! has_card "$1"; }
+carrier() { equal "$2" "$(cat "/sys/class/net/$1/carrier")"; }
+
+check bus_loads load hv_vmbus
+check network_loads load hv_netvsc
+check card_found wait_for 30 has_card 00:15:5d:00:00:07
+check second_card_found wait_for 10 has_card 00:15:5d:00:01:01
+eth=$(card 00:15:5d:00:00:07)
+old=$(card 00:15:5d:00:01:01)
+id=$(cat "/sys/class/net/$eth/device/device_id")
+check device_id sh -c 'echo "$1" | grep -qE "^\{[0-9a-f-]{36}\}$"' sh "$id"
+check instance_is_the_offered host_says "^net0 .*instance=$(echo "$id" | tr -d '{}') " list
+check alias_is_the_host_s_name equal net0 "$(cat "/sys/class/net/$eth/ifalias")"
+check newest_version host_says '^net0 .*version=6.1 ' nets
+check oldest_version host_says '^net1 .*version=1 ' nets
+
+check up ip link set "$eth" up
+check address ip addr add 10.0.0.2/24 dev "$eth"
+check carrier wait_for 10 carrier "$eth" 1
+check ping ping -c 3 -w 20 10.0.0.1
+check one_channel equal 1 "$(find "/sys/class/net/$eth/device/channels" -mindepth 1 -maxdepth 1 | wc -l)"
+check small_frames_by_sections host_says '^net0 .*by_section=[1-9]' nets
+# A datagram of 30000 bytes is 21 frames each way, sent in one go.
+check ping_in_fragments ping -c 3 -w 30 -s 30000 10.0.0.1
+check nobody_else_answers sh -c '! ping -c 1 -w 2 10.0.0.77'
+# Faster than the peer answers.
+flood() {
+	for i in 1 2 3 4; do ping -c 40 -i 0.01 -s 1400 -w 60 10.0.0.1 >/tmp/flood$i & done
+	wait
+	cat /tmp/flood*
+	[ "$(grep -c ' 0% packet loss' /tmp/flood1 /tmp/flood2 /tmp/flood3 /tmp/flood4 | grep -c ':1$')" = 4 ]
+}
+check flood flood
+
+check unplugged host link net0 down
+check no_carrier wait_for 20 carrier "$eth" 0
+check no_ping_unplugged sh -c '! ping -c 1 -w 2 10.0.0.1'
+check plugged_in host link net0 up
+check carrier_again wait_for 20 carrier "$eth" 1
+check ping_again ping -c 2 -w 20 10.0.0.1
+
+# The driver makes everything anew for another MTU. Frames that fit into no section of the send buffer go by pages.
+check jumbo_mtu ip link set "$eth" mtu 9000
+check jumbo_told host_says '^net0 .*frame=9014 ' nets
+check jumbo_carrier wait_for 20 carrier "$eth" 1
+check jumbo_ping ping -c 3 -w 20 -s 8900 10.0.0.1
+check jumbo_ping_in_fragments ping -c 2 -w 20 -s 60000 10.0.0.1
+check jumbo_by_pages host_says '^net0 .*by_pages=[1-9]' nets
+
+check new_address ip link set "$eth" address 00:15:5d:00:00:99
+check ping_from_new_address ping -c 2 -w 20 10.0.0.1
+
+# The other card speaks the oldest version of the protocol and begins without a cable.
+check old_up ip link set "$old" up
+check old_address ip addr add 10.0.1.2/24 dev "$old"
+check old_no_carrier carrier "$old" 0
+check old_plugged_in host link net1 up
+check old_carrier wait_for 20 carrier "$old" 1
+check old_ping ping -c 2 -w 20 -s 1400 10.0.1.1
+
+check rescinded host rescind net1
+check rescinded_card_gone wait_for 20 no_card 00:15:5d:00:01:01
+check other_card_stays ping -c 1 -w 20 10.0.0.1
+check offered_again host offer net1
+check offered_card_back wait_for 20 has_card 00:15:5d:00:01:01
+for i in 1 2 3; do
+	check "unloads_$i" unload hv_netvsc
+	check "loads_again_$i" load hv_netvsc
+	check "found_again_$i" wait_for 30 has_card 00:15:5d:00:00:07
+done
+eth=$(card 00:15:5d:00:00:07)
+ip link set "$eth" up
+ip addr add 10.0.0.2/24 dev "$eth"
+check ping_after_reload ping -c 2 -w 20 10.0.0.1
