@@ -53,6 +53,11 @@
 #include <scsi/scsi_transport_fc.h>
 
 #include <asm/mshyperv.h>
+#if __has_include(<hyperv/hvhdk.h>)
 #include <hyperv/hvhdk.h>
+#else
+/* Where the hypervisor's interface was declared before. */
+#include <asm/hyperv-tlfs.h>
+#endif
 
 #include "../../include/vmbus_private.h"
