@@ -47,9 +47,9 @@ VMBUS ID 12: Synthetic SCSI Controller' "$(run)"
 expect channels '	Rel_ID=12, target_cpu=0
 	Rel_ID=14, target_cpu=1
 	Rel_ID=103, target_cpu=2' "$(run -v | grep -A3 'ID 12' | tail -n 3)"
-expect driver '	Driver: none, channel opened
-	Driver: none, channel offer
-	Driver: hv_storvsc, channel opened' "$(run -vvv | grep Driver:)"
+expect driver '	Driver: none, channel open
+	Driver: none, channel offered
+	Driver: hv_storvsc, channel open' "$(run -vvv | grep Driver:)"
 expect unknown_argument "lsvmbus: unknown argument '-x'" "$(run -x | head -n 1)"
 expect no_bus "lsvmbus: /nowhere does not exist: no hv_vmbus is loaded, or this is not Hyper-V" "$(run -s /nowhere)"
 

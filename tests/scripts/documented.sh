@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Documentation/sysfs-and-parameters.md names every file that hv_vmbus makes in sysfs and every parameter of our
+# modules, with its mode, and none that is not there. With a planted mistake of each kind it finds that.
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+passed=0
+failed=0
+result() {
+	printf '%s\n' "$*"
+	case $2 in ok) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
+}
+document=$RLIS_TOP/Documentation/sysfs-and-parameters.md
+
+# Both lists have lines `section name mode`, sorted.
+in_code() {
+	local top=$1 files=$1/rust/sys/helpers_bus_driver.c file module
+	{
+		sed -nE 's/^DEVICE_FILE\(([a-z_]+)\);/device \1 0444/p' "$files"
+		sed -nE 's/^CHANNEL_FILE\(([a-z_]+), (0[0-7]+)\);/channel \1 \2/p' "$files"
+		sed -nE 's/.*\.attr = \{ \.name = "([a-z_]+)", \.mode = (0[0-7]+) \}.*/channel \1 \2/p' "$files"
+		sed -nE 's/^static BUS_ATTR_RO\(([a-z_]+)\);/bus \1 0444/p; s/^static BUS_ATTR_RW\(([a-z_]+)\);/bus \1 0644/p' "$files"
+		sed -nE 's/^static DRIVER_ATTR_WO\(([a-z_]+)\);/driver \1 0200/p' "$files"
+		for file in "$top"/drivers/*/*/; do
+			module=hv_$(basename "$file")
+			cat "$file"*.c "$file"*.rs | awk -v m="$module" '
+				/^module_param(_named)?\(/ {
+					gsub(/[(),;]/, " "); print m, $2, $NF
+				}
+				/^module_param! *\{/ { inside = 1; text = "" }
+				inside { text = text " " $0 }
+				inside && /^\}/ {
+					inside = 0
+					if (match(text, /"[a-z_]+", Mode::[A-Za-z]+/)) {
+						split(substr(text, RSTART, RLENGTH), part, /[", ]+/)
+						print m, part[2], part[3] == "Mode::Writable" ? "0644" : "0444"
+					} else {
+						print m, "unreadable-declaration", "0"
+					}
+				}'
+		done
+	} | sort
+}
+in_document() {
+	awk '
+		/^## A device/ { section = "device" }
+		/^## A channel/ { section = "channel" }
+		/^## The bus/ { section = "bus" }
+		/^## A driver/ { section = "driver" }
+		/^## What else/ || /^## Module/ { section = "" }
+		/^### / { section = $2 }
+		section != "" && /^\| `/ { split($0, cell, /[|` ]+/); print section, cell[2], cell[3] }' "$1" | sort
+}
+
+if difference=$(diff <(in_code "$RLIS_TOP") <(in_document "$document")); then
+	result documented/same_as_code ok "($(in_code "$RLIS_TOP" | wc -l) names)"
+else
+	result documented/same_as_code FAIL "(< only in the code, > only in the document)"
+	grep '^[<>]' <<<"$difference" | sed 's/^/    | /'
+fi
+
+# Mistakes that have to be found: in a copy, something is taken out, renamed, or given another mode.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# finds NAME SED-EXPRESSION FILE
+finds() {
+	rm -rf "${work:?}/top"
+	mkdir -p "$work/top/rust"
+	cp -r "$RLIS_TOP/drivers" "$work/top/"
+	cp -r "$RLIS_TOP/rust/sys" "$work/top/rust/"
+	cp "$document" "$work/top/document.md"
+	sed -i -E "$2" "$work/top/$3"
+	if cmp -s "$work/top/$3" "$RLIS_TOP/$3" || cmp -s "$work/top/$3" "$document"; then
+		result "documented/finds_$1" FAIL "the mistake could not be planted"
+	elif diff <(in_code "$work/top") <(in_document "$work/top/document.md") >/dev/null; then
+		result "documented/finds_$1" FAIL "the mistake was not noticed"
+	else
+		result "documented/finds_$1" ok
+	fi
+}
+finds missing_file '/^\| `vendor` /d' document.md
+finds wrong_mode 's/^(\| `cpu` \| )0644/\10444/' document.md
+finds missing_parameter '/^\| `fcopy` /d' document.md
+finds renamed_file 's/^CHANNEL_FILE\(events,/CHANNEL_FILE(signals,/' rust/sys/helpers_bus_driver.c
+finds changed_parameter 's/"timesync_implicit", Mode::Writable/"timesync_implicit", Mode::ReadOnly/' drivers/hv/utils/utils.rs
+finds new_parameter 's/"logging_level"/"log_level"/' drivers/scsi/storvsc/settings.rs
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]

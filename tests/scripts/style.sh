@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Each gate of scripts/check-style finds the mistake that it is there for: in a copy of the checkout one is planted
+# after the other. ALL=1 also plants those for shellcheck, checkpatch and clippy, which take minutes.
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+passed=0
+failed=0
+result() {
+	printf '%s\n' "$*"
+	case $2 in ok) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
+}
+
+# Inside build/, so that sysroots see it; a git tree of its own, since the gates ask git for the project's files.
+copy=$RLIS_TOP/build/style/copy
+rm -rf "$copy"
+mkdir -p "$copy"
+trap 'rm -rf "$copy"' EXIT
+git -C "$RLIS_TOP" ls-files -co --exclude-standard -z | (cd "$RLIS_TOP" && tar --null --ignore-failed-read -cf - -T -) | tar -xf - -C "$copy"
+git -C "$copy" init -q
+git -C "$copy" add -A
+
+# plant GATE FILE PATTERN: what is on standard input is put behind FILE (made if it is not there); the gate then has to
+# fail and to print a line that matches PATTERN, and to pass again once it is gone.
+plant() {
+	local gate=$1 file=$copy/$2 pattern=$3 output had=
+	[ -e "$file" ] && had=1 && cp -p "$file" "$copy/.saved"
+	mkdir -p "$(dirname "$file")"
+	cat >>"$file"
+	if output=$("$copy/scripts/check-style" "$gate" 2>&1); then
+		result "style/$gate" FAIL "a mistake in $2 was not noticed"
+	elif ! grep -qE "$pattern" <<<"$output"; then
+		result "style/$gate" FAIL "no line matches '$pattern' in: $(head -n 3 <<<"$output" | tr '\n' ' ')"
+	else
+		result "style/$gate" ok
+	fi
+	if [ -n "$had" ]; then mv "$copy/.saved" "$file"; else rm -f "$file"; fi
+}
+
+plant rustfmt rust/proto/error.rs error.rs <<<'fn  planted( ) {}'
+plant spdx scripts/planted 'planted: no SPDX' <<<'#!/bin/sh'
+plant unsafe_only_where_allowed drivers/hv/utils/kvp.rs 'kvp.rs' <<<'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'
+plant unsafe_only_where_allowed rust/proto/ring.rs 'ring.rs' <<<'unsafe impl Send for Planted {}'
+plant unsafe_only_where_allowed tests/host/src/ic/kvp.rs 'kvp.rs' <<<'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'
+{ seq -f '// Line %g.' 20; echo 'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'; } |
+	plant safety_reasons rust/hv/work.rs 'work.rs:.*without a SAFETY reason'
+plant links_in_docs README.md 'no such file: Documentation/planted.md' <<<'[planted](Documentation/planted.md)'
+plant links_in_docs README.md 'no such heading: Documentation/testing.md#planted' <<<'[planted](Documentation/testing.md#planted)'
+plant names_in_docs README.md 'make has no target planted' <<<'Type `make planted`.'
+plant names_in_docs README.md 'no such file: scripts/planted' <<<'Type `scripts/planted`.'
+plant sysfs_and_parameters Documentation/sysfs-and-parameters.md 'planted' <<<'| `planted` | 0444 | |'
+if [ -n "${ALL:-}" ]; then
+	plant shellcheck scripts/kernel-source 'SC2164|cd' <<<'cd /planted'
+	# shellcheck disable=SC2016 # a mistake in another file
+	plant shellcheck tests/guest/balloon.sh 'balloon' <<<'if [ $# -gt 0 ]; then echo "$((1 +))"; fi'
+	plant checkpatch rust/sys/helpers.c 'helpers.c' <<<'int planted( int a ){return a ;}'
+	plant clippy_host rust/proto/error.rs 'needless_return|unused' <<<'fn planted() -> u8 { return 1; }'
+	plant clippy_kernel drivers/hv/utils/heartbeat.rs 'never used|dead_code|needless_return' <<<'fn planted() -> u8 { return 1; }'
+fi
+# Without a mistake all of them pass.
+if output=$("$copy/scripts/check-style" rustfmt spdx unsafe_only_where_allowed safety_reasons links_in_docs names_in_docs 2>&1); then
+	result style/none_without_mistakes ok
+else
+	result style/none_without_mistakes FAIL "$(grep -m 3 -E 'FAIL|\|' <<<"$output" | tr '\n' ' ')"
+fi
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
