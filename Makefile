@@ -3,6 +3,12 @@
 # Front door for people: everything it does, a script in scripts/ does. The modules' own build rules are in Kbuild.
 
 MAKEFLAGS += --no-print-directory
+# `make demo SHELL=1` means a shell in the guest; for make itself that name is the program that runs recipes.
+ifeq ($(origin SHELL),command line)
+demo_shell := $(filter-out 0,$(SHELL))
+override SHELL := /bin/sh
+MAKEOVERRIDES :=
+endif
 .DEFAULT_GOAL := modules
 
 ## modules        build the modules; KDIR=... names the kernel tree (default: the fast test kernel)
@@ -44,6 +50,11 @@ loop:
 .PHONY: guest
 guest:
 	@scripts/guest $(SCENARIO)
+
+## demo           a guest on the test host with bus, disk and services of ours, and a live report; SHELL=1 adds a shell in it
+.PHONY: demo
+demo:
+	@scripts/demo $(if $(demo_shell),shell)
 
 ## bench          instructions for a read, C and Rust storage driver in one run: table, JSON and SVG in build/bench
 .PHONY: bench

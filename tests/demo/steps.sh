@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What the demo's guest can be asked for. A step prints `key value...` lines for the host's half, or plain text to be
+# shown as it is.
+
+step_boot() {
+	echo "kernel $(uname -r)"
+	echo "uptime $(cut -d' ' -f1 /proc/uptime)"
+	echo "cpus $(grep -c '^processor' /proc/cpuinfo)"
+	echo "hypervisor $(dmesg | sed -n 's/.*Hypervisor detected: //p')"
+	echo "vmbus $(dmesg | sed -n 's/.*Vmbus version:/version /p')"
+	# The path of the disk in sysfs leads through the device on the bus; its driver is what the kernel says it is.
+	device=$(readlink -f /sys/block/sda/device)
+	while [ "$device" != / ] && [ ! -e "$device/class_id" ]; do device=$(dirname "$device"); done
+	echo "root $(awk '$2 == "/" { print $1, $3 }' /proc/mounts) driver $(basename "$(readlink -f "$device/driver")") device $(basename "$device")"
+}
+
+# Name, version, author, the kernel's mark for modules that are not its own (O), and the build id of what is loaded.
+step_modules() {
+	for module in hv_vmbus hv_storvsc hv_utils; do
+		folder=/sys/module/$module
+		id=$(od -An -v -tx1 "$folder/notes/.note.gnu.build-id" | tr -d ' \n' | tail -c 40)
+		echo "$module $(cat "$folder/version") $(cat "$folder/taint") $id $(modinfo -F author "$module")"
+	done
+	echo "others $(sed -n 's/^\(hv_[a-z_]*\|hyperv_[a-z]*\) .*/\1/p' /proc/modules | grep -vxE 'hv_vmbus|hv_storvsc|hv_utils' | tr '\n' ' ')"
+}
+
+step_bus() { lsvmbus -v; }
+
+now_ms() { awk '{ printf "%d", $1 * 1000 }' /proc/uptime; }
+sectors() { awk '{ print $3, $7 }' /sys/block/sda/stat; }
+# step_disk MEBIBYTES: random data to a file on the root disk, past the page cache and back.
+step_disk() {
+	dd if=/dev/urandom of=/tmp/data bs=1M count="$1" 2>/dev/null
+	written=$(sha256sum </tmp/data | cut -d' ' -f1)
+	was=$(sectors)
+	begin=$(now_ms)
+	dd if=/tmp/data of=/root/data bs=1M oflag=direct conv=fsync 2>/tmp/dd || { cat /tmp/dd; return 1; }
+	middle=$(now_ms)
+	echo 3 >/proc/sys/vm/drop_caches
+	between=$(now_ms)
+	read_back=$(dd if=/root/data bs=1M iflag=direct 2>/dev/null | sha256sum | cut -d' ' -f1)
+	end=$(now_ms)
+	echo "bytes $(($1 * 1048576))"
+	echo "write_ms $((middle - begin))"
+	echo "read_ms $((end - between))"
+	echo "written $written"
+	echo "read $read_back"
+	echo "sectors $was $(sectors)"
+	rm -f /tmp/data
+}
+
+pool=/var/lib/hyperv/.kvp_pool_
+# A record of a pool is a key in 512 bytes and a value in 2048, filled up with zeroes.
+step_kvp_read() {
+	tr '\0' '\n' <"${pool}0" | sed '/^$/d' | grep -A1 -xF "$1" | tail -n 1 | sed 's/^/value /'
+}
+# step_kvp_write KEY VALUE: into the pool of what the guest tells the host. The daemon reads it at each request.
+step_kvp_write() {
+	printf '%s' "$1" >/tmp/record
+	printf '%s' "$2" >/tmp/value
+	dd if=/tmp/value of=/tmp/record bs=1 seek=512 conv=notrunc 2>/dev/null
+	truncate -s 2560 /tmp/record
+	cat /tmp/record >>"${pool}1"
+}
+
+step_clock() { echo "seconds $(date +%s.%N)"; }
+# step_clock_set SECONDS: wrong on purpose.
+step_clock_set() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
+
+step_sum() { sha256sum "$1" && stat -c 'size %s' "$1"; }
+step_service_log() { dmesg | sed -nE 's/^\[ *[0-9.]+\] hv_utils: (.*IC version.*)/\1/p'; }
+step_complaints() { dmesg | grep -E 'BUG:|WARNING:|Oops|Call Trace|hv_[a-z]+: .*(fail|error|invalid)' || true; }
+# A person at the console, until they leave.
+step_shell() {
+	{ stty sane; echo "This is $(uname -n), Linux $(uname -r). 'exit' goes on with the demo."; sh -l; stty -echo; } </dev/ttyS0 >/dev/ttyS0 2>&1
+}
