@@ -21,7 +21,9 @@ step_modules() {
 	for module in hv_vmbus hv_storvsc hv_utils; do
 		folder=/sys/module/$module
 		id=$(od -An -v -tx1 "$folder/notes/.note.gnu.build-id" | tr -d ' \n' | tail -c 40)
-		echo "$module $(cat "$folder/version") $(cat "$folder/taint") $id $(modinfo -F author "$module")"
+		read -r version <"$folder/version"
+		read -r taint <"$folder/taint"
+		echo "$module $version $taint $id $(modinfo -F author "$module")"
 	done
 	echo "others $(sed -n 's/^\(hv_[a-z_]*\|hyperv_[a-z]*\) .*/\1/p' /proc/modules | grep -vxE 'hv_vmbus|hv_storvsc|hv_utils' | tr '\n' ' ')"
 }
