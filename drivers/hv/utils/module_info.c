@@ -12,7 +12,7 @@
 #include "../../../include/uapi/rlis/hv_kvp.h"
 #include "../../../include/uapi/rlis/hv_vss.h"
 
-MODULE_VERSION("0.1.0");
+MODULE_VERSION(RLIS_VERSION);
 
 /* One of ours, and the kernel's of the same meaning. */
 #define SAME(a, b) static_assert((a) == (b))

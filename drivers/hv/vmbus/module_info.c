@@ -22,4 +22,4 @@ static const struct acpi_device_id vmbus_acpi_device_ids[] = {
 };
 MODULE_DEVICE_TABLE(acpi, vmbus_acpi_device_ids);
 
-MODULE_VERSION("0.1.0");
+MODULE_VERSION(RLIS_VERSION);
