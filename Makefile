@@ -61,6 +61,21 @@ demo:
 bench:
 	@scripts/bench
 
+## dist           the source tarball build/dist/rlis-VERSION.tar.xz, with the portable Rust tree in it
+.PHONY: dist
+dist:
+	@scripts/dist
+
+## deb rpm        the packages rlis-dkms, from the tarball, checked by lintian and rpmlint
+.PHONY: deb rpm
+deb rpm:
+	@scripts/package $@
+
+## package-test   packages made, installed, booted from and removed in a clean Debian with its stock kernels; PARTS=
+.PHONY: package-test
+package-test:
+	@tests/packaging/run $(PARTS)
+
 ## paths          print where things lie, one name=path a line
 .PHONY: paths
 paths:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the tests of packages share: a Debian system of its own to install into, and guests that boot it.
+
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+# Where the system is; what is changed in it stays there until the next `new_system`.
+system=$RLIS_TOP/build/packaging/system
+new_system() {
+	rm -rf --one-file-system "$system"
+	mkdir -p "$system/io"
+}
+# in_system COMMAND...: runs in the system, in a folder that is seen from both sides: $system/io.
+in_system() { RLIS_LAYER=$system/layer "$RLIS_TOP/scripts/in-sysroot" packaging -C "$system/io" "$@"; }
+
+# check NAME COMMAND...: ok if COMMAND succeeds; the end of its output is the detail if it does not.
+check() {
+	local name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		result "$prefix$name" ok
+	else
+		result "$prefix$name" FAIL "'$*' ended with $?: $(tail -n 6 <<<"$output" | tr '\n' '|')"
+		return 1
+	fi
+}
+prefix=packaging/
+
+# The releases of Debian's kernels in the system.
+releases() { in_system sh -c 'ls /lib/modules'; }
+
+# ---- guests --------------------------------------------------------------------------------------------------------
+
+run=$RLIS_TOP/build/packaging/boot
+new_run() {
+	rm -rf "$run"
+	mkdir -p "$run/jobs" "$run/results"
+	cp "$RLIS_TOP/scripts/guest-job" "$run/run"
+	cp "$("$RLIS_TOP/scripts/test-host")" "$run/rlis-host"
+	# Initramfs are the distribution's alone; nothing of ours is put before or behind them.
+	: >"$run/base-none"
+	guests=()
+}
+
+# What a guest needs not, to keep its image small: what builds things, documents, other kernels.
+left_out=(./boot ./proc ./sys ./dev ./tmp ./run ./work ./usr/src ./usr/include ./usr/share ./usr/lib/gcc ./usr/lib/rustlib
+	'./usr/lib/llvm*' ./usr/lib/python3 ./usr/libexec/gcc ./usr/lib/x86_64-linux-gnu/perl '*/libLLVM*' '*/libclang*'
+	'*/librustc_driver*' ./usr/lib/debug ./var/lib/dkms ./var/lib/apt ./var/lib/dpkg ./var/cache '*.a' ./usr/bin/rustc
+	'./usr/bin/*lto-dump*' './usr/lib/x86_64-linux-gnu/libstd-*' ./root ./usr/lib/git-core ./usr/lib/rpm)
+
+# root_image IMAGE RELEASE: a file system of the system as it is now, that starts tests/packaging/guest when it is up.
+root_image() {
+	local tree=$system/io/root other
+	rm -rf "$tree"
+	mkdir -p "$tree"
+	other=$(releases | grep -vxF "$2" | sed 's,^,--exclude=./usr/lib/modules/,')
+	# shellcheck disable=SC2086
+	in_system sh -euc 'cd / && tree=$1 && shift && tar --one-file-system "$@" -cf - . | tar -C "$tree" -xf -' sh "$tree" \
+		"${left_out[@]/#/--exclude=}" --exclude="./${system#/}" --exclude=".$RLIS_CACHE" $other
+	mkdir -p "$tree"/{proc,sys,dev,tmp,run,boot,root,scenario} "$tree/usr/share/dbus-1/system.d"
+	ln -sf /dev/null "$tree/etc/systemd/system/systemd-networkd-wait-online.service"
+	cp "$RLIS_TOP/tests/guest/lib.sh" "$tree/scenario/"
+	install -m 755 "$RLIS_TOP/tests/packaging/guest" "$tree/scenario/run"
+	cat >"$tree/etc/systemd/system/rlis-scenario.service" <<-'END'
+		[Unit]
+		Description=Checks of the booted system
+		After=multi-user.target
+		[Service]
+		Type=oneshot
+		ExecStart=/scenario/run
+	END
+	mkdir -p "$tree/etc/systemd/system/multi-user.target.wants"
+	ln -sf ../rlis-scenario.service "$tree/etc/systemd/system/multi-user.target.wants/"
+	printf 'LABEL=rlis-root / ext4 defaults 0 1\n' >"$tree/etc/fstab"
+	echo guest >"$tree/etc/hostname"
+	: >"$tree/etc/machine-id"
+	in_system mke2fs -q -t ext4 -F -L rlis-root -E root_owner=0:0 -m 0 -d "$tree" "$1" 700M
+	rm -rf "$tree"
+}
+
+# add_guest NAME RELEASE IMAGE INITRAMFS CMDLINE ENVIRONMENT: a guest that boots RELEASE from a copy of IMAGE. The words
+# of ENVIRONMENT (A=b) tell tests/packaging/guest what to expect.
+add_guest() {
+	local dir=$run/jobs/$1
+	mkdir -p "$dir"
+	cp --sparse=always "$3" "$dir/root.ext4"
+	cp "$4" "$dir/overlay.cpio.gz"
+	[ -e "$run/kernel-$2" ] || in_system cat "/boot/vmlinuz-$2" >"$run/kernel-$2"
+	echo "kernel-$2" >"$dir/kernel"
+	echo base-none >"$dir/base"
+	echo rlis >"$dir/host"
+	echo 420 >"$dir/seconds"
+	echo 1 >"$dir/cpus"
+	echo 1G >"$dir/memory"
+	echo "--scsi scsi0 --disk scsi0:0:0,file=jobs/$1/root.ext4" >"$dir/args"
+	echo "console=ttyS0 panic=-1 root=LABEL=rlis-root ro systemd.show_status=0 $5 $(sed 's/[^ ]*=/rlis_test.&/g' <<<"$6")" >"$dir/cmdline"
+	guests+=("$1")
+}
+
+# run_guests [EXPECTED]: runs them and tells their results; EXPECTED is a pattern of kernel complaints that are not ours.
+run_guests() {
+	local name out
+	say "booting ${#guests[@]} guest(s) from their own disks; results: $run/results"
+	"$RLIS_TOP/scripts/outer-vm" image >/dev/null
+	"$RLIS_TOP/scripts/outer-vm" run "$run" $((120 + 430 * ${#guests[@]})) 2> >(grep -v "TCG doesn't support" >&2) || true
+	for name in "${guests[@]}"; do
+		out=$run/results/$name
+		if [ ! -e "$out/status" ]; then
+			result "packaging/$name/ran" FAIL "the guest was not run; console of the outer VM: $run/outer-0.log"
+			continue
+		fi
+		tr -d '\r' <"$out/log" >"$out/log.txt" 2>/dev/null || : >"$out/log.txt"
+		scenario_results "packaging/$name" "$out/log.txt" "$(cat "$out/status")" "${1:-}"
+		if [ "$(cat "$out/status")" = 'exit 0' ]; then result "packaging/$name/host_content" ok
+		else result "packaging/$name/host_content" FAIL "$(cat "$out/status"): $(tail -n 3 "$out/host.log" | tr '\n' ' ')"; fi
+		if grep -qx 'exit 0' "$out/fsck" 2>/dev/null; then result "packaging/$name/root_clean" ok
+		else result "packaging/$name/root_clean" FAIL "$(tail -n 3 "$out/fsck" 2>/dev/null | tr '\n' ' ')"; fi
+	done
+}
