@@ -59,19 +59,21 @@ root_image() {
 	in_system sh -euc 'cd / && tree=$1 && shift && tar --one-file-system "$@" -cf - . | tar -C "$tree" -xf -' sh "$tree" \
 		"${left_out[@]/#/--exclude=}" --exclude="./${system#/}" --exclude=".$RLIS_CACHE" $other
 	mkdir -p "$tree"/{proc,sys,dev,tmp,run,boot,root,scenario} "$tree/usr/share/dbus-1/system.d"
-	ln -sf /dev/null "$tree/etc/systemd/system/systemd-networkd-wait-online.service"
 	cp "$RLIS_TOP/tests/guest/lib.sh" "$tree/scenario/"
 	install -m 755 "$RLIS_TOP/tests/packaging/guest" "$tree/scenario/run"
+	# The system as far as it is about devices: udev, mounts, modules, and what those start. No timers, no logins.
+	cat >"$tree/etc/systemd/system/rlis-scenario.target" <<-'END'
+		[Unit]
+		Requires=sysinit.target
+		Wants=rlis-scenario.service
+	END
 	cat >"$tree/etc/systemd/system/rlis-scenario.service" <<-'END'
 		[Unit]
-		Description=Checks of the booted system
-		After=multi-user.target
+		After=sysinit.target
 		[Service]
 		Type=oneshot
 		ExecStart=/scenario/run
 	END
-	mkdir -p "$tree/etc/systemd/system/multi-user.target.wants"
-	ln -sf ../rlis-scenario.service "$tree/etc/systemd/system/multi-user.target.wants/"
 	printf 'LABEL=rlis-root / ext4 defaults 0 1\n' >"$tree/etc/fstab"
 	echo guest >"$tree/etc/hostname"
 	: >"$tree/etc/machine-id"
@@ -94,7 +96,7 @@ add_guest() {
 	echo 1 >"$dir/cpus"
 	echo 1G >"$dir/memory"
 	echo "--scsi scsi0 --disk scsi0:0:0,file=jobs/$1/root.ext4" >"$dir/args"
-	echo "console=ttyS0 panic=-1 root=LABEL=rlis-root ro systemd.show_status=0 $5 $(sed 's/[^ ]*=/rlis_test.&/g' <<<"$6")" >"$dir/cmdline"
+	echo "console=ttyS0 panic=-1 root=LABEL=rlis-root ro systemd.unit=rlis-scenario.target systemd.show_status=0 $5 $(sed 's/[^ ]*=/rlis_test.&/g' <<<"$6")" >"$dir/cmdline"
 	guests+=("$1")
 }
 
