@@ -103,6 +103,19 @@ lost() {
 	wait $job
 }
 check lost_for_good_then_reset lost
+# Nobody resets, but it is told.
+late() {
+	was=$(cat /sys/block/$a/device/timeout)
+	echo 2 >/sys/block/$a/device/timeout
+	ctl fault 0 drop 1
+	dd if=/dev/$a of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null &
+	job=$!
+	wait_for 30 logged 'longer than its time-out; still waiting' || return 1
+	echo "$was" >/sys/block/$a/device/timeout
+	timeout 60 sg_reset -H /dev/$a || return 1
+	wait $job
+}
+check late_command_is_told late
 check loss_is_told logged '[0-9]+ commands had no completion when the bus was reset'
 check good_after_reset verified $a 4m
 

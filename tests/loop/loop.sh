@@ -64,7 +64,16 @@ verified() {
 		--verify_fatal=1 --do_verify=1 "$@"
 }
 
-# within SECONDS COMMAND...: fails if it takes longer; what it started is left behind then.
-within() {
-	timeout "$@"
+# within_wait SECONDS: waits for all background jobs of this shell; fails if that takes longer.
+within_wait() {
+	wait_for "$1" no_jobs || { jobs; false; }
+}
+no_jobs() { [ -z "$(jobs -p | while read -r job; do [ -d "/proc/$job" ] && echo "$job"; done)" ]; }
+
+# no_leak: kmemleak, if the kernel has it at work, finds no memory that nobody can reach. It looks twice, since it takes
+# what was allocated a moment ago for alive.
+no_leak() {
+	[ -e /sys/kernel/debug/kmemleak ] || return 0
+	echo scan >/sys/kernel/debug/kmemleak && sleep 6 && echo scan >/sys/kernel/debug/kmemleak
+	! grep -q . /sys/kernel/debug/kmemleak || { head -n 30 /sys/kernel/debug/kmemleak >/dev/kmsg; head -n 2 /sys/kernel/debug/kmemleak; false; }
 }

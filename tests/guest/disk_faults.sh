@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     Each fault of the storage host under load: it costs a packet and a line in the log, never a command or the content
+#: host     rlis
+#: drivers  rust mixed
+#: quick    none
+#: modules  hv_vmbus hv_storvsc
+#: programs fio sg_reset
+#: args     --no-ic --scsi scsi0,channels=1 --disk scsi0:0:0,size=16M
+#: cpus     2
+#: seconds  900
+# The C driver is not run here: a completion that it cannot read leaves the command waiting for good.
+
+check bus_loads load hv_vmbus
+check storage_loads load hv_storvsc
+check disk wait_for 60 test -b /dev/sda || exit 1
+host_number=$(basename "$(readlink -f /sys/block/sda/device)" | cut -d: -f1)
+
+# Writes blocks and reads them back, from two jobs over both channels, until it is told to stop.
+touch /tmp/load
+while [ -e /tmp/load ]; do
+	fio --name=load --minimal --filename=/dev/sda --ioengine=libaio --direct=1 --rw=randwrite --bs=4k --size=256k --iodepth=8 \
+		--numjobs=2 --offset_increment=1m --verify=crc32c --verify_fatal=1 --random_generator=lfsr >/tmp/fio 2>&1 || { tail -n 3 /tmp/fio >/tmp/failed; break; }
+	echo round >>/tmp/rounds
+done &
+load=$!
+rounds() { cat /tmp/rounds 2>/dev/null | wc -l; }
+more_than() { [ "$(rounds)" -gt "$1" ] || [ -e /tmp/failed ]; }
+# goes_on: two rounds come to their end: one may have read all its blocks back before.
+goes_on() {
+	wait_for 90 more_than $(($(rounds) + 1)) || { echo "the load hangs"; return 1; }
+	[ ! -e /tmp/failed ] || { cat /tmp/failed; false; }
+}
+none_armed() { [ -z "$(host faults)" ]; }
+lines() { dmesg | grep -v 'rlis-' | grep -cE 'hv_storvsc|vmbus'; }
+# survives FAULT [COUNT [VALUE]]
+survives() {
+	before=$(lines)
+	host fault scsi0 "$@" || return 1
+	wait_for 60 none_armed || { echo "$1 did not strike: $(host faults)"; return 1; }
+	goes_on || return 1
+	[ $(($(lines) - before)) -le 30 ] || { echo "$(($(lines) - before)) lines in the log"; return 1; }
+}
+check load_runs goes_on
+check slow_reply survives slow-reply 5 300
+check unknown_transaction survives unknown-transaction 20
+check unsolicited_completion survives unsolicited-completion 20
+check duplicate_completion survives duplicate-completion 20
+check unknown_packet_type survives unknown-packet-type 20
+check ignored_packets_are_logged logged 'hv_storvsc.*ignored a packet'
+check srb_error survives srb-status 3 4
+check srb_busy survives srb-status 3 5
+check srb_unknown survives srb-status 3 0x33
+check aborted_command survives check-condition 3 0x0b0000
+check unit_attention survives check-condition 3 0x062900
+check sense_without_status survives sense-without-status 3
+check sense_too_long survives sense-too-long 3
+check transfer_too_long survives transfer-too-long 20
+
+# What cannot be read as a completion is the only one that the command gets: the driver resets the adapter by itself.
+check short_packet survives short-packet 3
+check zero_length_completion survives zero-length-completion 3
+check wrong_operation survives wrong-operation 3
+check reset_is_logged logged 'hv_storvsc.*commands had no completion when the bus was reset'
+
+# A completion that never comes: nothing tells the driver that it is lost, so somebody must ask for a reset.
+dropped() {
+	host fault scsi0 no-reply 4 || return 1
+	wait_for 60 none_armed || { echo "no-reply did not strike"; return 1; }
+	sleep 1
+	timeout 60 sg_reset -H /dev/sda || { echo "the reset ended with $?"; return 1; }
+	goes_on
+}
+check no_reply_then_reset dropped
+check no_reply_then_reset_again dropped
+
+if [ "$DRIVERS" = rust ]; then
+	# The descriptor of a packet is nonsense: our bus drops what it cannot tell apart, and the driver resets if need be.
+	distorted() {
+		host fault scsi0 "$@" || return 1
+		wait_for 60 none_armed || { echo "$1 did not strike"; return 1; }
+		sleep 2
+		timeout 60 sg_reset -H /dev/sda || { echo "the reset ended with $?"; return 1; }
+		goes_on
+	}
+	check ring_length_too_long distorted ring-length-too-long
+	check ring_length_too_short distorted ring-length-too-short
+	check ring_offset_beyond_end distorted ring-offset-beyond-end
+	check ring_offset_too_small distorted ring-offset-too-small
+	check ring_write_index_outside distorted ring-write-index-outside
+fi
+
+rm /tmp/load
+wait $load
+check load_was_verified equal '' "$(cat /tmp/failed 2>/dev/null)"
+none_busy() { equal 0 "$(cat "/sys/class/scsi_host/host$host_number/host_busy")"; }
+check no_command_is_left wait_for 20 none_busy
+
+# An error that is no passing one is told, and costs no more than the request.
+medium_error() {
+	host fault scsi0 check-condition 1 0x031100
+	! dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null
+}
+check medium_error_is_told medium_error
+check read_after_medium_error dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct
+
+# The device is taken into use while the host fails: no disk, one line, and the next try succeeds.
+device=$(vmbus_device ba6163d9-04a1-4d29-b605-72e2ffb1dc7f)
+drivers=/sys/bus/vmbus/drivers/hv_storvsc
+unbind() { basename "$device" >$drivers/unbind; }
+bind() { basename "$device" >$drivers/bind; }
+no_host() { for h in /sys/class/scsi_host/host*; do [ ! -e "$h" ] || return 1; done; }
+refused() {
+	unbind || return 1
+	host fault scsi0 "$@"
+	! timeout 120 sh -c "$(basename "$device" | sed "s,.*,echo & >$drivers/bind,")" 2>/dev/null || { echo "bound all the same"; return 1; }
+	no_host || { echo "a SCSI host is left"; return 1; }
+	host faults --clear
+	bind && wait_for 60 test -b /dev/sda
+}
+check initialisation_fails refused init-status 1 0xc0000001
+check initialisation_answered_wrongly refused wrong-operation 1
+transfers() { unbind && host fault scsi0 max-transfer 1 "$1" && bind && wait_for 60 test -b /dev/sda && dd if=/dev/sda of=/dev/null bs=64k count=2 iflag=direct; }
+check max_transfer_of_nothing refused max-transfer 1 0
+check max_transfer_of_1 refused max-transfer 1 1
+check max_transfer_of_4_GiB transfers 0xffffffff
+goes() { unload hv_storvsc && no_host; }
+check driver_unloads goes
+host violations --take >/dev/null

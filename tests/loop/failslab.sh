@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     Each allocation on the way of a controller into use fails once; nothing is left behind, and the next try succeeds
+#: drivers  rust
+#: when     all
+#: kernel   debug
+#: cpus     2
+#: cmdline  kmemleak=on
+#: seconds  300
+
+faults=/sys/kernel/debug/failslab
+check kernel_injects_faults test -d $faults || exit 1
+# Without reports, which look like complaints; and allocations that may wait fail, too.
+echo 0 >$faults/verbose
+echo N >$faults/ignore-gfp-wait
+check starts start luns=1 lun_mib=16 subchannels=1
+check disk wait_for 20 has_disk 0 0 || exit 1
+device=$(basename "$(ls -d /sys/bus/vmbus/devices/* | head -n 1)")
+drivers=/sys/bus/vmbus/drivers/hv_storvsc
+no_host() { ! ls -d /sys/class/scsi_host/host* 2>/dev/null | grep .; }
+unbind() { echo "$device" >$drivers/unbind; }
+check unbinds unbind
+check no_host_after_unbinding no_host
+
+# attempt N: the Nth allocation of this shell while it binds the driver fails. Sets `left` (0: it struck) and `bound`.
+attempt() {
+	bound=no
+	echo "$1" >/proc/self/fail-nth
+	{ echo "$device" >$drivers/bind; } 2>/dev/null && bound=yes
+	until read -r left </proc/self/fail-nth; do :; done 2>/dev/null
+	echo 0 >/proc/self/fail-nth
+	[ -e "$drivers/$device" ] && bound=yes || bound=no
+}
+refused=0
+survived=0
+tries() {
+	n=1
+	while [ $n -le 4000 ]; do
+		attempt $n
+		if [ $bound = yes ]; then
+			unbind || { echo "allocation $n: cannot be unbound"; return 1; }
+			[ "$left" = 0 ] || return 0
+			survived=$((survived + 1))
+		else
+			refused=$((refused + 1))
+		fi
+		no_host || { echo "allocation $n: a SCSI host is left"; return 1; }
+		n=$((n + 1))
+	done
+	echo "still failing after $n allocations"
+	return 1
+}
+check each_allocation_fails_once tries
+note "allocations that failed: $refused made the driver refuse, $survived were survived"
+check some_were_refused test $refused -gt 10
+bind() { echo "$device" >$drivers/bind && wait_for 20 has_disk 0 0; }
+check binds_again bind
+check still_good verified "$(disk 0 0)" 2m
+
+# Allocations that may not wait fail now and then while commands run.
+echo Y >$faults/ignore-gfp-wait
+echo -1 >$faults/times
+echo 10 >$faults/probability
+check works_without_atomic_memory verified "$(disk 0 0)" 8m --numjobs=2 --offset_increment=8m --iodepth=32
+echo 0 >$faults/probability
+check no_violations no_violations
+check module_goes stop
+check nothing_leaks no_leak
