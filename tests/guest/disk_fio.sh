@@ -37,6 +37,7 @@ for at in 'one 32' 'two 40' 'four 48'; do
 	name=${at% *}
 	disk=/dev/$(disk_of "${at#* }")
 	check "${name}_random_write" four_jobs w "$disk" --rw=randwrite
+	check "${name}_random_read" four_jobs r "$disk" --rw=randread
 	check "${name}_random_read_and_write" four_jobs rw "$disk" --rw=randrw --rwmixread=50
 	check "${name}_large_requests" run large --filename="$disk" --rw=write --bs=512k --size=4m --iodepth=4
 	check "${name}_trim" run trim --filename="$disk" --rw=randwrite --trim_percentage=25 --trim_verify_zero=1 --trim_backlog=16

@@ -51,8 +51,6 @@ counter() { sed -n "s/^chan .* $1 \([0-9]*\).*/\1/p" $bus/stat | awk '{ s += $1 
 requests_by_channel() { sed -n 's/^chan .* requests \([0-9]*\).*/\1/p' $bus/stat; }
 no_violations() { equal 0 "$(counter violations)"; }
 
-fio() { LD_PRELOAD=/scenario/shm.so command fio "$@"; }
-
 # run_fio ARGUMENT...: fio, with output only when it fails.
 run_fio() { fio --minimal --ioengine=libaio --direct=1 --random_generator=lfsr --allow_mounted_write=1 "$@" >/tmp/fio 2>&1 || { grep -v '^[0-9];' /tmp/fio | tail -n 5; false; }; }
 # verified DISK SIZE [ARGUMENT...]: writes random blocks from four queues, reads all back, checks content.
@@ -63,12 +61,6 @@ verified() {
 	run_fio --name=verify --filename="/dev/$d" --size="$s" --rw=randwrite --bs=4k --iodepth=16 --verify=crc32c \
 		--verify_fatal=1 --do_verify=1 "$@"
 }
-
-# within_wait SECONDS: waits for all background jobs of this shell; fails if that takes longer.
-within_wait() {
-	wait_for "$1" no_jobs || { jobs; false; }
-}
-no_jobs() { [ -z "$(jobs -p | while read -r job; do [ -d "/proc/$job" ] && echo "$job"; done)" ]; }
 
 # no_leak: kmemleak, if the kernel has it at work, finds no memory that nobody can reach. It looks twice, since it takes
 # what was allocated a moment ago for alive.

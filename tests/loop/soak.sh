@@ -25,6 +25,7 @@ echo 30 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 # What must hold: whatever the host does, these see no error and no wrong content. `broken` gets what went wrong.
 touch /tmp/go
 : >/tmp/broken
+: >/tmp/ended
 verify_main() {
 	while [ -e /tmp/go ]; do
 		verified "$main" 4m --numjobs=3 --offset_increment=8m --bs="$(one_of 4k 16k 64k)" --iodepth="$(among 1 32)" \
@@ -53,9 +54,9 @@ load_others() {
 	done
 }
 /usr/bin/mke2fs -q -t ext4 "/dev/$files"
-verify_main &
-verify_files &
-load_others &
+for load in verify_main verify_files load_others; do
+	{ $load; echo $load >>/tmp/ended; } &
+done
 
 # act N: one thing that happens to the guest. Returns 1 with a sentence if it should not have gone as it did.
 act() {
@@ -104,7 +105,8 @@ note "$acts events in $SOAK_SECONDS s; rounds: main $(wc -l </tmp/rounds-main) f
 for device in 0 1 2; do
 	d=$(disk $device 0 2>/dev/null) && timeout 60 sg_reset -H "/dev/$d" >/dev/null 2>&1
 done
-check loads_end within_wait 120
+ended() { [ "$(wc -l </tmp/ended)" = 3 ]; }
+check loads_end wait_for 120 ended
 check nothing_was_broken equal '' "$(cat /tmp/broken)"
 check every_kind_of_event equal 15 "$(sort -u /tmp/acts | wc -l)"
 check much_was_verified test "$(wc -l </tmp/rounds-main)" -ge $((SOAK_SECONDS / 60))

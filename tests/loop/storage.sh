@@ -60,7 +60,7 @@ check lun_4tib_appears wait_for 15 has_disk 0 7
 check size_4tib has_size 7 4398046511104
 check verify_beyond_2tib verified "$(disk 0 7)" 2m --offset=3t
 
-LD_PRELOAD=/scenario/shm.so command fio --name=load --filename=/dev/$a --size=32m --rw=randrw --bs=4k --ioengine=libaio --direct=1 --iodepth=8 --runtime=8 --time_based >/tmp/load 2>&1 &
+fio --name=load --filename=/dev/$a --size=32m --rw=randrw --bs=4k --ioengine=libaio --direct=1 --iodepth=8 --runtime=8 --time_based >/tmp/load 2>&1 &
 load=$!
 check remove_lun_under_load sh -c "echo 'lun 0 del 5' >$bus/ctl; echo 'notify 0 2' >$bus/ctl"
 check lun_disappears wait_for 15 no_disk 0 5

@@ -27,6 +27,9 @@ use zerocopy::IntoBytes;
 /// Bit of a transaction id that tells these requests from commands.
 const CONTROL: u64 = 1 << 63;
 
+/// In the place of the id that is waited for: its answer cannot be read. No request has it.
+const SPOILED: u64 = 1;
+
 /// How long to wait for an answer that has begun to arrive, in milliseconds.
 const ARRIVING_MS: Msecs = 10_000;
 
@@ -69,7 +72,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`, `ENODEV` if the host has withdrawn the device, and as [`Channel::send`].
+    /// `ETIMEDOUT`, `ENODEV` if the host has withdrawn the device, `EPROTO` if the answer cannot be read, and as
+    /// [`Channel::send`].
     pub(crate) fn exchange(
         &self,
         channel: &Channel,
@@ -92,6 +96,9 @@ impl Control {
             waited?;
             return Err(ENODEV);
         }
+        if self.waiting.cmpxchg(SPOILED, 0, Full).is_ok() {
+            return Err(EPROTO);
+        }
         // The answer is here, or just being written down.
         self.done.wait_timeout(ARRIVING_MS)?;
         let mut answer = [0u64; VstorPacket::SIZE / 8];
@@ -110,6 +117,16 @@ impl Control {
             let mut word = [0; 8];
             word.copy_from_slice(from);
             to.store(u64::from_ne_bytes(word), Relaxed);
+        }
+        self.done.complete_all();
+        true
+    }
+
+    /// Notes that the answer with this id cannot be read: there will be no other. Returns whether it was waited for. Any
+    /// context.
+    pub(crate) fn spoiled(&self, id: u64) -> bool {
+        if !Self::is_control(id) || self.waiting.cmpxchg(id, SPOILED, Full).is_err() {
+            return false;
         }
         self.done.complete_all();
         true

@@ -93,6 +93,9 @@ const COMMAND_SECONDS: u32 = 180;
 /// How long commands may take to come back after the host has acknowledged a reset, in milliseconds.
 const DRAIN_MS: u32 = 5_000;
 
+/// How often a reset is asked for if the answer cannot be read.
+const RESET_TRIES: u32 = 5;
+
 /// Packets that are taken out of a ring before other work of the CPU has its turn.
 const BUDGET: u32 = 512;
 
@@ -123,6 +126,8 @@ pub(crate) struct Controller {
     gone: Atomic<u32>,
     /// Not 0 when the device is being removed.
     leaving: Atomic<u32>,
+    /// Not 0 when a completion could not be read, and there was no reset since.
+    spoiled: Atomic<u32>,
     failures: RateLimit,
     late: RateLimit,
     nonsense: RateLimit,
@@ -151,6 +156,7 @@ impl Controller {
                 port_name: Atomic::new(0),
                 gone: Atomic::new(0),
                 leaving: Atomic::new(0),
+                spoiled: Atomic::new(0),
                 failures: RateLimit::new(),
                 late: RateLimit::new(),
                 nonsense: RateLimit::new(),
@@ -233,12 +239,40 @@ impl Controller {
     ///
     /// As [`Control::exchange`], `EIO` if the host refuses.
     pub(crate) fn reset_bus(&self) -> Result {
+        // What cannot be read from here on wants another reset.
+        let spoiled = self.spoiled.xchg(0, Full);
+        self.try_reset_bus().inspect_err(|error| {
+            if spoiled != 0 {
+                self.spoiled.xchg(1, Full);
+            }
+            self.failures.run(|_| {
+                dev_err!(
+                    AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                    "the bus could not be reset: {error:?}\n"
+                );
+            });
+        })
+    }
+
+    fn try_reset_bus(&self) -> Result {
         let packet = VstorPacket::request(Operation::VSTOR_OPERATION_RESET_BUS);
         let channel = self.channels.primary().ok_or(ENODEV)?;
         // Only these: the mid-layer may go on sending, and what is sent from here on the host still works on.
         let before = self.tags.outstanding();
-        let answer = self.control.exchange(&channel, &packet, CONTROL_MS)?;
-        if answer.op() != Operation::VSTOR_OPERATION_COMPLETE_IO || answer.status != 0 {
+        let mut tries = 1;
+        let answer = loop {
+            match self.control.exchange(&channel, &packet, CONTROL_MS) {
+                Ok(answer) if answer.op() == Operation::VSTOR_OPERATION_COMPLETE_IO => {
+                    break answer
+                }
+                // What makes an answer useless may have passed.
+                Ok(_) if tries < RESET_TRIES => tries += 1,
+                Err(error) if error == EPROTO && tries < RESET_TRIES => tries += 1,
+                Ok(_) => return Err(EPROTO),
+                Err(error) => return Err(error),
+            }
+        };
+        if answer.status != 0 {
             return Err(EIO);
         }
         // The host is done with all commands; their completions may still be on the way.
@@ -312,6 +346,7 @@ impl Controller {
             return self.unsolicited(payload);
         }
         let Ok(vstor) = VstorPacket::parse(payload) else {
+            self.control.spoiled(id);
             return self.ignore(id, payload.len());
         };
         if Control::is_control(id) {
@@ -335,6 +370,7 @@ impl Controller {
     fn ignore(&self, id: u64, len: usize) {
         if self.tags.is_in_flight(id) {
             // There may be no other completion for that command. A reset makes sure that it comes to an end.
+            self.spoiled.xchg(1, Full);
             notify(&self.events, Event::Reset);
         }
         self.nonsense.run(|dropped| {
@@ -510,7 +546,7 @@ impl HostOps for Controller {
                 command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT));
                 return TimeoutAction::Completed;
             }
-        } else if self.leaving.load(Relaxed) != 0 {
+        } else if self.leaving.load(Relaxed) != 0 || self.spoiled.load(Relaxed) != 0 {
             notify(&self.events, Event::Reset);
         } else {
             self.late.run(|_| {
