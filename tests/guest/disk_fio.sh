@@ -28,7 +28,7 @@ check three_sub_channels wait_for 20 has_channels four 4
 run() {
 	name=$1
 	shift
-	fio --name="$name" --minimal --ioengine=libaio --direct=1 --bs=4k --iodepth=8 --size=1m --random_generator=lfsr \
+	fio --name="$name" --minimal --ioengine=libaio --direct=1 --bs=4k --iodepth=8 --size=256k --random_generator=lfsr \
 		--verify=crc32c --verify_fatal=1 --thread=0 "$@" >/tmp/fio 2>&1 || { grep -v '^[0-9];' /tmp/fio | tail -n 4; false; }
 }
 four_jobs() { name=$1; file=$2; shift 2; run "$name" --filename="$file" --numjobs=4 --offset_increment=2m "$@"; }
@@ -39,18 +39,18 @@ for at in 'one 32' 'two 40' 'four 48'; do
 	check "${name}_random_write" four_jobs w "$disk" --rw=randwrite
 	check "${name}_random_read" four_jobs r "$disk" --rw=randread
 	check "${name}_random_read_and_write" four_jobs rw "$disk" --rw=randrw --rwmixread=50
-	check "${name}_large_requests" run large --filename="$disk" --rw=write --bs=512k --size=4m --iodepth=4
+	check "${name}_large_requests" run large --filename="$disk" --rw=write --bs=512k --size=2m --iodepth=4
 	check "${name}_trim" run trim --filename="$disk" --rw=randwrite --trim_percentage=25 --trim_verify_zero=1 --trim_backlog=16
 	check "${name}_buffered" four_jobs buffered "$disk" --rw=randwrite --direct=0 --ioengine=psync --iodepth=1 --fsync=64
 done
 check block_of_4096 run k4 --filename="/dev/$(disk_of 24)" --rw=randwrite --iodepth=16
-check odd_sizes run odd --filename="/dev/$(disk_of 56)" --rw=write --bsrange=512-40k --bs_unaligned=0 --bs=512 --size=1m
+check odd_sizes run odd --filename="/dev/$(disk_of 56)" --rw=write --bsrange=512-40k --bs_unaligned=0 --bs=512 --size=256k
 check fibre_channel run fc --filename="/dev/$(disk_of 16)" --rw=randrw
 several() {
 	names=
 	for size in 32 24 40 48 56 16; do names="$names --name=u$size --filename=/dev/$(disk_of $size)"; done
 	# shellcheck disable=SC2086
-	fio --minimal --ioengine=libaio --direct=1 --bs=4k --iodepth=4 --size=512k --rw=randrw --random_generator=lfsr \
+	fio --minimal --ioengine=libaio --direct=1 --bs=4k --iodepth=4 --size=128k --rw=randrw --random_generator=lfsr \
 		--verify=crc32c --verify_fatal=1 $names >/tmp/fio 2>&1 || { grep -v '^[0-9];' /tmp/fio | tail -n 4; false; }
 }
 check six_disks_at_once several
@@ -62,7 +62,7 @@ disk=/dev/$(disk_of 56)
 check ext4_made /usr/bin/mke2fs -q -t ext4 "$disk"
 mkdir -p /mnt/disk
 check ext4_mounts mount -o discard "$disk" /mnt/disk
-on_files() { fio --name=files --minimal --directory=/mnt/disk --numjobs=4 --size=1m --bs=16k --rw=randwrite --ioengine=psync --fsync=16 --verify=crc32c --verify_fatal=1 --random_generator=lfsr >/tmp/fio 2>&1 || { tail -n 3 /tmp/fio; false; }; }
+on_files() { fio --name=files --minimal --directory=/mnt/disk --numjobs=4 --size=256k --bs=16k --rw=randwrite --ioengine=psync --fsync=16 --verify=crc32c --verify_fatal=1 --random_generator=lfsr >/tmp/fio 2>&1 || { tail -n 3 /tmp/fio; false; }; }
 check ext4_fio on_files
 check ext4_unmounts umount /mnt/disk
 check ext4_clean /usr/bin/e2fsck -fn "$disk"
