@@ -3,6 +3,7 @@
 #: drivers  c rust
 #: quick    rust
 #: cpus     4
+#: cmdline  sysctl.kernel.hung_task_timeout_secs=600
 #: seconds  200
 
 sysfs() { cat "/sys/class/scsi_host/host$(host 0)/$1"; }
@@ -65,6 +66,7 @@ check ide_disk wait_for 10 has_disk 0 0
 check ide_verify verified "$(disk 0 0)" 4m
 check ide_stops stop
 
+# The mid-layer looks for a thousand targets, which takes minutes under the debug kernel.
 check fc_starts start scsi=0 fc=1 luns=2 lun_mib=16
 check fc_disk wait_for 20 has_disk 0 1
 fc=/sys/class/fc_host/host$(host 0)
