@@ -91,12 +91,16 @@ pub struct RunArgs {
     /// Offer no integration components.
     #[arg(long)]
     pub no_ic: bool,
-    /// A SCSI controller: NAME[,channels=N][,version=6.0|6.2][,max-transfer=SIZE]; may be repeated.
+    /// A SCSI controller: NAME[,channels=N][,version=6.0|6.2][,max-transfer=SIZE][,monitor]; may be repeated.
     #[arg(long, value_parser = spec::parse_adapter)]
     pub scsi: Vec<AdapterSpec>,
     /// A synthetic Fibre Channel adapter, written like a SCSI controller; may be repeated.
     #[arg(long, value_parser = spec::parse_adapter)]
     pub fc: Vec<AdapterSpec>,
+    /// An accelerated IDE disk, written like a SCSI controller; may be repeated. Each is a device of its own with one
+    /// unit: 0:0 of the first, 1:0 of the second (these two make one controller), 0:0 of the third, and so on.
+    #[arg(long, value_parser = spec::parse_adapter)]
+    pub ide: Vec<AdapterSpec>,
     /// A disk: ADAPTER:TARGET:LUN,size=SIZE[,file=PATH][,block=4096][,readonly]; may be repeated.
     #[arg(long, value_parser = spec::parse_unit)]
     pub disk: Vec<UnitSpec>,
@@ -107,6 +111,9 @@ pub struct RunArgs {
     /// left out) answers ARP and echo requests; may be repeated.
     #[arg(long, value_parser = parse_nic)]
     pub net: Vec<NicSpec>,
+    /// Let the guest hibernate: offer it ACPI's sleep state S4.
+    #[arg(long)]
+    pub hibernation: bool,
     /// Unix socket for `rlis-host ctl`.
     #[arg(long)]
     pub control: Option<PathBuf>,

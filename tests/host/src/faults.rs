@@ -26,6 +26,8 @@ pub enum Fault {
     RingOffsetTooSmall,
     /// A write index outside of the ring.
     RingWriteIndexOutside,
+    /// After a packet was taken, a read index outside of the guest's ring, for VALUE milliseconds (default 500).
+    RingReadIndexOutside,
     /// A packet of an unknown type before the proper one.
     UnknownPacketType,
     /// A payload cut down to VALUE bytes (default 8).
@@ -178,6 +180,52 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    fn tree(path: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    }
+
+    /// The words of all scenarios of guests, without comments.
+    fn scenario_words() -> BTreeSet<String> {
+        let mut words = BTreeSet::new();
+        for entry in fs::read_dir(tree("guest")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "sh" || e == "host") {
+                let text = fs::read_to_string(path).unwrap();
+                let code = text.lines().filter(|l| !l.trim_start().starts_with('#'));
+                words.extend(code.flat_map(|l| {
+                    l.split(|c: char| c.is_whitespace() || ";'\"()".contains(c))
+                        .map(str::to_string)
+                }));
+            }
+        }
+        words
+    }
+
+    fn names() -> Vec<String> {
+        let faults = Fault::value_variants().iter();
+        faults
+            .filter_map(|f| Some(f.to_possible_value()?.get_name().to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn every_fault_is_fired_by_a_scenario() {
+        let words = scenario_words();
+        let missing: Vec<_> = names().into_iter().filter(|n| !words.contains(n)).collect();
+        assert!(missing.is_empty(), "no scenario fires {missing:?}");
+    }
+
+    #[test]
+    fn every_fault_stands_in_the_documentation() {
+        let text = fs::read_to_string(tree("../Documentation/testing.md")).unwrap();
+        let listed = |n: &String| text.lines().any(|l| l.starts_with(&format!("| `{n}` |")));
+        let missing: Vec<_> = names().into_iter().filter(|n| !listed(n)).collect();
+        assert!(missing.is_empty(), "the table of faults lacks {missing:?}");
+    }
 
     #[test]
     fn a_fault_strikes_as_often_as_armed() {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
@@ -32,6 +32,8 @@ use crate::vmbus::Offer;
 
 /// How long a command waits for the guest's driver of a component.
 const DRIVER_WAIT: Duration = Duration::from_secs(10);
+/// How long `offer` waits until the guest has let go of the device.
+const RELEASE_WAIT: Duration = Duration::from_secs(5);
 
 /// The integration components that are offered.
 #[derive(Default)]
@@ -117,6 +119,12 @@ impl Host {
                 nothing
             }
             Command::Offer { device } => {
+                // Hyper-V does not offer a device to a guest that still holds the last offer of it. A guest that does not
+                // let go at all gets the new one all the same.
+                let deadline = Instant::now() + RELEASE_WAIT;
+                while self.server.is_held(&device) && Instant::now() < deadline {
+                    thread::sleep(Duration::from_millis(10));
+                }
                 self.offer_again(&device)?;
                 nothing
             }
@@ -285,15 +293,17 @@ impl Host {
         for channel in self.server.channels(None) {
             let stats = &channel.stats;
             lines.push(format!(
-                "{} relid={} sub={} received={} sent={} signals_in={} empty_signals={} signals_out={}",
+                "{} relid={} sub={} received={} sent={} signals_in={} triggers={} empty_signals={} signals_out={} nudges={}",
                 channel.name,
                 channel.relid,
                 channel.sub_index,
                 stats.received.load(Ordering::Relaxed),
                 stats.sent.load(Ordering::Relaxed),
                 stats.signals_in.load(Ordering::Relaxed),
+                stats.triggers.load(Ordering::Relaxed),
                 stats.empty_signals.load(Ordering::Relaxed),
                 stats.signals_out.load(Ordering::Relaxed),
+                stats.nudges.load(Ordering::Relaxed),
             ));
         }
         let synic = &self.server.shared().synic;
@@ -337,7 +347,11 @@ fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
     let mut adapters = BTreeMap::new();
     let scsi = args.scsi.iter().map(|spec| (spec, Class::Scsi));
     let fc = args.fc.iter().map(|spec| (spec, Class::Fc));
-    for (index, (spec, class)) in scsi.chain(fc).enumerate() {
+    let ide = (0..).zip(&args.ide).map(|(n, spec)| (spec, Class::Ide(n)));
+    for (index, (spec, class)) in scsi.chain(fc).chain(ide).enumerate() {
+        if matches!(class, Class::Ide(_)) && spec.channels > 0 {
+            bail!("{} is an IDE disk and has no sub-channels", spec.name);
+        }
         let adapter = Adapter::new(spec.clone(), class, u8::try_from(index)?)?;
         if adapters.insert(spec.name.clone(), adapter).is_some() {
             bail!("there are two adapters {}", spec.name);
@@ -348,7 +362,7 @@ fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
     for (unit, kind) in disks.chain(dvds) {
         let name = &unit.place.adapter;
         let adapter = adapters.get(name).with_context(|| {
-            format!("there is no storage adapter {name}; name it with --scsi or --fc")
+            format!("there is no storage adapter {name}; name it with --scsi, --fc or --ide")
         })?;
         adapter.add(unit, kind)?;
     }
@@ -383,7 +397,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         args.initrd.as_deref(),
         &args.cmdline,
     )?;
-    acpi::write(&memory, args.cpus)?;
+    acpi::write(&memory, args.cpus, args.hibernation)?;
 
     let violations = Arc::new(Violations::default());
     let shared = Shared {
@@ -404,6 +418,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     });
     for adapter in host.adapters.values() {
         host.offer(adapter.offer())?;
+    }
+    if host.adapters.values().any(|a| a.spec.monitor) {
+        server.start_monitor()?;
     }
     for nic in host.nics.values() {
         host.offer(nic.offer())?;

@@ -10,91 +10,40 @@ pub mod shutdown;
 pub mod timesync;
 pub mod vss;
 
-use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+use rlis_proto::ic::{
+    body_mut, build_negotiate, build_request, parse_negotiate_reply, parse_reply, IcMessageHeader,
+    IcNegotiate, MessageType, Negotiated, VmbusPipeHeader, ICMSGHDRFLAG_RESPONSE,
+    ICMSGHDRFLAG_TRANSACTION, ICMSG_HDR,
+};
 use rlis_proto::Guid;
-use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
+
+pub use rlis_proto::ic::IcVersion as Version;
 
 use crate::faults::Fault;
 use crate::vmbus::channel::Channel;
 use crate::vmbus::ring::{Packet, DATA_INBAND};
 use crate::vmbus::{Device, Offer};
 
-/// ICMSGTYPE_NEGOTIATE.
-const TYPE_NEGOTIATE: u16 = 0;
-/// ICMSGHDRFLAG_TRANSACTION | ICMSGHDRFLAG_REQUEST.
-const FLAGS_REQUEST: u8 = 1 | 2;
-/// ICMSGHDRFLAG_TRANSACTION | ICMSGHDRFLAG_RESPONSE.
-const FLAGS_RESPONSE: u8 = 1 | 4;
-/// Bytes of the pipe header and the message header.
-const HEADERS: usize = 28;
 /// Framework versions that the host offers, as Hyper-V does: 1.0 and 3.0.
 const FRAMEWORK: [Version; 2] = [Version::new(1, 0), Version::new(3, 0)];
 
-/// How often a program that has not answered to the negotiation is interrupted again, once a second.
+/// What headers say before the negotiation.
+const NOTHING_AGREED: Negotiated = Negotiated {
+    framework: Version::new(0, 0),
+    message: Version::new(0, 0),
+};
+
+/// Time until a program that has not taken a packet is interrupted again.
+const NUDGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often, if it has not answered to the negotiation.
 const NUDGES: u32 = 30;
-
-/// `struct ic_version`, 4 bytes.
-#[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C, packed)]
-pub struct Version {
-    major: u16,
-    minor: u16,
-}
-
-impl Version {
-    /// Version `major.minor`.
-    pub const fn new(major: u16, minor: u16) -> Self {
-        Self { major, minor }
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", { self.major }, { self.minor })
-    }
-}
-
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Pipe header and message header, 28 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-struct Header {
-    pipe_flags: u32,
-    pipe_msgsize: u32,
-    framework: Version,
-    type_: u16,
-    message: Version,
-    size: u16,
-    status: u32,
-    transaction: u8,
-    flags: u8,
-    reserved: [u8; 2],
-}
 
 /// What kind of component it is.
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +54,13 @@ pub struct Kind {
     pub class: Guid,
     /// Device instance: the one that every Hyper-V host has, since programs look for it.
     pub instance: Guid,
-    /// Whether replies carry the transaction id of the request in their packet header too. The daemon that works
-    /// on the ring itself does not care for it.
-    pub echoes_transaction: bool,
-    /// Message type of its requests (ICMSGTYPE_*).
-    pub type_: u16,
+    /// Whether the guest may be a program that works on the ring itself (through uio_hv_generic). Such a one does not
+    /// repeat the transaction id in its packets' headers. And it misses the interrupt of a packet that comes before it
+    /// has unmasked interrupts: for the negotiation that is when it starts, and later when the host reads its reply
+    /// before it has said so. So it is interrupted again, see [`Channel::nudge`].
+    pub on_the_ring: bool,
+    /// Message type of its requests.
+    pub type_: MessageType,
     /// Message versions that the host offers, ascending.
     pub versions: &'static [Version],
 }
@@ -135,7 +86,7 @@ pub struct Reply {
 struct State {
     channel: Option<Arc<Channel>>,
     /// Framework and message version, once negotiated.
-    versions: Option<(Version, Version)>,
+    versions: Option<Negotiated>,
     /// Grows with every negotiation, so that a service notices a new one.
     generation: u64,
     transaction: u8,
@@ -175,6 +126,7 @@ impl Component {
             // Integration components are pipes in message mode.
             flags: rlis_proto::vmbus::VMBUS_CHANNEL_NAMED_PIPE_MODE,
             user_data: pipe_message_mode(),
+            monitored: false,
             device: self.clone(),
         }
     }
@@ -189,7 +141,7 @@ impl Component {
         let state = self.state();
         state
             .versions
-            .map(|(_, message)| (message, state.generation))
+            .map(|agreed| (agreed.message, state.generation))
     }
 
     /// Waits until the guest's driver has negotiated.
@@ -197,8 +149,8 @@ impl Component {
         let deadline = Instant::now() + timeout;
         let mut state = self.state();
         loop {
-            if let Some((_, message)) = state.versions {
-                return Ok(message);
+            if let Some(agreed) = state.versions {
+                return Ok(agreed.message);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             ensure!(
@@ -214,47 +166,37 @@ impl Component {
         }
     }
 
-    fn send(&self, state: &mut State, type_: u16, body: &[u8]) -> Result<u8> {
+    /// Sends the packet that `build` makes of the transaction's number, which is returned.
+    fn send(
+        &self,
+        state: &mut State,
+        build: impl FnOnce(&Channel, u8) -> Result<Vec<u8>>,
+    ) -> Result<u8> {
         let channel = state
             .channel
             .clone()
             .with_context(|| format!("{} is not open", self.kind.name))?;
         state.transaction = state.transaction.wrapping_add(1);
         let transaction = state.transaction;
-        let (framework, message) = state.versions.unwrap_or_default();
+        let mut packet = build(&channel, transaction)?;
         let faults = &channel.context.faults;
         if faults.hit(self.kind.name, Fault::IcUnknownType) {
-            let odd = Header {
-                type_: 0x7F,
-                flags: FLAGS_REQUEST,
-                pipe_flags: 1,
-                pipe_msgsize: 20,
-                ..Default::default()
-            };
+            let mut odd = vec![0; ICMSG_HDR];
+            build_request(&mut odd, MessageType(0x7F), NOTHING_AGREED, 0, 0)?;
             state.given_up.push(0);
-            channel.send(0, odd.as_bytes());
+            channel.send(0, &odd);
         }
-        let size = match faults.take(self.kind.name, Fault::IcSize, 0xFFFF) {
-            Some(value) => u16::try_from(value).unwrap_or(u16::MAX),
-            None => u16::try_from(body.len())?,
-        };
-        let header = Header {
-            pipe_flags: 1,
-            pipe_msgsize: u32::try_from(HEADERS - 8 + body.len())?,
-            framework,
-            type_,
-            message,
-            size,
-            status: 0,
-            transaction,
-            flags: FLAGS_REQUEST,
-            reserved: [0; 2],
-        };
-        let mut bytes = header.as_bytes().to_vec();
-        bytes.extend(body);
+        if let Some(size) = faults.take(self.kind.name, Fault::IcSize, 0xFFFF) {
+            let header = packet
+                .get_mut(size_of::<VmbusPipeHeader>()..)
+                .and_then(|b| IcMessageHeader::mut_from_prefix(b).ok());
+            if let Some((header, _)) = header {
+                header.icmsgsize = u16::try_from(size).unwrap_or(u16::MAX);
+            }
+        }
         state.waiting = Some(transaction);
         state.reply = None;
-        channel.send(transaction.into(), &bytes);
+        channel.send(transaction.into(), &packet);
         Ok(transaction)
     }
 
@@ -267,7 +209,19 @@ impl Component {
             "the guest has no driver for {}",
             self.kind.name
         );
-        let transaction = self.send(&mut state, self.kind.type_, body)?;
+        let versions = state.versions.unwrap_or(NOTHING_AGREED);
+        let transaction = self.send(&mut state, |_, transaction| {
+            let mut packet = vec![0; ICMSG_HDR + body.len()];
+            build_request(
+                &mut packet,
+                self.kind.type_,
+                versions,
+                transaction,
+                body.len(),
+            )?;
+            body_mut(&mut packet).copy_from_slice(body);
+            Ok(packet)
+        })?;
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(reply) = state.reply.take() {
@@ -288,99 +242,96 @@ impl Component {
                     timeout.as_secs()
                 );
             }
-            state = self
+            let slice = if self.kind.on_the_ring {
+                left.min(NUDGE_INTERVAL)
+            } else {
+                left
+            };
+            let (waited, result) = self
                 .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+                .wait_timeout(state, slice)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = waited;
+            if result.timed_out() && self.kind.on_the_ring {
+                if let Some(channel) = &state.channel {
+                    channel.nudge();
+                }
+            }
         }
     }
 
     fn negotiate(&self, state: &mut State) -> Result<()> {
-        let channel = state.channel.clone().context("not open")?;
-        let faults = &channel.context.faults;
-        let count = |n: usize| -> Result<u16> {
-            Ok(
-                match faults.take(self.kind.name, Fault::IcVersionCount, 0xFFFF) {
-                    Some(value) => u16::try_from(value).unwrap_or(u16::MAX),
-                    None => u16::try_from(n)?,
-                },
-            )
-        };
-        // struct icmsg_negotiate: two counts, a reserved word, then the versions.
-        let mut body = Vec::new();
-        body.extend(count(FRAMEWORK.len())?.to_le_bytes());
-        body.extend(count(self.kind.versions.len())?.to_le_bytes());
-        body.extend([0; 4]);
-        body.extend(FRAMEWORK.as_bytes());
-        body.extend(self.kind.versions.as_bytes());
-        self.send(state, TYPE_NEGOTIATE, &body).map(drop)
+        let sent = self.send(state, |channel, transaction| {
+            let versions = FRAMEWORK.len() + self.kind.versions.len();
+            let len = ICMSG_HDR + size_of::<IcNegotiate>() + versions * size_of::<Version>();
+            let mut packet = vec![0; len];
+            build_negotiate(&mut packet, &FRAMEWORK, self.kind.versions, transaction)?;
+            let faults = &channel.context.faults;
+            if let Some(count) = faults.take(self.kind.name, Fault::IcVersionCount, 0xFFFF) {
+                if let Ok((counts, _)) = IcNegotiate::mut_from_prefix(body_mut(&mut packet)) {
+                    counts.icframe_vercnt = u16::try_from(count).unwrap_or(u16::MAX);
+                    counts.icmsg_vercnt = counts.icframe_vercnt;
+                }
+            }
+            Ok(packet)
+        });
+        sent.map(drop)
     }
 
-    /// Checks the guest's answer to the negotiation. Returns framework and message version, `None` if the guest
-    /// supports none of those offered.
-    fn negotiated_versions(&self, body: &[u8]) -> Result<Option<(Version, Version)>> {
-        let (counts, rest) = <[u16; 4]>::read_from_prefix(body)
-            .ok()
-            .context("the negotiation reply is too short")?;
-        if counts[0] == 0 && counts[1] == 0 {
+    /// Checks the guest's answer to the negotiation. Returns what it chose, `None` if it supports none of the versions
+    /// offered.
+    fn negotiated_versions(&self, packet: &[u8]) -> Result<Option<Negotiated>> {
+        let Some(agreed) = parse_negotiate_reply(packet)? else {
             return Ok(None);
-        }
+        };
         ensure!(
-            counts[0] == 1 && counts[1] == 1,
-            "the guest chose {} framework and {} message versions",
-            counts[0],
-            counts[1]
-        );
-        let (versions, _) = <[Version; 2]>::read_from_prefix(rest)
-            .ok()
-            .context("the negotiation reply is too short")?;
-        let [framework, message] = versions;
-        ensure!(
-            FRAMEWORK.contains(&framework),
-            "the guest chose framework version {framework}, which was not offered"
+            FRAMEWORK.contains(&agreed.framework),
+            "the guest chose framework version {}, which was not offered",
+            agreed.framework
         );
         ensure!(
-            self.kind.versions.contains(&message),
-            "the guest chose version {message}, which was not offered"
+            self.kind.versions.contains(&agreed.message),
+            "the guest chose version {}, which was not offered",
+            agreed.message
         );
-        Ok(Some((framework, message)))
+        Ok(Some(agreed))
     }
 
     fn receive(&self, packet: &Packet) -> Result<()> {
         ensure!(packet.type_ == DATA_INBAND, "packet type {}", packet.type_);
-        let (header, body) = Header::read_from_prefix(&packet.payload)
-            .ok()
-            .context("a packet shorter than its headers")?;
+        let header = parse_reply(&packet.payload)?;
         ensure!(
-            header.flags == FLAGS_RESPONSE,
+            header.icflags == ICMSGHDRFLAG_TRANSACTION | ICMSGHDRFLAG_RESPONSE,
             "message flags {:#x} are not those of a response",
-            header.flags
+            header.icflags
         );
+        let body = rlis_proto::ic::body(&packet.payload);
+        let transaction = header.ictransaction_id;
         let mut state = self.state();
-        if let Some(at) = state.given_up.iter().position(|t| *t == header.transaction) {
+        if let Some(at) = state.given_up.iter().position(|t| *t == transaction) {
             state.given_up.swap_remove(at);
             return Ok(());
         }
         ensure!(
-            state.waiting == Some(header.transaction)
-                && (!self.kind.echoes_transaction
-                    || packet.transaction == u64::from(header.transaction)),
+            state.waiting == Some(transaction)
+                && (self.kind.on_the_ring || packet.transaction == u64::from(transaction)),
             "a reply for transaction {} ({}), where {:?} waits",
-            header.transaction,
+            transaction,
             packet.transaction,
             state.waiting
         );
         state.waiting = None;
-        match header.type_ {
-            TYPE_NEGOTIATE => {
+        match MessageType(header.icmsgtype) {
+            MessageType::ICMSGTYPE_NEGOTIATE => {
                 state.generation += 1;
                 self.changed.notify_all();
-                match self.negotiated_versions(body)? {
-                    Some((framework, message)) => {
-                        state.versions = Some((framework, message));
-                        let name = self.kind.name;
-                        eprintln!("rlis-host: {name}: version {message}, framework {framework}");
+                match self.negotiated_versions(&packet.payload)? {
+                    Some(agreed) => {
+                        state.versions = Some(agreed);
+                        eprintln!(
+                            "rlis-host: {}: version {}, framework {}",
+                            self.kind.name, agreed.message, agreed.framework
+                        );
                     }
                     // A guest may say so, in particular after a negotiation that was made unreadable on purpose.
                     None => eprintln!("rlis-host: {}: no version in common", self.kind.name),
@@ -390,7 +341,9 @@ impl Component {
                 let waiting = self.kind.type_;
                 ensure!(
                     type_ == waiting,
-                    "a reply of type {type_} to a request of type {waiting}"
+                    "a reply of type {} to a request of type {}",
+                    type_.0,
+                    waiting.0
                 );
                 state.reply = Some(Reply {
                     status: header.status,
@@ -421,12 +374,11 @@ impl Device for Component {
             eprintln!("rlis-host: {}: {error:#}", self.kind.name);
         }
         drop(state);
-        // A program that works on the ring misses a packet that comes before it has unmasked interrupts.
-        if !self.kind.echoes_transaction {
+        if self.kind.on_the_ring {
             let channel = channel.clone();
             thread::spawn(move || {
                 for _ in 0..NUDGES {
-                    thread::sleep(Duration::from_secs(1));
+                    thread::sleep(NUDGE_INTERVAL);
                     if channel.is_stopped() || channel.stats.received.load(Ordering::Relaxed) > 0 {
                         return;
                     }
@@ -462,38 +414,32 @@ mod tests {
         Component::new(heartbeat::KIND)
     }
 
-    fn reply(counts: [u16; 2], versions: [Version; 2]) -> Vec<u8> {
-        let mut body = [counts[0], counts[1], 0, 0].as_bytes().to_vec();
-        body.extend(versions.as_bytes());
-        body
-    }
-
-    #[test]
-    fn header_has_the_size_of_the_c_structs() {
-        assert_eq!(size_of::<Header>(), HEADERS);
+    /// A negotiation and the answer that chooses `framework` and `message`.
+    fn reply(framework: Version, message: Version) -> Vec<u8> {
+        let mut packet = vec![0; 64];
+        let len = build_negotiate(&mut packet, &[framework], &[message], 1).unwrap();
+        packet.truncate(len);
+        rlis_proto::ic::finish(&mut packet, rlis_proto::ic::Status::HV_S_OK).unwrap();
+        packet
     }
 
     #[test]
     fn a_choice_must_have_been_offered() {
         let c = component();
         let v = Version::new;
+        let agreed = c.negotiated_versions(&reply(v(3, 0), v(3, 0))).unwrap();
         assert_eq!(
-            c.negotiated_versions(&reply([1, 1], [v(3, 0), v(3, 0)]))
-                .unwrap(),
+            agreed.map(|a| (a.framework, a.message)),
             Some((v(3, 0), v(3, 0)))
         );
-        assert!(c
-            .negotiated_versions(&reply([1, 1], [v(2, 0), v(3, 0)]))
-            .is_err());
-        assert!(c
-            .negotiated_versions(&reply([1, 1], [v(3, 0), v(9, 0)]))
-            .is_err());
-        assert_eq!(
-            c.negotiated_versions(&reply([0, 0], [v(3, 0), v(3, 0)]))
-                .unwrap(),
-            None
-        );
-        assert!(c.negotiated_versions(&[1, 0, 1, 0, 0, 0, 0, 0, 3]).is_err());
+        assert!(c.negotiated_versions(&reply(v(2, 0), v(3, 0))).is_err());
+        assert!(c.negotiated_versions(&reply(v(3, 0), v(9, 0))).is_err());
+        let mut none = reply(v(3, 0), v(3, 0));
+        body_mut(&mut none)[..4].fill(0);
+        assert_eq!(c.negotiated_versions(&none).unwrap(), None);
+        none.truncate(ICMSG_HDR + 9);
+        body_mut(&mut none)[..4].copy_from_slice(&[1, 0, 1, 0]);
+        assert!(c.negotiated_versions(&none).is_err());
     }
 
     #[test]

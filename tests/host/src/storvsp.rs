@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The storage service: SCSI and Fibre Channel adapters whose logical units are files or memory.
+//! The storage service: SCSI and Fibre Channel adapters and accelerated IDE disks, whose logical units are files or memory.
 
 pub mod adapter;
 pub mod lun;

@@ -5,6 +5,8 @@
 pub mod channel;
 pub mod direct;
 pub mod gpadl;
+#[cfg(test)]
+pub mod guest;
 pub mod ring;
 pub mod server;
 
@@ -41,6 +43,8 @@ pub struct Offer {
     pub flags: u16,
     /// Free-form data of the class.
     pub user_data: [u8; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
+    /// Whether the guest signals its channels by monitors rather than by hypercalls.
+    pub monitored: bool,
     /// Who answers.
     pub device: Arc<dyn Device>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use rlis_proto::guid::class::HV_FCOPY_GUID;
+use rlis_proto::ic::MessageType;
 
 use super::{Component, Kind, Version};
 
@@ -14,8 +15,8 @@ pub const KIND: Kind = Kind {
     name: "fcopy",
     class: HV_FCOPY_GUID,
     instance: super::instance("eb765408-105f-49b6-b4aa-c123b64d17d4"),
-    echoes_transaction: false,
-    type_: 7,
+    on_the_ring: true,
+    type_: MessageType::ICMSGTYPE_FCOPY,
     versions: &[Version::new(1, 0), Version::new(1, 1)],
 };
 

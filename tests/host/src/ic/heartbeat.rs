@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use rlis_proto::guid::class::HV_HEART_BEAT_GUID;
+use rlis_proto::ic::MessageType;
 
 use super::{Component, Kind, Version};
 use crate::violations::Violations;
@@ -17,8 +18,8 @@ pub const KIND: Kind = Kind {
     name: "heartbeat",
     class: HV_HEART_BEAT_GUID,
     instance: super::instance("fd149e91-82e0-4a7d-afa6-2a4166cbd7c0"),
-    echoes_transaction: true,
-    type_: 1,
+    on_the_ring: false,
+    type_: MessageType::ICMSGTYPE_HEARTBEAT,
     versions: &[Version::new(1, 0), Version::new(3, 0)],
 };
 

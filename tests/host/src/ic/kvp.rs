@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
 use rlis_proto::guid::class::HV_KVP_GUID;
+use rlis_proto::ic::MessageType;
 
 use super::{Component, Kind, Version};
 
@@ -16,8 +17,8 @@ pub const KIND: Kind = Kind {
     name: "kvp",
     class: HV_KVP_GUID,
     instance: super::instance("242ff919-07db-4180-9c2e-b86cb68c8c55"),
-    echoes_transaction: true,
-    type_: 2,
+    on_the_ring: false,
+    type_: MessageType::ICMSGTYPE_KVPEXCHANGE,
     versions: &[Version::new(3, 0), Version::new(4, 0)],
 };
 

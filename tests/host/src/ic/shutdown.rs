@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use rlis_proto::guid::class::HV_SHUTDOWN_GUID;
+use rlis_proto::ic::MessageType;
 
 use super::{Component, Kind, Reply, Version};
 
@@ -15,8 +16,8 @@ pub const KIND: Kind = Kind {
     name: "shutdown",
     class: HV_SHUTDOWN_GUID,
     instance: super::instance("b6650ff7-33bc-4840-8048-e0676786f393"),
-    echoes_transaction: true,
-    type_: 3,
+    on_the_ring: false,
+    type_: MessageType::ICMSGTYPE_SHUTDOWN,
     versions: &[
         Version::new(1, 0),
         Version::new(3, 0),

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{ensure, Context, Result};
 use rlis_proto::guid::class::HV_TS_GUID;
+use rlis_proto::ic::MessageType;
 
 use super::{Component, Kind, Version};
 
@@ -18,8 +19,8 @@ pub const KIND: Kind = Kind {
     name: "timesync",
     class: HV_TS_GUID,
     instance: super::instance("2dd1ce17-079e-403c-b352-a1921ee207ee"),
-    echoes_transaction: true,
-    type_: 4,
+    on_the_ring: false,
+    type_: MessageType::ICMSGTYPE_TIMESYNC,
     versions: &[Version::new(1, 0), Version::new(3, 0), Version::new(4, 0)],
 };
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use clap::ValueEnum;
 use rlis_proto::guid::class::HV_VSS_GUID;
+use rlis_proto::ic::MessageType;
 
 use super::{Component, Kind, Version};
 
@@ -15,8 +16,8 @@ pub const KIND: Kind = Kind {
     name: "vss",
     class: HV_VSS_GUID,
     instance: super::instance("2450ee40-33bf-4fbd-892e-9fb06e9214cf"),
-    echoes_transaction: true,
-    type_: 5,
+    on_the_ring: false,
+    type_: MessageType::ICMSGTYPE_VSS,
     versions: &[Version::new(3, 0), Version::new(4, 0), Version::new(5, 0)],
 };
 

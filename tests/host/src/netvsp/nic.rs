@@ -3,8 +3,12 @@
 //! A network card: the initialisation of the network service protocol, frames to and from the peer, and the state of
 //! the cable.
 
+#[cfg(test)]
+mod channel_tests;
 mod control;
 mod frames;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -146,6 +150,7 @@ impl Nic {
             instance: Guid::from_bytes(instance),
             flags: 0,
             user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
+            monitored: false,
             device: self.clone(),
         }
     }
@@ -383,7 +388,11 @@ impl Nic {
         channel: &Arc<Channel>,
         buffer: Buffer,
     ) -> Result<(usize, usize)> {
-        ensure!(state.step == Step::Ready, "it came at step {:?}", state.step);
+        ensure!(
+            state.step == Step::Ready,
+            "it came at step {:?}",
+            state.step
+        );
         ensure!(state.receive.is_none(), "there is one already");
         let loan = Self::borrow(channel, buffer)?;
         let section = (state.frame + RECEIVE_EXTRA).next_multiple_of(16);
@@ -400,13 +409,12 @@ impl Nic {
         Ok((section, count))
     }
 
-    fn send_buffer(
-        &self,
-        state: &mut State,
-        channel: &Arc<Channel>,
-        buffer: Buffer,
-    ) -> Result<()> {
-        ensure!(state.step == Step::Ready, "it came at step {:?}", state.step);
+    fn send_buffer(&self, state: &mut State, channel: &Arc<Channel>, buffer: Buffer) -> Result<()> {
+        ensure!(
+            state.step == Step::Ready,
+            "it came at step {:?}",
+            state.step
+        );
         ensure!(state.send.is_none(), "there is one already");
         let loan = Self::borrow(channel, buffer)?;
         ensure!(
@@ -422,7 +430,12 @@ impl Nic {
     }
 
     /// The bytes of an RNDIS packet, from the send buffer, from the guest's memory, or from both in this order.
-    fn gather(&self, state: &mut State, channel: &Channel, packet: &Packet) -> Result<(u32, Vec<u8>)> {
+    fn gather(
+        &self,
+        state: &mut State,
+        channel: &Channel,
+        packet: &Packet,
+    ) -> Result<(u32, Vec<u8>)> {
         let rndis: RndisPacket = body(&packet.payload)?;
         let (index, size) = (
             { rndis.send_buf_section_index },
@@ -432,7 +445,10 @@ impl Nic {
         if index == nvsp::NO_SECTION {
             ensure!(size == 0, "{size} bytes of no section");
         } else {
-            let send = state.send.as_ref().context("a section without a send buffer")?;
+            let send = state
+                .send
+                .as_ref()
+                .context("a section without a send buffer")?;
             let count = send.loan.pages.len() / SEND_SECTION;
             let index = usize::try_from(index)?;
             ensure!(index < count, "section {index} of {count}");

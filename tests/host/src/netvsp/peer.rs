@@ -8,7 +8,14 @@ use std::collections::VecDeque;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv6Address,
+    Ipv6Cidr,
+};
+
+/// Rounds of work on one frame, at most: an answer leaves in up to 64 KiB / 1500 fragments, one a round.
+const MAX_ROUNDS: usize = 64;
 
 /// Frames on their way, the side of the peer.
 struct Cable {
@@ -59,6 +66,8 @@ impl Device for Cable {
 
 /// The peer.
 pub struct Peer {
+    mac: EthernetAddress,
+    address: Ipv4Cidr,
     cable: Cable,
     interface: Interface,
     sockets: SocketSet<'static>,
@@ -95,6 +104,8 @@ impl Peer {
             let _ = addresses.push(IpCidr::Ipv6(Ipv6Cidr::new(link_local(mac), 64)));
         });
         Self {
+            mac,
+            address,
             cable,
             interface,
             sockets: SocketSet::new(Vec::new()),
@@ -103,10 +114,48 @@ impl Peer {
 
     /// Hands the peer a frame and takes the frames that it answers with.
     pub fn exchange(&mut self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+        // smoltcp drops an answer to somebody whose hardware address it has forgotten, and asks for it. A test of
+        // lost frames cannot have that.
+        self.cable.to_peer.extend(self.introduction(&frame));
         self.cable.to_peer.push_back(frame);
-        self.interface
-            .poll(Instant::now(), &mut self.cable, &mut self.sockets);
+        for _ in 0..MAX_ROUNDS {
+            let now = Instant::now();
+            self.interface.poll(now, &mut self.cable, &mut self.sockets);
+            let next = self.interface.poll_at(now, &self.sockets);
+            if next.is_none_or(|next| next > now) {
+                break;
+            }
+        }
         std::mem::take(&mut self.cable.from_peer)
+    }
+
+    /// An ARP reply that tells the hardware address of the sender of an IPv4 frame to the peer.
+    fn introduction(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let ethernet = EthernetFrame::new_checked(frame).ok()?;
+        let ours =
+            ethernet.ethertype() == EthernetProtocol::Ipv4 && ethernet.dst_addr() == self.mac;
+        let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+        let source: Ipv4Address = packet.src_addr();
+        if !ours || !self.address.contains_addr(&source) {
+            return None;
+        }
+        let arp = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Reply,
+            source_hardware_addr: ethernet.src_addr(),
+            source_protocol_addr: source,
+            target_hardware_addr: self.mac,
+            target_protocol_addr: self.address.address(),
+        };
+        let header = EthernetRepr {
+            src_addr: ethernet.src_addr(),
+            dst_addr: self.mac,
+            ethertype: EthernetProtocol::Arp,
+        };
+        let mut bytes = vec![0; header.buffer_len() + arp.buffer_len()];
+        let mut out = EthernetFrame::new_unchecked(&mut bytes);
+        header.emit(&mut out);
+        arp.emit(&mut ArpPacket::new_unchecked(out.payload_mut()));
+        Some(bytes)
     }
 }
 
@@ -134,9 +183,84 @@ mod tests {
         let mut peer = peer();
         let answers = peer.exchange(arp_request([10, 0, 0, 1]));
         assert_eq!(answers.len(), 1);
-        assert_eq!(answers[0][..12], [2, 0, 0, 0, 0, 9, 0, 0x15, 0x5d, 0xff, 0xff, 0]);
+        assert_eq!(
+            answers[0][..12],
+            [2, 0, 0, 0, 0, 9, 0, 0x15, 0x5d, 0xff, 0xff, 0]
+        );
         assert_eq!(answers[0][20..22], [0, 2], "a reply");
         assert!(peer.exchange(arp_request([10, 0, 0, 3])).is_empty());
+    }
+
+    /// The checksum of RFC 1071.
+    fn checksum(bytes: &[u8]) -> [u8; 2] {
+        let sum: u32 = bytes
+            .chunks(2)
+            .map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)])))
+            .sum();
+        let folded = (sum & 0xFFFF) + (sum >> 16);
+        let folded = (folded & 0xFFFF) + (folded >> 16);
+        (!(folded as u16)).to_be_bytes()
+    }
+
+    /// An echo request of `len` bytes of data to 10.0.0.1, in fragments of at most `part` bytes.
+    fn echo_request(len: usize, part: usize) -> Vec<Vec<u8>> {
+        let mut icmp = vec![8, 0, 0, 0, 0, 1, 0, 1];
+        icmp.extend((0..len).map(|i| i as u8));
+        let sum = checksum(&icmp);
+        icmp[2..4].copy_from_slice(&sum);
+        let count = icmp.len().div_ceil(part);
+        let parts = icmp.chunks(part).enumerate();
+        parts
+            .map(|(n, bytes)| {
+                let mut frame = MAC.0.to_vec();
+                frame.extend([2, 0, 0, 0, 0, 9, 8, 0]);
+                let more = u16::from(n + 1 < count) << 13;
+                let mut ip = vec![0x45, 0];
+                ip.extend(((20 + bytes.len()) as u16).to_be_bytes());
+                ip.extend([0, 7]);
+                ip.extend((more | (n * part / 8) as u16).to_be_bytes());
+                ip.extend([64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1]);
+                let sum = checksum(&ip);
+                ip[10..12].copy_from_slice(&sum);
+                frame.extend(ip);
+                frame.extend(bytes);
+                frame
+            })
+            .collect()
+    }
+
+    #[test]
+    fn echo_requests_are_answered_at_once_and_whole() {
+        let ordinary = [0, 1, 1400, 1472, 1473, 30_000, 60_000].map(|len| (len, 1514));
+        let jumbo = [8900, 8968, 8969, 30_000, 60_000].map(|len| (len, 9014));
+        for (len, longest) in ordinary.into_iter().chain(jumbo) {
+            let mut peer = Peer::new(
+                MAC,
+                Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, 1), 24),
+                longest,
+            );
+            let part = (longest - 34) & !7;
+            let requests = echo_request(len, part);
+            let answers: Vec<Vec<u8>> = requests
+                .iter()
+                .flat_map(|f| peer.exchange(f.clone()))
+                .collect();
+            let to_guest = [2, 0, 0, 0, 0, 9, 0, 0x15, 0x5d, 0xff, 0xff, 0];
+            assert!(answers.iter().all(|f| f[..12] == to_guest));
+            let data: usize = answers
+                .iter()
+                .map(|f| usize::from(u16::from_be_bytes([f[16], f[17]])) - 20)
+                .sum();
+            assert_eq!(data, len + 8, "{len} {longest}");
+            assert_eq!(answers[0][34], 0, "an echo reply");
+            let mut broken = echo_request(len, part);
+            let at = broken[0].len() - 1;
+            broken[0][at] ^= 1;
+            assert!(
+                broken.into_iter().all(|f| peer.exchange(f).is_empty()),
+                "{len}"
+            );
+        }
     }
 
     #[test]

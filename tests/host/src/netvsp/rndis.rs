@@ -194,7 +194,11 @@ pub fn frame(body: &[u8]) -> Result<&[u8]> {
         "the frame overlaps its header"
     );
     ensure!(
-        [header.oob_data_offset, header.oob_data_len, header.num_oob_data_elements] == [0; 3],
+        [
+            header.oob_data_offset,
+            header.oob_data_len,
+            header.num_oob_data_elements
+        ] == [0; 3],
         "a packet message with out-of-band data"
     );
     ensure!(

@@ -46,9 +46,15 @@ pub fn parse_nic(text: &str) -> Result<NicSpec, String> {
         match key {
             "mac" => {
                 let mac = value.parse::<EthernetAddress>();
-                spec.mac = Some(mac.ok().filter(EthernetAddress::is_unicast).ok_or_else(|| {
-                    format!("mac={value} is no address of a card, such as 00:15:5d:00:00:01")
-                })?);
+                spec.mac = Some(
+                    mac.ok()
+                        .filter(EthernetAddress::is_unicast)
+                        .ok_or_else(|| {
+                            format!(
+                                "mac={value} is no address of a card, such as 00:15:5d:00:00:01"
+                            )
+                        })?,
+                );
             }
             "peer" => {
                 spec.peer = parse_peer(value).ok_or_else(|| {

@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use rlis_proto::guid::class::{HV_SCSI_GUID, HV_SYNTHFC_GUID};
+use rlis_proto::guid::class::{HV_IDE_GUID, HV_SCSI_GUID, HV_SYNTHFC_GUID};
+use rlis_proto::storvsc::{Operation, VmScsiRequest, VstorPacket, REQUEST_COMPLETION_FLAG};
 use rlis_proto::Guid;
 use zerocopy::IntoBytes;
 
 use super::lun::{Kind, Lun, Store};
 use super::pool::{InFlight, Pool};
-use super::scsi::{self, Sense};
+use super::scsi::Sense;
 use super::spec::{AdapterSpec, Place, UnitSpec};
-use super::wire::{self, Direction, Srb, VstorPacket};
+use super::wire;
 use crate::faults::Fault;
 use crate::vmbus::channel::Channel;
 use crate::vmbus::direct::DataBuffer;
@@ -32,6 +33,9 @@ const STATUS_INVALID_DEVICE_REQUEST: u32 = 0xC000_0010;
 /// How long a channel that is closed waits for requests in flight.
 const DRAIN: Duration = Duration::from_secs(10);
 
+mod init;
+mod request;
+
 /// What the adapter pretends to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -39,6 +43,9 @@ pub enum Class {
     Scsi,
     /// Synthetic Fibre Channel adapter.
     Fc,
+    /// The accelerated form of an IDE disk; the number tells it from others and says which controller (two disks each)
+    /// and which disk there it is. It has one unit.
+    Ide(u8),
 }
 
 /// Initialisation, step by step; the guest must go through it in this order.
@@ -93,15 +100,25 @@ impl Adapter {
     pub fn offer(self: &Arc<Self>) -> Offer {
         let mut instance = *b"rlis-stor\0\0\0\0\0\0\0";
         instance[15] = self.index;
+        if let Class::Ide(number) = self.class {
+            // As Hyper-V has it, {00000001-0000-8899-0000-000000000000}: the first four bytes are the controller, the
+            // next two the disk. Drivers read both from there.
+            instance = [0; 16];
+            instance[0] = number / 2;
+            instance[4] = number % 2;
+            instance[6..8].copy_from_slice(&[0x99, 0x88]);
+        }
         Offer {
             name: self.spec.name.clone(),
             class: match self.class {
                 Class::Scsi => HV_SCSI_GUID,
                 Class::Fc => HV_SYNTHFC_GUID,
+                Class::Ide(_) => HV_IDE_GUID,
             },
             instance: Guid::from_bytes(instance),
             flags: 0,
             user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
+            monitored: self.spec.monitor,
             device: self.clone(),
         }
     }
@@ -111,6 +128,14 @@ impl Adapter {
     /// Adds a unit. A guest that runs is told to look again.
     pub fn add(&self, spec: &UnitSpec, kind: Kind) -> Result<()> {
         let Place { target, lun, .. } = spec.place;
+        if let Class::Ide(number) = self.class {
+            let own = number % 2;
+            ensure!(
+                (target, lun) == (own, 0),
+                "{} is an IDE disk and has the unit {own}:0 only",
+                self.spec.name
+            );
+        }
         let readonly = spec.readonly || kind == Kind::Dvd;
         let (store, size) = match &spec.file {
             Some(path) => Store::file(path, readonly, spec.size)?,
@@ -138,7 +163,7 @@ impl Adapter {
         }
         units.insert((target, lun), Arc::new(unit));
         drop(units);
-        self.tell(wire::ENUMERATE_BUS);
+        self.tell(Operation::VSTOR_OPERATION_ENUMERATE_BUS);
         Ok(())
     }
 
@@ -146,7 +171,7 @@ impl Adapter {
     pub fn remove(&self, target: u8, lun: u8) -> Result<()> {
         let removed = lock(&self.units).remove(&(target, lun));
         removed.with_context(|| format!("there is no unit {target}:{lun}"))?;
-        self.tell(wire::REMOVE_DEVICE);
+        self.tell(Operation::VSTOR_OPERATION_REMOVE_DEVICE);
         Ok(())
     }
 
@@ -176,12 +201,17 @@ impl Adapter {
     }
 
     /// Sends an unsolicited packet to a guest that is ready for it.
-    fn tell(&self, operation: u32) {
+    fn tell(&self, operation: Operation) {
         if self.step.load(Ordering::SeqCst) != READY {
             return;
         }
         if let Some(channel) = lock(&self.primary).as_ref() {
-            channel.send(0, VstorPacket::new(operation, 0).as_bytes());
+            // Nobody completes it.
+            let packet = VstorPacket {
+                flags: 0,
+                ..VstorPacket::request(operation)
+            };
+            channel.send(0, packet.as_bytes());
         }
     }
 
@@ -191,19 +221,23 @@ impl Adapter {
         let (vstor, buffer) = wire::parse(packet)?;
         ensure!(
             packet.flags & FLAG_COMPLETION_REQUESTED != 0,
-            "operation {} without a request for completion",
-            { vstor.operation }
+            "{:?} without a request for completion",
+            vstor.op()
         );
         ensure!(
-            { vstor.flags } & wire::REQUEST_COMPLETION != 0,
-            "operation {} without REQUEST_COMPLETION_FLAG",
-            { vstor.operation }
+            { vstor.flags } & REQUEST_COMPLETION_FLAG != 0,
+            "{:?} without REQUEST_COMPLETION_FLAG",
+            vstor.op()
         );
         let primary = channel.sub_index == 0;
-        let operation = vstor.operation;
+        let operation = vstor.op();
         match operation {
-            wire::EXECUTE_SRB => self.execute_srb(channel, packet.transaction, vstor, buffer),
-            wire::RESET_LUN | wire::RESET_ADAPTER | wire::RESET_BUS => {
+            Operation::VSTOR_OPERATION_EXECUTE_SRB => {
+                self.execute_srb(channel, packet.transaction, vstor, buffer)
+            }
+            Operation::VSTOR_OPERATION_RESET_LUN
+            | Operation::VSTOR_OPERATION_RESET_ADAPTER
+            | Operation::VSTOR_OPERATION_RESET_BUS => {
                 // Nothing is ever stuck here, so a reset is only a wait for what is in flight.
                 let flying = self.flying(channel.relid);
                 ensure!(
@@ -211,292 +245,24 @@ impl Adapter {
                     "requests did not end within {} s of a reset",
                     DRAIN.as_secs()
                 );
-                self.answer(
-                    channel,
-                    packet.transaction,
-                    VstorPacket::new(wire::COMPLETE_IO, 0),
-                );
+                self.answer(channel, packet.transaction, VstorPacket::complete(0));
                 Ok(())
             }
             _ => {
-                ensure!(primary, "operation {operation} on a sub-channel");
+                ensure!(primary, "{operation:?} on a sub-channel");
                 self.initialise(channel, packet.transaction, &vstor)
             }
         }
-    }
-
-    /// One step of the initialisation.
-    fn initialise(
-        &self,
-        channel: &Arc<Channel>,
-        transaction: u64,
-        vstor: &VstorPacket,
-    ) -> Result<()> {
-        let operation = { vstor.operation };
-        let step = self.step.load(Ordering::SeqCst);
-        let mut answer = VstorPacket::new(wire::COMPLETE_IO, 0);
-        let mut sub_channels = 0;
-        let expected = match operation {
-            wire::BEGIN_INITIALIZATION => {
-                self.step.store(BEGUN, Ordering::SeqCst);
-                step == CLOSED
-            }
-            wire::QUERY_PROTOCOL_VERSION => {
-                let version = vstor.word(0);
-                if version <= self.spec.version && matches!(version, 0x600 | 0x602) {
-                    self.version.store(version, Ordering::SeqCst);
-                    self.step.store(VERSIONED, Ordering::SeqCst);
-                } else {
-                    answer.status = STATUS_REVISION_MISMATCH;
-                }
-                step == BEGUN
-            }
-            wire::QUERY_PROPERTIES => {
-                let faults = &channel.context.faults;
-                let max = faults.take(&self.spec.name, Fault::MaxTransfer, 0);
-                let max = max
-                    .and_then(|m| u32::try_from(m).ok())
-                    .unwrap_or(self.spec.max_transfer);
-                answer.put(4, &self.spec.channels.to_le_bytes());
-                if self.spec.channels > 0 {
-                    answer.put(8, &wire::SUPPORTS_MULTI_CHANNEL.to_le_bytes());
-                }
-                answer.put(12, &max.to_le_bytes());
-                self.step.store(DESCRIBED, Ordering::SeqCst);
-                step == VERSIONED
-            }
-            wire::FCHBA_DATA if self.class == Class::Fc => {
-                // struct hv_fc_wwn_packet: primary active, then port and node name of both.
-                answer.put(0, &[1]);
-                for (at, kind) in [(4, 0x20), (12, 0x10), (20, 0x21), (28, 0x11)] {
-                    answer.put(at, &[kind, 0, 0, 0x15, 0x5D, 0, 0, self.index]);
-                }
-                step >= DESCRIBED
-            }
-            wire::END_INITIALIZATION => {
-                self.step.store(READY, Ordering::SeqCst);
-                step == DESCRIBED
-            }
-            wire::CREATE_SUB_CHANNELS => {
-                sub_channels = vstor.word(0);
-                if sub_channels == 0 || sub_channels > self.spec.channels {
-                    answer.status = STATUS_INVALID_DEVICE_REQUEST;
-                }
-                step == READY
-            }
-            other => {
-                answer.status = STATUS_INVALID_DEVICE_REQUEST;
-                self.answer(channel, transaction, answer);
-                bail!("operation {other} is not one that a guest sends");
-            }
-        };
-        if let Some(status) = channel
-            .context
-            .faults
-            .take(&self.spec.name, Fault::InitStatus, 1)
-        {
-            answer.status = u32::try_from(status).unwrap_or(1);
-        }
-        self.answer(channel, transaction, answer);
-        if sub_channels > 0 && answer.status == 0 {
-            let server = channel.server.upgrade().context("the bus is gone")?;
-            server.offer_sub_channels(&self.spec.name, sub_channels)?;
-        }
-        ensure!(
-            expected,
-            "operation {operation} at step {step} of the initialisation"
-        );
-        Ok(())
     }
 
     fn flying(&self, relid: u32) -> Arc<InFlight> {
         lock(&self.flying).entry(relid).or_default().clone()
     }
 
-    fn execute_srb(
-        self: &Arc<Self>,
-        channel: &Arc<Channel>,
-        transaction: u64,
-        vstor: VstorPacket,
-        buffer: DataBuffer,
-    ) -> Result<()> {
-        let srb = vstor.srb();
-        let problem = self.problem_with(&srb, &buffer);
-        if problem.is_some() {
-            let failed = Srb {
-                srb_status: wire::SRB_INVALID_REQUEST,
-                data_transfer_length: 0,
-                ..srb
-            };
-            self.answer(
-                channel,
-                transaction,
-                VstorPacket::new(wire::COMPLETE_IO, 0).with_srb(&failed),
-            );
-        } else {
-            let (this, channel, ticket) = (
-                self.clone(),
-                channel.clone(),
-                self.flying(channel.relid).enter(),
-            );
-            self.pool.submit(move || {
-                let result = this.run(&channel, srb, &buffer);
-                match result {
-                    Ok(srb) => this.answer(
-                        &channel,
-                        transaction,
-                        VstorPacket::new(wire::COMPLETE_IO, 0).with_srb(&srb),
-                    ),
-                    Err(error) => {
-                        channel
-                            .context
-                            .violations
-                            .record(format!("{}: {error:#}", this.spec.name));
-                        let failed = Srb {
-                            srb_status: wire::SRB_INVALID_REQUEST,
-                            data_transfer_length: 0,
-                            ..srb
-                        };
-                        this.answer(
-                            &channel,
-                            transaction,
-                            VstorPacket::new(wire::COMPLETE_IO, 0).with_srb(&failed),
-                        );
-                    }
-                }
-                drop(ticket);
-            });
-        }
-        match problem {
-            Some(problem) => bail!("{problem}"),
-            None => Ok(()),
-        }
-    }
-
-    /// What is wrong with a request, apart from the SCSI command in it.
-    fn problem_with(&self, srb: &Srb, buffer: &DataBuffer) -> Option<String> {
-        let length = { srb.data_transfer_length };
-        let Some(direction) = srb.direction() else {
-            return Some(format!("data_in {}", srb.data_in));
-        };
-        if self.step.load(Ordering::SeqCst) != READY {
-            return Some("EXECUTE_SRB before the end of the initialisation".into());
-        }
-        if usize::from(srb.length) != size_of::<Srb>() {
-            return Some(format!("an SRB whose length says {}", { srb.length }));
-        }
-        if srb.cdb_length == 0 || srb.cdb_length > 16 {
-            return Some(format!("a command of {} bytes", srb.cdb_length));
-        }
-        if usize::from(srb.sense_info_length) != wire::SENSE {
-            return Some(format!("sense_info_length {}", srb.sense_info_length));
-        }
-        if length as usize != buffer.len() {
-            return Some(format!(
-                "data_transfer_length {length} with a buffer of {} bytes",
-                buffer.len()
-            ));
-        }
-        if length > self.spec.max_transfer {
-            return Some(format!(
-                "a transfer of {length} bytes; {} are allowed",
-                self.spec.max_transfer
-            ));
-        }
-        if direction == Direction::None && length != 0 {
-            return Some(format!("{length} bytes of data in no direction"));
-        }
-        None
-    }
-
-    /// Carries out a request. Returns the SRB of its completion; an error means that the guest's data buffer is bad.
-    fn run(&self, channel: &Channel, srb: Srb, buffer: &DataBuffer) -> Result<Srb> {
-        let memory = &channel.context.memory;
-        let (target, lun) = (srb.target_id, srb.lun);
-        let (unit, luns) = {
-            let units = lock(&self.units);
-            let luns: Vec<u8> = units
-                .keys()
-                .filter(|(t, _)| *t == target)
-                .map(|(_, l)| *l)
-                .collect();
-            (units.get(&(target, lun)).cloned(), luns)
-        };
-        let mut done = Srb {
-            srb_status: wire::SRB_SUCCESS,
-            scsi_status: 0,
-            data_transfer_length: 0,
-            ..srb
-        };
-        let Some(unit) = unit.filter(|_| srb.path_id == 0) else {
-            // Linux takes every answer to INQUIRY for a success, whatever the SRB status says, so the data must tell
-            // that nothing is there; and a target without unit 0 is searched through REPORT LUNS of unit 0.
-            let luns = if srb.path_id == 0 { luns } else { Vec::new() };
-            let data = match srb.command().first() {
-                Some(0x12) => Some(scsi::inquiry_of_missing_unit(srb.command())),
-                Some(0xA0) if lun == 0 => Some(scsi::report_luns(&luns)),
-                _ => None,
-            };
-            if let Some(data) = data {
-                done.data_transfer_length = u32::try_from(buffer.write(memory, &data)?)?;
-                return Ok(done);
-            }
-            done.srb_status = wire::SRB_INVALID_LUN;
-            return Ok(done);
-        };
-        let data = match srb.direction() {
-            Some(Direction::Out) => buffer.read(memory, buffer.len())?,
-            _ => Vec::new(),
-        };
-        let faults = &channel.context.faults;
-        let name = &self.spec.name;
-        let outcome = match faults.take(name, Fault::CheckCondition, 0x03_1100) {
-            Some(value) => {
-                let [.., key, asc, ascq] = value.to_be_bytes();
-                Err(Sense::new(key, asc, ascq))
-            }
-            None => scsi::execute(&unit, srb.command(), &data, buffer.len(), &luns),
-        };
-        match outcome {
-            Ok(back) => {
-                let moved = match srb.direction() {
-                    Some(Direction::In) => buffer.write(memory, &back)?,
-                    _ => data.len(),
-                };
-                done.data_transfer_length = u32::try_from(moved)?;
-            }
-            Err(sense) => {
-                let bytes = sense.to_bytes();
-                done.srb_status = wire::SRB_ERROR | wire::SRB_AUTOSENSE_VALID;
-                done.scsi_status = 2;
-                done.sense_info_length = bytes.len() as u8;
-                done.cdb = [0; wire::SENSE];
-                done.cdb.iter_mut().zip(bytes).for_each(|(d, s)| *d = s);
-            }
-        }
-        if let Some(status) = faults.take(name, Fault::SrbStatus, wire::SRB_ERROR.into()) {
-            done.srb_status = u8::try_from(status).unwrap_or(wire::SRB_ERROR);
-            done.data_transfer_length = 0;
-        }
-        if faults.hit(name, Fault::SenseWithoutStatus) {
-            done.srb_status = wire::SRB_ERROR | wire::SRB_AUTOSENSE_VALID;
-            done.scsi_status = 0;
-        }
-        if faults.hit(name, Fault::SenseTooLong) {
-            done.srb_status |= wire::SRB_AUTOSENSE_VALID;
-            done.scsi_status = 2;
-            done.sense_info_length = u8::MAX;
-        }
-        if faults.hit(name, Fault::TransferTooLong) {
-            done.data_transfer_length = u32::MAX;
-        }
-        Ok(done)
-    }
-
     fn answer(&self, channel: &Arc<Channel>, transaction: u64, mut answer: VstorPacket) {
         let faults = &channel.context.faults;
         if faults.hit(&self.spec.name, Fault::WrongOperation) {
-            answer.operation = wire::EXECUTE_SRB;
+            answer.operation = Operation::VSTOR_OPERATION_EXECUTE_SRB.0;
         }
         if faults.hit(&self.spec.name, Fault::UnsolicitedCompletion) {
             channel.send(0, answer.as_bytes());

@@ -5,19 +5,23 @@
 
 use std::path::PathBuf;
 
+use rlis_proto::storvsc::ProtocolVersion;
+
 use crate::cli::parse_size;
 
-/// An adapter: `NAME[,channels=N][,version=6.0][,max-transfer=SIZE]`.
+/// An adapter: `NAME[,channels=N][,version=6.0][,max-transfer=SIZE][,monitor]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterSpec {
     /// Its name.
     pub name: String,
     /// Sub-channels that the guest may have.
     pub channels: u16,
-    /// Newest storage protocol version, major in the high byte.
-    pub version: u16,
+    /// Newest storage protocol version.
+    pub version: ProtocolVersion,
     /// Most bytes of one transfer.
     pub max_transfer: u32,
+    /// Whether its channels have monitors.
+    pub monitor: bool,
 }
 
 /// Where a unit is: `ADAPTER:TARGET:LUN`.
@@ -66,8 +70,9 @@ pub fn parse_adapter(text: &str) -> Result<AdapterSpec, String> {
     let mut spec = AdapterSpec {
         name: name.into(),
         channels: 0,
-        version: 0x602,
+        version: ProtocolVersion::V6_2,
         max_transfer: 2 << 20,
+        monitor: false,
     };
     for (key, value) in rest {
         match key {
@@ -78,8 +83,8 @@ pub fn parse_adapter(text: &str) -> Result<AdapterSpec, String> {
             }
             "version" => {
                 spec.version = match value {
-                    "6.2" => 0x602,
-                    "6.0" => 0x600,
+                    "6.2" => ProtocolVersion::V6_2,
+                    "6.0" => ProtocolVersion::V6_0,
                     _ => return Err(format!("version={value}: there are 6.0 and 6.2")),
                 }
             }
@@ -87,9 +92,10 @@ pub fn parse_adapter(text: &str) -> Result<AdapterSpec, String> {
                 spec.max_transfer = u32::try_from(parse_size(value)?)
                     .map_err(|_| format!("max-transfer={value} is too large"))?;
             }
+            "monitor" => spec.monitor = true,
             _ => {
                 return Err(format!(
-                    "an adapter has no '{key}'; there are channels, version, max-transfer"
+                    "an adapter has no '{key}'; there are channels, version, max-transfer, monitor"
                 ))
             }
         }
@@ -155,11 +161,12 @@ mod tests {
 
     #[test]
     fn adapters() {
-        let spec = parse_adapter("scsi0,channels=3,version=6.0,max-transfer=512K").unwrap();
+        let spec = parse_adapter("scsi0,channels=3,version=6.0,max-transfer=512K,monitor").unwrap();
         assert_eq!(
             (spec.channels, spec.version, spec.max_transfer),
-            (3, 0x600, 512 << 10)
+            (3, ProtocolVersion::V6_0, 512 << 10)
         );
+        assert!(spec.monitor && !parse_adapter("scsi0").unwrap().monitor);
         for bad in [
             "",
             ",channels=1",

@@ -41,10 +41,11 @@ fn table(signature: &[u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The S5 state and, below `\_SB`, the `VMBus` device (Linux binds to the id "VMBus").
-fn dsdt() -> Vec<u8> {
+/// The S5 state, the S4 state of a machine with `hibernation` and, below `\_SB`, the `VMBus` device (Linux binds to the id
+/// "VMBus").
+fn dsdt(hibernation: bool) -> Vec<u8> {
     let zero = aml::byte(0);
-    let s5 = aml::package_of(&[&aml::byte(pm::SLP_TYP_S5), &zero, &zero, &zero]);
+    let state = |type_| aml::package_of(&[&aml::byte(type_), &zero, &zero, &zero]);
     let crs = aml::resource_template(&[
         &aml::dword_memory(VMBUS_MMIO_LOW.0, VMBUS_MMIO_LOW.1),
         &aml::qword_memory(VMBUS_MMIO_HIGH.0, VMBUS_MMIO_HIGH.1),
@@ -66,7 +67,10 @@ fn dsdt() -> Vec<u8> {
             &vmbus,
         ],
     );
-    let mut body = aml::name(b"_S5_", &s5);
+    let mut body = aml::name(b"_S5_", &state(pm::SLP_TYP_S5));
+    if hibernation {
+        body.extend(aml::name(b"_S4_", &state(pm::SLP_TYP_S4)));
+    }
     body.extend(aml::scope(b"_SB_", &[&container]));
     table(b"DSDT", 2, &body)
 }
@@ -154,8 +158,8 @@ fn rsdp(xsdt: u64) -> [u8; 36] {
     out
 }
 
-/// Writes all tables into guest memory, starting with the RSDP.
-pub fn write(mem: &Memory, cpus: u8) -> Result<()> {
+/// Writes all tables into guest memory, starting with the RSDP. With `hibernation` the guest may hibernate.
+pub fn write(mem: &Memory, cpus: u8, hibernation: bool) -> Result<()> {
     let mut next = RSDP + 64;
     let mut place = |bytes: &[u8]| -> Result<u64> {
         let at = next;
@@ -166,7 +170,7 @@ pub fn write(mem: &Memory, cpus: u8) -> Result<()> {
         Ok(at)
     };
     let facs = place(&facs())?;
-    let dsdt = place(&dsdt())?;
+    let dsdt = place(&dsdt(hibernation))?;
     let fadt = place(&fadt(u32::try_from(dsdt)?, u32::try_from(facs)?))?;
     let madt = place(&madt(cpus))?;
     let mut entries = fadt.to_le_bytes().to_vec();
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn tables_have_valid_checksums() {
-        for table in [dsdt(), fadt(0x1000, 0x2000), madt(4)] {
+        for table in [dsdt(true), dsdt(false), fadt(0x1000, 0x2000), madt(4)] {
             assert_eq!(checksum(&table), 0);
             assert_eq!(
                 u32::from_le_bytes(table[4..8].try_into().unwrap()) as usize,
@@ -195,12 +199,13 @@ mod tests {
 
     #[test]
     fn dsdt_names_the_bus_and_both_ranges() {
-        let table = dsdt();
+        let (table, hibernates) = (dsdt(false), dsdt(true));
         let find = |needle: &[u8]| table.windows(needle.len()).any(|w| w == needle);
         assert!(find(b"VMBus\0"));
         assert!(find(&VMBUS_MMIO_LOW.0.to_le_bytes()));
         assert!(find(&VMBUS_MMIO_HIGH.0.to_le_bytes()));
-        assert!(find(b"_S5_"));
+        assert!(find(b"_S5_") && !find(b"_S4_"));
+        assert!(hibernates.windows(4).any(|w| w == b"_S4_"));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub const PM_TIMER: u16 = 0x608;
 pub const RESET: u16 = 0x60C;
 /// What the guest writes to [`RESET`].
 pub const RESET_VALUE: u8 = 1;
+/// SLP_TYP value of the S4 state, as the DSDT's `_S4` names it.
+pub const SLP_TYP_S4: u8 = 4;
 /// SLP_TYP value of the S5 state, as the DSDT's `_S5` names it.
 pub const SLP_TYP_S5: u8 = 5;
 
@@ -73,7 +75,9 @@ impl Pm {
                 self.control = (low & !SLP_EN) | SCI_EN;
                 if low & SLP_EN != 0 {
                     let sleep_type = (low >> 10) & 7;
-                    return Some(if sleep_type == u16::from(SLP_TYP_S5) {
+                    // A guest that has written itself to its disk is off like another.
+                    let off = [SLP_TYP_S4, SLP_TYP_S5].map(u16::from);
+                    return Some(if off.contains(&sleep_type) {
                         Outcome::PowerOff
                     } else {
                         Outcome::Fault(format!(

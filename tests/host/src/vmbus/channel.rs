@@ -49,10 +49,14 @@ pub struct Stats {
     pub sent: AtomicU64,
     /// Times the guest signalled.
     pub signals_in: AtomicU64,
+    /// Times the guest triggered the channel's monitor.
+    pub triggers: AtomicU64,
     /// Times the host signalled.
     pub signals_out: AtomicU64,
     /// Times the guest signalled although the ring was empty.
     pub empty_signals: AtomicU64,
+    /// Times the host interrupted again for a packet that the guest had left in the ring.
+    pub nudges: AtomicU64,
 }
 
 /// A channel between OPENCHANNEL and CLOSECHANNEL.
@@ -129,6 +133,12 @@ impl Channel {
     /// The guest signalled the channel.
     pub fn signalled(&self) {
         self.stats.signals_in.fetch_add(1, Ordering::Relaxed);
+        self.kick();
+    }
+
+    /// The guest triggered the channel's monitor.
+    pub fn triggered(&self) {
+        self.stats.triggers.fetch_add(1, Ordering::Relaxed);
         self.kick();
     }
 
@@ -216,6 +226,10 @@ impl Channel {
                 return Ok(());
             }
             incoming.mask(false)?;
+            let faults = &self.context.faults;
+            if let Some(ms) = faults.take(&self.name, Fault::RingReadIndexOutside, 500) {
+                incoming.show_wrong_read_index(Duration::from_millis(ms))?;
+            }
             // A packet may have come in while the guest was asked not to signal.
             if incoming.is_empty()? {
                 return Ok(());
@@ -230,9 +244,17 @@ impl Channel {
             .signal_event(self.target_vp.load(Ordering::SeqCst), self.relid)
     }
 
-    /// Interrupts the guest without a new packet. A guest has to bear that at any time.
+    /// Interrupts the guest again if it has not taken all packets. A guest has to bear that at any time.
     pub fn nudge(&self) {
-        if let Err(error) = self.interrupt() {
+        let waits = self.out().ring.is_empty().map(|empty| !empty);
+        let result = waits.and_then(|waits| {
+            if waits {
+                self.stats.nudges.fetch_add(1, Ordering::Relaxed);
+                self.interrupt()?;
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
             self.violation(&format!("{error:#}"));
         }
     }

@@ -5,6 +5,8 @@
 //! sides can have wrong.
 
 use std::sync::atomic::{fence, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
@@ -153,6 +155,15 @@ impl Incoming {
         Ok(Some((packet, wake)))
     }
 
+    /// Shows the guest a read index outside of the ring for a while, for faults.
+    pub fn show_wrong_read_index(&self, time: Duration) -> Result<()> {
+        let wrong = u32::try_from(self.size)? + 64;
+        self.pages.store(READ_INDEX, wrong, Ordering::SeqCst)?;
+        thread::sleep(time);
+        self.pages
+            .store(READ_INDEX, u32::try_from(self.read)?, Ordering::SeqCst)
+    }
+
     /// Asks the guest not to signal while the host reads anyway.
     pub fn mask(&self, masked: bool) -> Result<()> {
         self.pages
@@ -213,6 +224,11 @@ impl Outgoing {
             .context("a ring without data pages")?;
         let write = index(&pages, WRITE_INDEX, size, "write index")?;
         Ok(Self { pages, size, write })
+    }
+
+    /// Whether the guest has taken everything.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(index(&self.pages, READ_INDEX, self.size, "read index")? == self.write)
     }
 
     fn copy_in(&self, to: usize, bytes: &[u8]) -> Result<()> {

@@ -50,6 +50,8 @@ struct Connection {
     vp: u32,
     /// Connection id on which the guest's further messages come.
     message_connection: u32,
+    /// Physical address of the page with the guest's monitors.
+    monitor_page: u64,
     /// REQUESTOFFERS has come, so that offers may be sent.
     offers_requested: bool,
 }
@@ -58,6 +60,8 @@ struct Connection {
 struct Slot {
     offer: Offer,
     sub_index: u16,
+    /// The channel's monitor, if it has one.
+    monitor: Option<u8>,
     /// The OFFERCHANNEL message was sent on this connection.
     sent: bool,
     /// RESCIND was sent; RELID_RELEASED must follow.
@@ -107,7 +111,10 @@ macro_rules! build {
 mod channels;
 mod connection;
 mod gpadls;
+mod monitor;
 mod offers;
+#[cfg(test)]
+mod tests;
 
 impl Server {
     /// A bus that speaks versions up to `max_version`.

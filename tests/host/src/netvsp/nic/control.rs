@@ -94,7 +94,12 @@ impl Nic {
             len == 0 || offset >= fixed,
             "the information of a request overlaps it"
         );
-        rndis::part(body, if len == 0 { fixed } else { offset }, len, "information")
+        rndis::part(
+            body,
+            if len == 0 { fixed } else { offset },
+            len,
+            "information",
+        )
     }
 
     /// The answer to a question; `None` if the card does not know it.
@@ -165,7 +170,7 @@ impl Nic {
 
     /// The address in a configuration parameter (struct rndis_config_parameter_info): name and value are strings of
     /// UTF-16 characters, the value 12 hexadecimal digits.
-    fn network_address(info: &[u8]) -> Result<EthernetAddress> {
+    pub(super) fn network_address(info: &[u8]) -> Result<EthernetAddress> {
         let header: [u32; 5] = rndis::front(info, "a configuration parameter")?;
         let [name_at, name_len, type_, value_at, value_len] = header;
         let text = |at, len| -> Result<String> {

@@ -105,11 +105,9 @@ impl Nic {
             return Ok(());
         };
         let sections = receive.in_flight.remove(&transaction);
-        receive
-            .free
-            .extend(sections.with_context(|| {
-                format!("a completion of transaction {transaction}, which is none")
-            })?);
+        receive.free.extend(sections.with_context(|| {
+            format!("a completion of transaction {transaction}, which is none")
+        })?);
         // Linux refuses frames that come before its interface is registered.
         if status != nvsp::SUCCESS {
             state.counts.refused_by_guest += 1;
@@ -121,7 +119,7 @@ impl Nic {
 
 impl State {
     /// Whether the guest's filter lets a frame through.
-    fn wants(&self, frame: &[u8]) -> bool {
+    pub(super) fn wants(&self, frame: &[u8]) -> bool {
         let Some(to) = frame.get(..6).map(EthernetAddress::from_bytes) else {
             return false;
         };

@@ -2,6 +2,8 @@
 
 //! The connection: version, request for offers, unload.
 
+use vm_memory::{GuestAddress, GuestMemory};
+
 use super::*;
 
 impl Server {
@@ -21,6 +23,12 @@ impl Server {
             vp < self.shared.synic.count(),
             "INITIATE_CONTACT names virtual processor {vp}, which is not there"
         );
+        for page in [m.monitor_page1, m.monitor_page2] {
+            ensure!(
+                page % 4096 == 0 && self.shared.memory.check_range(GuestAddress(page), 4096),
+                "INITIATE_CONTACT names {page:#x} as a monitor page"
+            );
+        }
         if version >= Version::V5_0 {
             let target = TargetInfo::from_u64(m.interrupt_page);
             ensure!(
@@ -51,6 +59,7 @@ impl Server {
                 version,
                 vp,
                 message_connection,
+                monitor_page: m.monitor_page2,
                 offers_requested: false,
             });
         }

@@ -64,6 +64,13 @@ impl Server {
         Ok(())
     }
 
+    /// Whether the guest has not released all channels of device `name` that were withdrawn.
+    pub fn is_held(&self, name: &str) -> bool {
+        let state = self.state();
+        let mut slots = state.slots.values();
+        slots.any(|s| s.offer.name == name && s.rescinded)
+    }
+
     pub(super) fn rescind_relid(&self, state: &mut State, relid: u32) {
         let Some(slot) = state.slots.get_mut(&relid) else {
             return;
@@ -88,6 +95,12 @@ impl Server {
         };
         slot.sent = true;
         let (offer, sub_index) = (slot.offer.clone(), slot.sub_index);
+        let monitor = slot.monitor;
+        if let Some(monitor) = monitor {
+            if let Err(error) = self.arm_monitor(state, monitor, relid) {
+                self.violation(format!("monitor page: {error:#}"));
+            }
+        }
         let mut flags = offer.flags | VMBUS_CHANNEL_ENUMERATE_DEVICE_INTERFACE;
         if self.shared.faults.hit(&offer.name, Fault::BusBadOfferFlags) {
             flags |= VMBUS_CHANNEL_CONFIDENTIAL_EXTERNAL_MEMORY;
@@ -106,6 +119,8 @@ impl Server {
                 m.offer.u = offer.user_data;
                 m.offer.sub_channel_index = sub_index;
                 m.child_relid = told;
+                m.monitorid = monitor.unwrap_or(0);
+                m.monitor_allocated = monitor.is_some().into();
                 m.is_dedicated_interrupt = 1;
                 m.connection_id = EVENT_CONNECTION + told;
             })
@@ -196,6 +211,10 @@ impl Server {
 impl State {
     /// Adds an offer under a free relid.
     pub(super) fn add(&mut self, offer: Offer, sub_index: u16) -> Result<u32> {
+        let monitor = match offer.monitored {
+            true => Some(self.free_monitor()?),
+            false => None,
+        };
         for _ in 0..MAX_CHANNEL_RELIDS {
             let relid = self.next_relid;
             self.next_relid = if relid + 1 < MAX_CHANNEL_RELIDS {
@@ -207,6 +226,7 @@ impl State {
                 free.insert(Slot {
                     offer,
                     sub_index,
+                    monitor,
                     sent: false,
                     rescinded: false,
                     open: None,

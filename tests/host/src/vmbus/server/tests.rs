@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bus with a guest that has no virtual machine.
+
+use std::sync::mpsc::{self, Receiver as Queue, Sender};
+use std::time::Duration;
+
+use rlis_proto::guid::class::HV_SCSI_GUID;
+use rlis_proto::Guid;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::super::guest::{Guest, MONITOR_PAGE};
+use super::super::ring::{Packet, DATA_INBAND};
+use super::super::Device;
+use super::*;
+
+/// A device that tells of its packets, and borrows the GPADL that a packet names.
+struct Ear {
+    packets: Mutex<Sender<u64>>,
+    loan: Mutex<Option<Loan>>,
+}
+
+impl Device for Ear {
+    fn opened(&self, _: &Arc<Channel>) {}
+
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
+        if let Ok(handle) = u32::try_from(packet.transaction) {
+            let server = channel.server.upgrade().unwrap();
+            *self.loan.lock().unwrap() = server.lend_gpadl(channel.relid, handle).ok();
+        }
+        self.packets
+            .lock()
+            .unwrap()
+            .send(packet.transaction)
+            .unwrap();
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {
+        *self.loan.lock().unwrap() = None;
+    }
+}
+
+fn offer(monitored: bool) -> (Offer, Queue<u64>) {
+    let (packets, heard) = mpsc::channel();
+    let device = Arc::new(Ear {
+        packets: Mutex::new(packets),
+        loan: Mutex::default(),
+    });
+    let offer = Offer {
+        name: "ear".into(),
+        class: HV_SCSI_GUID,
+        instance: Guid::from_bytes([7; 16]),
+        flags: 0,
+        user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
+        monitored,
+        device,
+    };
+    (offer, heard)
+}
+
+fn packet(transaction: u64) -> Packet {
+    Packet {
+        type_: DATA_INBAND,
+        flags: 0,
+        transaction,
+        header: Vec::new(),
+        payload: vec![0; 8],
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// More than 32 bits: no GPADL.
+const PLAIN: u64 = 1 << 40;
+
+#[test]
+fn a_buffer_is_torn_down_when_the_device_has_given_it_back() {
+    let mut guest = Guest::new();
+    let (offer, heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let relid = guest.connect()[0];
+    let mut channel = guest.open(relid, 0x10, 16..24);
+    assert_eq!(guest.gpadl(relid, 0x11, 64..66), 0);
+    assert_eq!(guest.gpadl(relid, 0x12, 66..68), 0);
+    guest.send(&mut channel, &packet(0x11));
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(0x11));
+    // The next packet makes the device give the first back.
+    guest.send(&mut channel, &packet(0x12));
+    guest.teardown(relid, 0x11);
+    assert!(guest.violations().is_empty());
+    guest.teardown(relid, 0x12);
+    assert_eq!(guest.violations().len(), 1, "it is still in use");
+    guest.close(&channel);
+    guest.teardown(relid, 0x10);
+    assert!(guest.violations().is_empty());
+    assert!(guest.server.lend_gpadl(relid, 0x10).is_err());
+}
+
+#[test]
+fn a_gpadl_belongs_to_its_channel() {
+    let mut guest = Guest::new();
+    let (offer, _heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let relid = guest.connect()[0];
+    assert_eq!(guest.gpadl(relid, 0x10, 16..18), 0);
+    assert!(guest.server.lend_gpadl(relid + 1, 0x10).is_err());
+    assert!(guest.server.lend_gpadl(relid, 0x11).is_err());
+    assert!(guest.server.lend_gpadl(relid, 0x10).is_ok());
+    assert_ne!(guest.gpadl(relid, 0x12, 1023..1025), 0, "outside of memory");
+    assert_eq!(guest.violations().len(), 1);
+}
+
+#[test]
+fn a_monitor_stands_for_a_hypercall() {
+    let mut guest = Guest::new();
+    let (offer, heard) = offer(true);
+    guest.server.offer(offer).unwrap();
+    let relid = guest.connect()[0];
+    let at = |offset: u64| GuestAddress((MONITOR_PAGE << 12) + offset);
+    let connection: u32 = guest.memory.read_obj(at(0x440)).unwrap();
+    assert_eq!(connection, EVENT_CONNECTION + relid);
+    let mut channel = guest.open(relid, 0x10, 16..24);
+    guest.server.start_monitor().unwrap();
+    guest.send(&mut channel, &packet(PLAIN));
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(PLAIN));
+    // The channel looks into the ring once more before it goes to sleep.
+    std::thread::sleep(Duration::from_millis(50));
+    guest.write(&mut channel, &packet(PLAIN));
+    assert!(
+        heard.recv_timeout(Duration::from_millis(50)).is_err(),
+        "nobody told the host"
+    );
+    guest.memory.write_obj(1u32, at(8)).unwrap();
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(PLAIN));
+    assert_eq!(guest.memory.read_obj::<u32>(at(8)).unwrap(), 0);
+    assert!(guest.violations().is_empty());
+    guest.memory.write_obj(1u32 << 31, at(32)).unwrap();
+    let deadline = std::time::Instant::now() + LIMIT;
+    while guest.shared.violations.all().is_empty() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(guest.violations()[0].contains("monitor 127"));
+}
+
+#[test]
+fn a_guest_out_of_turn_is_recorded() {
+    let mut guest = Guest::new();
+    let (offer, _heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    guest.connect();
+    guest.post(&ChannelMessageHeader::new(
+        MessageType::CHANNELMSG_REQUESTOFFERS,
+    ));
+    assert_eq!(guest.violations().len(), 1);
+    guest.post(&[0xFFu8; 8][..]);
+    assert_eq!(guest.violations().len(), 1);
+    assert_ne!(guest.server.event(0, EVENT_CONNECTION + 9, 0), 0);
+    assert_ne!(guest.server.event(0, 5, 0), 0);
+    assert_eq!(guest.violations().len(), 1);
+}
