@@ -157,14 +157,20 @@ scenario_summary() {
 	[ "$RLIS_FAILED" = 0 ]
 }
 
+# scenario_checks PREFIX LOG: the results in a log.
+scenario_checks() {
+	local name state detail
+	while read -r name state detail; do
+		result "$1/$name" "$state" "$detail"
+	done < <(sed -nE 's/^.*rlis-check: ([^ ]+) (ok|FAIL) ?(.*)$/\1 \2 \3/p' "$2")
+}
+
 # scenario_results PREFIX LOG WHY [EXPECTED]: the results that a guest left in its console's log, and two more: that it
 # came to its end (WHY says what else became of it), and that its kernel did not complain of anything but EXPECTED, a
 # pattern of lines.
 scenario_results() {
-	local prefix=$1 log=$2 why=$3 expected=${4:-} name state detail found
-	while read -r name state detail; do
-		result "$prefix/$name" "$state" "$detail"
-	done < <(sed -nE 's/^.*rlis-check: ([^ ]+) (ok|FAIL) ?(.*)$/\1 \2 \3/p' "$log")
+	local prefix=$1 log=$2 why=$3 expected=${4:-} found
+	scenario_checks "$prefix" "$log"
 	if grep -qE 'rlis-end: 0$' "$log"; then
 		result "$prefix/reached_its_end" ok
 	else

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A storage host that misbehaves costs at most the request, never the disk
 #: host     rlis
-#: drivers  c mixed
+#: drivers  c mixed rust
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=16M
 #: cpus     1
-#: seconds  180
+#: seconds  300
 
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
-check disk wait_for 30 test -b /dev/sda
-reads() { dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct; }
+disk() { test -b /dev/sda; }
+check disk wait_for 30 disk
+# A command that the host does not answer is given up after this time by drivers that give up at all.
+echo 5 >/sys/block/sda/device/timeout
+reads() { timeout "${1:-60}" dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct; }
 check reads reads
+struck() { [ -z "$(host faults)" ]; }
 
 # survives FAULT [COUNT [VALUE]]: a read with the fault may fail, the one after it must not.
 survives() {
 	host fault scsi0 "$@" || return 1
-	timeout 60 dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct
-	[ -z "$(host faults)" ] || { echo "$1 did not strike"; return 1; }
-	timeout 60 dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct || { echo "no read after $1"; false; }
+	reads
+	struck || { echo "$1 did not strike"; return 1; }
+	reads || { echo "no read after $1"; false; }
 }
 check slow_reply survives slow-reply 1 500
 check unknown_transaction survives unknown-transaction
 check unsolicited_completion survives unsolicited-completion
+check duplicate_completion survives duplicate-completion
 check check_condition survives check-condition 1 0x031100
 check srb_error survives srb-status 1 4
 check srb_unknown survives srb-status 1 0x33
@@ -31,3 +36,38 @@ check sense_too_long survives sense-too-long
 check transfer_too_long survives transfer-too-long
 check sense_without_status survives sense-without-status
 check unknown_packet_type survives unknown-packet-type
+check ring_offset_too_small survives ring-offset-too-small
+
+# loses FAULT [COUNT [VALUE]]: the completion of a read says nothing, or does not come. Other reads go on meanwhile. The C
+# driver waits for ever; ours ends the command.
+loses() {
+	host fault scsi0 "$@" || return 1
+	dd if=/dev/sda of=/dev/null bs=4096 count=1 skip=100 iflag=direct 2>/dev/null &
+	lost=$!
+	wait_for 10 struck || { echo "$1 did not strike"; return 1; }
+	reads 100 || { echo "no read after $1"; return 1; }
+	[ "$DRIVERS" = c ] && return
+	ended() { ! kill -0 $lost 2>/dev/null; }
+	wait_for 100 ended || { echo "the command that met $1 did not end"; false; }
+}
+check zero_length_completion loses zero-length-completion
+check wrong_operation loses wrong-operation
+check short_packet loses short-packet
+check ring_offset_beyond_end loses ring-offset-beyond-end
+check no_reply loses no-reply
+# While the host shows a read index outside of the ring no command can be sent.
+unsendable() {
+	host fault scsi0 ring-read-index-outside 1 3000 || return 1
+	dd if=/dev/sda of=/dev/null bs=4096 count=1 skip=200 iflag=direct 2>/dev/null
+	struck || { echo 'the fault did not strike'; return 1; }
+	dd if=/dev/sda of=/dev/null bs=4096 count=1 skip=300 iflag=direct 2>/dev/null &
+	lost=$!
+	sleep 4
+	reads 100 || { echo 'no read afterwards'; return 1; }
+	[ "$DRIVERS" = c ] && return
+	ended() { ! kill -0 $lost 2>/dev/null; }
+	wait_for 100 ended || { echo 'the command did not end'; false; }
+}
+check ring_read_index_outside unsendable
+check reads_at_last reads 100
+host violations --take

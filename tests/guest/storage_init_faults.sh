@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A storage host that fails during the initialisation costs the adapter once; offered again, it works
+#: host     rlis
+#: drivers  c mixed rust
+#: quick    none
+#: modules  hv_vmbus hv_storvsc
+#: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=16M
+#: cpus     1
+#: seconds  120
+
+check bus_loads load hv_vmbus
+check storage_loads load hv_storvsc
+disk() { test -b /dev/sda; }
+no_disk() { ! disk; }
+works() { wait_for 30 disk && dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct; }
+struck() { [ -z "$(host faults)" ]; }
+check works_at_first works
+
+# fails FAULT [COUNT [VALUE]]: the device goes, comes back with the fault, and once more without.
+fails() {
+	host rescind scsi0 && wait_for 20 no_disk || return 1
+	host fault scsi0 "$@" && host offer scsi0 || return 1
+	wait_for 10 struck || { echo "$1 did not strike"; return 1; }
+	sleep 1
+	no_disk || { echo "there is a disk in spite of $1"; return 1; }
+	host rescind scsi0 && sleep 1 && host offer scsi0 && works
+}
+# The first step, the protocol version (both are refused), the properties.
+check first_step_fails fails init-status 1
+check wrong_answer_to_first_step fails wrong-operation 1
+check open_refused fails bus-refuse-open
+if [ "$DRIVERS" = c ]; then
+	# The C driver makes a disk of it that moves no data, with a warning and a call trace.
+	note 'max-transfer is not for this driver'
+else
+	check no_room_for_a_page fails max-transfer 1 512
+	check no_room_at_all fails max-transfer 1 0
+fi
