@@ -27,8 +27,9 @@ check() {
 }
 prefix=packaging/
 
-# The releases of Debian's kernels in the system.
+# The releases of Debian's kernels in the system; KERNEL=6.12 boots only that one.
 releases() { in_system sh -c 'ls /lib/modules'; }
+booted() { releases | grep "^${KERNEL:-}"; }
 
 # ---- guests --------------------------------------------------------------------------------------------------------
 
