@@ -50,6 +50,7 @@ plant links_in_docs README.md 'no such heading: Documentation/testing.md#planted
 plant names_in_docs README.md 'make has no target planted' <<<'Type `make planted`.'
 plant names_in_docs README.md 'no such file: scripts/planted' <<<'Type `scripts/planted`.'
 plant messages_in_docs Documentation/troubleshooting.md 'no such message: planted' <<<$'\n| message | meaning |\n| `hv_vmbus: planted …` | |'
+plant example_in_docs tests/guest/storage_hot_add.sh 'planted' <<<'check planted true'
 plant sysfs_and_parameters Documentation/sysfs-and-parameters.md 'planted' <<<'| `planted` | 0444 | |'
 if [ -n "${ALL:-}" ]; then
 	plant shellcheck scripts/kernel-source 'SC2164|cd' <<<'cd /planted'
