@@ -16,7 +16,9 @@ pub mod transaction;
 pub mod vss;
 
 mod negotiate;
-pub use negotiate::{build_negotiate, parse_negotiate_reply, IcNegotiate, MAX_VERSION_COUNT};
+pub use negotiate::{
+    answer_negotiate, build_negotiate, parse_negotiate_reply, IcNegotiate, MAX_VERSION_COUNT,
+};
 
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::fmt;

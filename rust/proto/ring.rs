@@ -28,11 +28,12 @@ mod incoming;
 mod outgoing;
 pub mod packet;
 
-pub use incoming::{Finish, IncomingRing, Packet, PacketHeader, ReadError};
+pub use incoming::{mask_interrupts, Finish, IncomingRing, Packet, PacketHeader, ReadError};
 pub use outgoing::{OutgoingRing, Reservation, Space, WriteError};
 pub use packet::PacketType;
 
 use core::fmt;
+use zerocopy::IntoBytes;
 
 /// Bytes of the header page in front of the data of a ring.
 pub const RING_HEADER_SIZE: usize = 4096;
@@ -84,6 +85,12 @@ pub trait RingHeader {
     /// A full barrier, in particular between a store and a later load. It has to order against another
     /// virtual processor or the host even in a kernel built for one processor (`virt_mb`).
     fn full_barrier(&self);
+    /// [`Self::store_release`] with [`Self::full_barrier`] behind it, for who can do both in one.
+    #[inline]
+    fn publish(&self, field: HeaderField, value: u32) {
+        self.store_release(field, value);
+        self.full_barrier();
+    }
 }
 
 /// Access to the data area of a ring. The area is a circle: an access that starts at `offset` and is longer
@@ -99,6 +106,13 @@ pub trait RingMem: RingHeader {
     fn read_at(&self, offset: u32, dst: &mut [u8]);
     /// Copies into the ring.
     fn write_at(&self, offset: u32, src: &[u8]);
+    /// Loads the 16 bytes of a descriptor, each once. `offset` is a multiple of 8.
+    #[inline]
+    fn load_descriptor(&self, offset: u32) -> [u64; 2] {
+        let mut words = [0; 2];
+        self.read_at(offset, words.as_mut_bytes());
+        words
+    }
 }
 
 impl<T: RingHeader + ?Sized> RingHeader for &T {
@@ -122,6 +136,10 @@ impl<T: RingHeader + ?Sized> RingHeader for &T {
     fn full_barrier(&self) {
         T::full_barrier(self);
     }
+    #[inline]
+    fn publish(&self, field: HeaderField, value: u32) {
+        T::publish(self, field, value);
+    }
 }
 
 impl<T: RingMem + ?Sized> RingMem for &T {
@@ -136,6 +154,10 @@ impl<T: RingMem + ?Sized> RingMem for &T {
     #[inline]
     fn write_at(&self, offset: u32, src: &[u8]) {
         T::write_at(self, offset, src);
+    }
+    #[inline]
+    fn load_descriptor(&self, offset: u32) -> [u64; 2] {
+        T::load_descriptor(self, offset)
     }
 }
 
@@ -246,20 +268,20 @@ const fn bytes_to_read(read: u32, write: u32, size: u32) -> u32 {
     if write >= read {
         write - read
     } else {
-        size - read + write
+        size.wrapping_sub(read).wrapping_add(write)
     }
 }
 
 /// Free bytes, of which eight are never used; both are valid indices.
 #[inline]
 const fn bytes_to_write(read: u32, write: u32, size: u32) -> u32 {
-    size - bytes_to_read(read, write, size)
+    size.wrapping_sub(bytes_to_read(read, write, size))
 }
 
 /// `index + by` on the circle; `index < size` and `by <= size`.
 #[inline]
 const fn advance(index: u32, by: u32, size: u32) -> u32 {
-    let sum = index + by;
+    let sum = index.wrapping_add(by);
     if sum >= size {
         sum - size
     } else {

@@ -280,9 +280,13 @@ void rlis_helper_tasklet_enable(struct tasklet_struct *t)
 	tasklet_enable(t);
 }
 
+/*
+ * The queues that add and remove devices are not for memory reclaim: drivers wait there for work of all kinds, and
+ * nothing that frees memory waits for a device to come or go.
+ */
 struct workqueue_struct *rlis_helper_workqueue_ordered(const char *name)
 {
-	return alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM, name);
+	return alloc_ordered_workqueue("%s", 0, name);
 }
 
 struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
@@ -292,7 +296,7 @@ struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
 
 struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name)
 {
-	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
 }
 
 static DECLARE_WORK(control_work, rlis_bus_control_work);

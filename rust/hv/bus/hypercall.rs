@@ -36,7 +36,7 @@ pub(crate) fn post_once(connection_id: u32, message_type: u32, message: &[u8]) -
 /// Posts a channel message and tries again while the host is short of buffers.
 ///
 /// `can_sleep` says whether longer pauses may give the CPU away; without it the function busy-waits, for up
-/// to about two minutes with a host that never recovers, which is for the panic path only.
+/// to about three minutes with a host that never recovers, which is for the panic path only.
 ///
 /// # Errors
 ///

@@ -9,6 +9,7 @@ use crate::{
     },
     hypercall,
     lock::RcuGuard,
+    ring,
     synic, //
 };
 use core::{
@@ -51,6 +52,7 @@ fn schedule_channels(context: *mut bindings::hv_per_cpu_context) {
     let last = unsafe { AtomicU32::from_ptr(&raw mut (*crate::connection::raw()).relid_hiwater) }
         .load(Ordering::Relaxed)
         / 64;
+    let rcu = RcuGuard::new();
     for (n, word) in (0u32..).zip(flags.iter()).take(last as usize + 1) {
         if word.load(Ordering::Relaxed) == 0 {
             continue;
@@ -65,13 +67,12 @@ fn schedule_channels(context: *mut bindings::hv_per_cpu_context) {
         while pending != 0 {
             let bit = pending.trailing_zeros();
             pending &= pending - 1;
-            schedule_channel(n * 64 + bit);
+            schedule_channel(n * 64 + bit, &rcu);
         }
     }
 }
 
-fn schedule_channel(relid: u32) {
-    let _rcu = RcuGuard::new();
+fn schedule_channel(relid: u32, _rcu: &RcuGuard) {
     let Some(channel) = channel::lookup(relid) else {
         return;
     };
@@ -91,7 +92,7 @@ fn schedule_channel(relid: u32) {
                 }
                 mode => {
                     if mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED {
-                        bindings::hv_begin_read(&raw mut (*c).inbound);
+                        ring::mask_interrupts(&raw const (*c).inbound);
                     }
                     bindings::tasklet_schedule(&raw mut (*c).callback_event);
                 }
@@ -115,9 +116,9 @@ unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
         };
         callback((*c).channel_callback_context);
         if (*c).callback_mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED
-            && bindings::hv_end_read(&raw mut (*c).inbound) != 0
+            && ring::unmask_interrupts(&raw const (*c).inbound)
         {
-            bindings::hv_begin_read(&raw mut (*c).inbound);
+            ring::mask_interrupts(&raw const (*c).inbound);
             bindings::tasklet_schedule(&raw mut (*c).callback_event);
         }
     }

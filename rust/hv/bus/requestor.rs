@@ -87,9 +87,10 @@ unsafe fn lock(channel: &Channel) -> SpinGuard<'_> {
     unsafe { SpinGuard::lock(&raw mut (*requestor(channel)).req_lock) }
 }
 
+#[inline]
 fn has_requestor(channel: &Channel) -> bool {
-    // SAFETY: Plain reads; the slots exist while the channel is open, which the driver sees to.
-    unsafe { (*channel.raw()).rqstor_size != 0 && !(*requestor(channel)).req_arr.is_null() }
+    // SAFETY: A plain read; the slots exist while the channel is open, which the driver sees to.
+    unsafe { !(*requestor(channel)).req_arr.is_null() }
 }
 
 /// Stores an address and returns the id for it, [`NO_REQUESTOR`] if the channel has none, or [`REQUEST_ERROR`]
@@ -124,10 +125,20 @@ pub(crate) unsafe fn take_locked(channel: &Channel, id: u64, address: u64) -> u6
     if !has_requestor(channel) {
         return NO_REQUESTOR;
     }
+    // SAFETY: There is a requestor, whose lock the caller holds.
+    unsafe { take_slot(channel, id, address) }
+}
+
+/// See [`take_locked`].
+///
+/// # Safety
+///
+/// The channel has a requestor, whose lock the caller holds.
+#[inline]
+unsafe fn take_slot(channel: &Channel, id: u64, address: u64) -> u64 {
     let r = requestor(channel);
-    let Some(slot) = id.checked_sub(1) else {
-        return REQUEST_ERROR;
-    };
+    // Id 0 becomes the largest slot number, which no requestor has.
+    let slot = id.wrapping_sub(1);
     // SAFETY: There is a requestor, whose lock is held; the slot is within its size.
     unsafe {
         if slot >= u64::from((*r).size) {
@@ -143,7 +154,7 @@ pub(crate) unsafe fn take_locked(channel: &Channel, id: u64, address: u64) -> u6
         if address == ANY_ADDRESS || address == stored {
             entry.write((*r).next_request_id);
             (*r).next_request_id = slot;
-            *word &= !bit;
+            *word ^= bit;
         }
         stored
     }
@@ -157,7 +168,7 @@ pub(crate) fn take(channel: &Channel, id: u64, address: u64) -> u64 {
     // SAFETY: There is a requestor; the guard holds its lock.
     unsafe {
         let _guard = lock(channel);
-        take_locked(channel, id, address)
+        take_slot(channel, id, address)
     }
 }
 

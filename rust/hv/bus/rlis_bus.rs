@@ -42,7 +42,6 @@ pub mod device_class;
 mod exports;
 mod gpadl;
 pub mod hypercall;
-mod ic;
 mod interrupt;
 pub mod lock;
 pub mod mmio;

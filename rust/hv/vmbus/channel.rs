@@ -201,18 +201,6 @@ impl Channel {
         })
     }
 
-    /// Returns how much of the outbound ring is free, in per cent.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV` if the channel is closed.
-    pub fn percent_to_write(&self) -> Result<u32> {
-        self.with_open(|raw| {
-            // SAFETY: The channel is open, so its rings exist.
-            Ok(unsafe { rlis_sys::hv_get_avail_to_write_percent(&raw const (*raw).outbound) })
-        })
-    }
-
     /// Returns how many bytes wait in the inbound ring. The figure is out of date at once.
     ///
     /// # Errors
@@ -242,18 +230,11 @@ impl Channel {
         })
     }
 
-    /// Sends a packet with its data inside the ring.
-    ///
-    /// - `payload`: up to the size of the ring; padded to a multiple of eight bytes on the wire.
-    /// - `request_id`: comes back in the host's completion; with [`RequestIds::Requestor`] and `completion`,
-    ///   an id of the requestor goes to the host in its stead.
-    /// - `completion`: whether the host is to answer.
+    /// Sends a packet with its data inside the ring; as [`PinnedChannel::send`], which is for who sends many.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if the ring is full or the requestor has no id left, `ENODEV` if the channel is closed or
-    /// rescinded, `EIO` if the host has put nonsense into the ring's header, `EINVAL` for a payload that no
-    /// packet can hold.
+    /// As [`PinnedChannel::send`], and `ENODEV` if the channel is closed.
     #[inline]
     pub fn send(
         &self,
@@ -265,25 +246,6 @@ impl Channel {
         let guard = rcu::read_lock();
         let pinned = self.pin(&guard).ok_or(ENODEV)?;
         pinned.send(packet_type, payload, request_id, completion)
-    }
-
-    /// Sends a packet whose data lies in pages of the guest; the host answers with a completion.
-    ///
-    /// `payload` (such as a request header) goes into the ring behind the description of the pages.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::send`].
-    #[inline]
-    pub fn send_mpb(
-        &self,
-        descriptor: &mut MpbDescriptor<'_>,
-        payload: &[u8],
-        request_id: u64,
-    ) -> Result {
-        let guard = rcu::read_lock();
-        let pinned = self.pin(&guard).ok_or(ENODEV)?;
-        pinned.send_mpb(descriptor, payload, request_id)
     }
 
     /// Gives back the request id that [`Self::send`] was called with, and frees the requestor's id.
@@ -372,7 +334,7 @@ impl Channel {
 pub struct PinnedChannel<'a>(&'a Channel);
 
 impl PinnedChannel<'_> {
-    /// As [`Channel::percent_to_write`].
+    /// Returns how much of the outbound ring is free, in per cent. The figure is out of date at once.
     #[inline]
     pub fn percent_to_write(&self) -> u32 {
         // SAFETY: By the type invariant the channel is open, so its rings exist.
@@ -381,11 +343,17 @@ impl PinnedChannel<'_> {
         }
     }
 
-    /// As [`Channel::send`].
+    /// Sends a packet with its data inside the ring.
+    ///
+    /// - `payload`: up to the size of the ring; padded to a multiple of eight bytes on the wire.
+    /// - `request_id`: comes back in the host's completion; with [`RequestIds::Requestor`] and `completion`,
+    ///   an id of the requestor goes to the host in its stead.
+    /// - `completion`: whether the host is to answer.
     ///
     /// # Errors
     ///
-    /// As [`Channel::send`].
+    /// `EAGAIN` if the ring is full or the requestor has no id left, `ENODEV` if the channel is rescinded, `EIO`
+    /// if the host has put nonsense into the ring's header, `EINVAL` for a payload that no packet can hold.
     #[inline]
     pub fn send(
         &self,
@@ -410,11 +378,13 @@ impl PinnedChannel<'_> {
         })
     }
 
-    /// As [`Channel::send_mpb`].
+    /// Sends a packet whose data lies in pages of the guest; the host answers with a completion.
+    ///
+    /// `payload` (such as a request header) goes into the ring behind the description of the pages.
     ///
     /// # Errors
     ///
-    /// As [`Channel::send`].
+    /// As [`Self::send`].
     #[inline]
     pub fn send_mpb(
         &self,

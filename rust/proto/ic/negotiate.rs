@@ -41,8 +41,8 @@ fn offered(body: &[u8]) -> Option<(&[IcVersion], &[IcVersion])> {
 }
 
 /// The first of `ours`, best first, that is also in `theirs`.
-fn best(ours: &[IcVersion], theirs: &[IcVersion]) -> Option<IcVersion> {
-    ours.iter().copied().find(|v| theirs.contains(v))
+fn best(mut ours: impl Iterator<Item = IcVersion>, theirs: &[IcVersion]) -> Option<IcVersion> {
+    ours.find(|v| theirs.contains(v))
 }
 
 /// Changes a request into its reply and returns what was agreed on.
@@ -50,13 +50,35 @@ pub(super) fn answer(
     service: &Service,
     packet: &mut [u8],
 ) -> Result<Option<Negotiated>, ProtoError> {
+    let agreed = answer_negotiate(
+        packet,
+        service.framework_versions.iter().copied(),
+        service.message_versions.iter().copied(),
+    )?;
+    finish(packet, Status::HV_S_OK)?;
+    Ok(agreed)
+}
+
+/// Writes the body of the reply over that of a negotiation request and returns what was agreed on: the first of
+/// `framework` and of `message`, both best first, that the request lists, or `None` if there is nothing in common
+/// or the request makes no sense, which the reply says with counts of 0. Status and flags of the header stay as
+/// they are; see [`finish`].
+///
+/// # Errors
+///
+/// `Short` if there is no complete header, to which no reply is possible.
+pub fn answer_negotiate(
+    packet: &mut [u8],
+    framework: impl Iterator<Item = IcVersion>,
+    message: impl Iterator<Item = IcVersion>,
+) -> Result<Option<Negotiated>, ProtoError> {
     // The reply has two versions and needs room for both; no more than the request is sent back.
     let agreed = offered(super::body(packet))
         .filter(|_| packet.len() >= ICMSG_HDR + usize::from(REPLY_BODY))
-        .and_then(|(framework, message)| {
+        .and_then(|(their_framework, their_message)| {
             Some(Negotiated {
-                framework: best(service.framework_versions, framework)?,
-                message: best(service.message_versions, message)?,
+                framework: best(framework, their_framework)?,
+                message: best(message, their_message)?,
             })
         });
     let count = u16::from(agreed.is_some());
@@ -72,7 +94,6 @@ pub(super) fn answer(
         *d = *s;
     }
     super::header_mut(packet)?.icmsgsize = REPLY_BODY;
-    finish(packet, Status::HV_S_OK)?;
     Ok(agreed)
 }
 

@@ -6,11 +6,13 @@ use super::packet::{
     self, Descriptor, PacketType, TransferPageHeader, TransferPageRanges, DESCRIPTOR_SIZE,
 };
 use super::{advance, bytes_to_read, bytes_to_write, check_size, valid_index};
-use super::{HeaderField, RingError, RingMem, Signal, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER};
+use super::{
+    HeaderField, RingError, RingHeader, RingMem, Signal, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER,
+};
 use crate::error::ProtoError;
 use crate::vmbus::gpa::GpaRanges;
 use core::fmt;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// Why no packet was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,38 +51,61 @@ impl From<RingError> for ReadError {
 /// Descriptor of the next packet, validated: `2 <= offset8 <= len8`, and the packet lies in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketHeader {
-    descriptor: Descriptor,
+    /// The descriptor as it was loaded.
+    words: [u64; 2],
 }
 
 impl PacketHeader {
+    /// Type, offset8, len8 and flags.
+    #[inline]
+    const fn fields(&self) -> [u16; 4] {
+        let [t0, t1, o0, o1, l0, l1, f0, f1] = self.words[0].to_ne_bytes();
+        [
+            u16::from_le_bytes([t0, t1]),
+            u16::from_le_bytes([o0, o1]),
+            u16::from_le_bytes([l0, l1]),
+            u16::from_le_bytes([f0, f1]),
+        ]
+    }
+
     /// The descriptor.
     #[inline]
-    pub const fn descriptor(&self) -> &Descriptor {
-        &self.descriptor
+    pub const fn descriptor(&self) -> Descriptor {
+        let [type_, offset8, len8, flags] = self.fields();
+        Descriptor {
+            type_,
+            offset8,
+            len8,
+            flags,
+            trans_id: self.trans_id(),
+        }
     }
 
     /// What kind of packet it is.
     #[inline]
     pub const fn packet_type(&self) -> PacketType {
-        PacketType(self.descriptor.type_)
+        let [type_, ..] = self.fields();
+        PacketType(type_)
     }
 
     /// The transaction id.
     #[inline]
     pub const fn trans_id(&self) -> u64 {
-        self.descriptor.trans_id
+        u64::from_le(self.words[1])
     }
 
     /// Whether the sender wants a completion.
     #[inline]
     pub const fn completion_requested(&self) -> bool {
-        self.descriptor.flags & packet::VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED != 0
+        let [.., flags] = self.fields();
+        flags & packet::VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED != 0
     }
 
     /// Bytes of descriptor, extension and payload with its padding.
     #[inline]
     pub fn len(&self) -> usize {
-        usize::from(self.descriptor.len8) * 8
+        let [_, _, len8, _] = self.fields();
+        usize::from(len8) * 8
     }
 
     /// Never: a packet has at least a descriptor.
@@ -92,7 +117,8 @@ impl PacketHeader {
     /// Where the payload starts.
     #[inline]
     pub fn offset(&self) -> usize {
-        usize::from(self.descriptor.offset8) * 8
+        let [_, offset8, ..] = self.fields();
+        usize::from(offset8) * 8
     }
 
     /// Bytes of payload with its padding.
@@ -101,9 +127,11 @@ impl PacketHeader {
         self.len().saturating_sub(self.offset())
     }
 
+    /// Length and offset as they count in the ring.
     #[inline]
-    fn ring_len(&self) -> u32 {
-        u32::from(self.descriptor.len8) * 8
+    fn in_ring(&self) -> (u32, u32) {
+        let [_, offset8, len8, _] = self.fields();
+        (u32::from(len8) * 8, u32::from(offset8) * 8)
     }
 }
 
@@ -181,6 +209,8 @@ pub struct Finish {
 }
 
 /// The reader's side of a ring. Has a private read index, published by [`Self::commit`].
+///
+/// What every packet goes through is inlined always: most of it is for the caller to see that it need not be done.
 #[derive(Debug)]
 pub struct IncomingRing<M> {
     mem: M,
@@ -209,24 +239,23 @@ impl<M: RingMem> IncomingRing<M> {
     /// # Errors
     ///
     /// `Size` and `ReadIndex` as for [`Self::new`].
-    #[inline]
+    #[inline(always)]
     pub fn with_read_index(mem: M, read: u32) -> Result<Self, RingError> {
         Self::with_indices(mem, read, read)
     }
 
-    /// A reader that continues at `read`, having committed up to `committed` only, for a caller that keeps both
-    /// elsewhere (from [`Self::read_index`] and [`Self::committed_index`]).
+    /// A reader that continues at `read`, having committed up to `committed` only, for a caller that keeps the
+    /// first elsewhere (from [`Self::read_index`]) and may take the second from the header: if the writer has
+    /// put nonsense there, the next commit mends it.
     ///
     /// # Errors
     ///
-    /// `Size` and `ReadIndex` as for [`Self::new`].
-    #[inline]
+    /// `Size` for an unusable data area, `ReadIndex` if `read` is invalid.
+    #[inline(always)]
     pub fn with_indices(mem: M, read: u32, committed: u32) -> Result<Self, RingError> {
         let size = check_size(mem.size())?;
-        for index in [read, committed] {
-            if !valid_index(index, size) {
-                return Err(RingError::ReadIndex(index));
-            }
+        if !valid_index(read, size) {
+            return Err(RingError::ReadIndex(read));
         }
         Ok(Self {
             mem,
@@ -235,6 +264,20 @@ impl<M: RingMem> IncomingRing<M> {
             committed,
             write: read,
         })
+    }
+
+    /// A reader that continues at `read`, for a caller that has had both the data area's size and this index from a
+    /// reader before, and so need not have them checked again for each packet. If it has not, what is read makes no
+    /// sense, and is still read from the ring.
+    #[inline(always)]
+    pub fn resume(mem: M, read: u32) -> Self {
+        Self {
+            size: mem.size(),
+            mem,
+            read,
+            committed: read,
+            write: read,
+        }
     }
 
     /// The index that was published last.
@@ -255,7 +298,7 @@ impl<M: RingMem> IncomingRing<M> {
         &self.mem
     }
 
-    #[inline]
+    #[inline(always)]
     fn load_write_index(&self) -> Result<u32, RingError> {
         // Acquire: packets are read after the index that says that they are there.
         let write = self.mem.load_acquire(HeaderField::WriteIndex);
@@ -267,7 +310,7 @@ impl<M: RingMem> IncomingRing<M> {
     }
 
     /// Bytes that are there to read. Loads the writer's index only if all that is known of was read.
-    #[inline]
+    #[inline(always)]
     fn available(&mut self) -> Result<u32, RingError> {
         if self.read == self.write {
             self.write = self.load_write_index()?;
@@ -291,24 +334,24 @@ impl<M: RingMem> IncomingRing<M> {
     ///
     /// See [`RingError`]. With a bad length everything in the ring is dropped, since the start of the next
     /// packet is unknown; with a bad offset only that packet.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&mut self) -> Result<Option<PacketHeader>, RingError> {
         let available = self.available()?;
-        if available == 0 {
-            return Ok(None);
-        }
         if available < DESCRIPTOR_SIZE + VMBUS_PKT_TRAILER {
+            if available == 0 {
+                return Ok(None);
+            }
             self.read = self.write;
             return Err(RingError::Available(available));
         }
-        let mut descriptor = Descriptor::new_zeroed();
-        self.mem.read_at(self.read, descriptor.as_mut_bytes());
-        let (offset8, len8) = (descriptor.offset8, descriptor.len8);
+        let header = PacketHeader {
+            words: self.mem.load_descriptor(self.read),
+        };
+        let [_, offset8, len8, _] = header.fields();
         if len8 < 2 || u32::from(len8) * 8 > available - VMBUS_PKT_TRAILER {
             self.read = self.write;
             return Err(RingError::Length { len8, available });
         }
-        let header = PacketHeader { descriptor };
         if offset8 < 2 || offset8 > len8 {
             self.advance(&header);
             return Err(RingError::Offset { offset8, len8 });
@@ -318,7 +361,25 @@ impl<M: RingMem> IncomingRing<M> {
 
     #[inline]
     fn advance(&mut self, header: &PacketHeader) {
-        self.read = advance(self.read, header.ring_len() + VMBUS_PKT_TRAILER, self.size);
+        self.read = advance(self.read, header.in_ring().0 + VMBUS_PKT_TRAILER, self.size);
+    }
+
+    /// Moves on past a packet that [`Self::copy`] has returned and whose `len8` was `len8`. If the ring cannot
+    /// hold such a packet, the reader moves to where it will find the writer next.
+    ///
+    /// # Errors
+    ///
+    /// `WriteIndex` if the writer's index is needed and invalid.
+    #[inline(always)]
+    pub fn advance_past(&mut self, len8: u16) -> Result<(), RingError> {
+        let len = u32::from(len8) * 8 + VMBUS_PKT_TRAILER;
+        self.read = if len < self.size {
+            advance(self.read, len, self.size)
+        } else {
+            self.load_write_index()?
+        };
+        self.write = self.read;
+        Ok(())
     }
 
     /// Copies the next packet into `buf` and moves on; `None` if the ring is empty. The space is not given
@@ -329,6 +390,44 @@ impl<M: RingMem> IncomingRing<M> {
     /// See [`ReadError`].
     #[inline]
     pub fn read<'b>(&mut self, buf: &'b mut [u8]) -> Result<Option<Packet<'b>>, ReadError> {
+        let packet = self.copy(buf)?;
+        if let Some(p) = &packet {
+            self.advance(&p.header);
+        }
+        Ok(packet)
+    }
+
+    /// Copies the payload of the next packet, with its padding, into `buf` and moves on; `None` if the ring is
+    /// empty. The space is not given back to the writer before [`Self::commit`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`]; the lengths of `TooLong` are those of the payload.
+    #[inline]
+    pub fn read_payload(&mut self, buf: &mut [u8]) -> Result<Option<PacketHeader>, ReadError> {
+        let Some(header) = self.peek()? else {
+            return Ok(None);
+        };
+        let need = header.payload_len();
+        let got = buf.len();
+        let Some(bytes) = buf.get_mut(..need) else {
+            return Err(ReadError::TooLong { need, got });
+        };
+        let (_, offset) = header.in_ring();
+        self.mem
+            .read_at(advance(self.read, offset, self.size), bytes);
+        self.advance(&header);
+        Ok(Some(header))
+    }
+
+    /// Copies the next packet into `buf` without moving on ([`Self::advance_past`] does); `None` if the ring is
+    /// empty.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    #[inline(always)]
+    pub fn copy<'b>(&mut self, buf: &'b mut [u8]) -> Result<Option<Packet<'b>>, ReadError> {
         let Some(header) = self.peek()? else {
             return Ok(None);
         };
@@ -337,12 +436,12 @@ impl<M: RingMem> IncomingRing<M> {
         let Some(bytes) = buf.get_mut(..need) else {
             return Err(ReadError::TooLong { need, got });
         };
-        self.mem.read_at(self.read, bytes);
-        // The writer may have changed the descriptor since it was validated.
-        if let Some(d) = bytes.get_mut(..16) {
-            d.copy_from_slice(header.descriptor.as_bytes());
+        // The descriptor that was validated: the writer may have changed the one in the ring since.
+        if let Some((first, rest)) = bytes.split_first_chunk_mut::<16>() {
+            first.copy_from_slice(header.words.as_bytes());
+            self.mem
+                .read_at(advance(self.read, DESCRIPTOR_SIZE, self.size), rest);
         }
-        self.advance(&header);
         Ok(Some(Packet { header, bytes }))
     }
 
@@ -366,14 +465,13 @@ impl<M: RingMem> IncomingRing<M> {
         if before == self.read {
             return Signal::NotNeeded;
         }
-        self.mem.store_release(HeaderField::ReadIndex, self.read);
+        // Either the writer sees the new index when it looks again, or this side sees that it waits.
+        self.mem.publish(HeaderField::ReadIndex, self.read);
         self.committed = self.read;
         if self.mem.load(HeaderField::FeatureBits) & FEATURE_PENDING_SEND_SZ == 0 {
             // The writer polls.
             return Signal::NotNeeded;
         }
-        // Either the writer sees the new index when it looks again, or this side sees that it waits.
-        self.mem.full_barrier();
         let pending = self.mem.load_acquire(HeaderField::PendingSendSz);
         if pending == 0 {
             return Signal::NotNeeded;
@@ -383,7 +481,11 @@ impl<M: RingMem> IncomingRing<M> {
             return Signal::NotNeeded;
         };
         let free = bytes_to_write(self.read, write, self.size);
-        let freed = bytes_to_read(before, self.read, self.size);
+        let freed = if valid_index(before, self.size) {
+            bytes_to_read(before, self.read, self.size)
+        } else {
+            self.size
+        };
         // Only the step from too little to enough: with enough before, the writer was not blocked or has been
         // signalled; with too little still, it would only go back to waiting.
         if free.saturating_sub(freed) <= pending && free > pending {
@@ -396,8 +498,7 @@ impl<M: RingMem> IncomingRing<M> {
     /// Asks the writer not to signal while this side is reading.
     #[inline]
     pub fn mask_interrupts(&self) {
-        self.mem.store(HeaderField::InterruptMask, 1);
-        self.mem.full_barrier();
+        mask_interrupts(&self.mem);
     }
 
     /// Ends a round of reading: publishes the index, lets the writer signal again if `masked`, and looks once
@@ -409,15 +510,37 @@ impl<M: RingMem> IncomingRing<M> {
     #[inline]
     pub fn finish(&mut self, masked: bool) -> Result<Finish, RingError> {
         let signal = self.commit();
-        if masked {
-            self.mem.store(HeaderField::InterruptMask, 0);
-        }
+        let more = if masked {
+            self.unmask_interrupts()?
+        } else {
+            self.look_again()?
+        };
+        Ok(Finish { signal, more })
+    }
+
+    /// Lets the writer signal again and tells whether there is something to read for which it has not: then
+    /// mask again and go on. For a reader that has published its index already.
+    ///
+    /// # Errors
+    ///
+    /// `WriteIndex` if the writer's index is invalid.
+    #[inline]
+    pub fn unmask_interrupts(&mut self) -> Result<bool, RingError> {
+        self.mem.store(HeaderField::InterruptMask, 0);
+        self.look_again()
+    }
+
+    #[inline]
+    fn look_again(&mut self) -> Result<bool, RingError> {
         self.mem.full_barrier();
         // Not through `available`: after a bad packet `write` may lag behind.
         self.write = self.load_write_index()?;
-        Ok(Finish {
-            signal,
-            more: self.write != self.read,
-        })
+        Ok(self.write != self.read)
     }
+}
+
+/// [`IncomingRing::mask_interrupts`] for who has nothing to read yet.
+#[inline]
+pub fn mask_interrupts(mem: &impl RingHeader) {
+    mem.publish(HeaderField::InterruptMask, 1);
 }

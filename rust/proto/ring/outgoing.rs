@@ -238,6 +238,18 @@ fn total_len(slices: &[&[u8]]) -> usize {
         .fold(0usize, |sum, s| sum.saturating_add(s.len()))
 }
 
+/// Writes one piece of a packet and returns where the next one goes. All pieces together are smaller than the ring.
+#[inline]
+fn put(mem: &impl RingMem, at: u32, piece: &[u8], size: u32) -> u32 {
+    match u32::try_from(piece.len()) {
+        Ok(n) if n != 0 && n < size => {
+            mem.write_at(at, piece);
+            advance(at, n, size)
+        }
+        _ => at,
+    }
+}
+
 /// Room for one packet. Dropping it leaves the ring as it was.
 #[derive(Debug)]
 pub struct Reservation<'a, M> {
@@ -293,31 +305,28 @@ impl<M: RingMem> Reservation<'_, M> {
         let size = ring.size;
         ring.mem.write_at(start, descriptor.as_bytes());
         let mut at = advance(start, DESCRIPTOR_SIZE, size);
-        for s in extension.iter().chain(payload) {
-            // Cannot fail: the sum of the lengths is below the size of the ring.
-            let n = u32::try_from(s.len()).map_err(|_| WriteError::Mismatch)?;
-            if n != 0 {
-                ring.mem.write_at(at, s);
-                at = advance(at, n, size);
-            }
+        // One loop for each: callers have one slice of a kind, so that the compiler makes no loop of it.
+        for s in extension {
+            at = put(&ring.mem, at, s, size);
+        }
+        for s in payload {
+            at = put(&ring.mem, at, s, size);
         }
         // Less than eight bytes: what is missing to the next multiple of eight.
         let padding = payload_len.wrapping_neg() % 8;
-        if let (Some(zeros), Ok(n)) = ([0u8; 8].get(..padding), u32::try_from(padding)) {
-            if n != 0 {
-                ring.mem.write_at(at, zeros);
-                at = advance(at, n, size);
-            }
-        }
+        at = put(
+            &ring.mem,
+            at,
+            [0u8; 8].get(..padding).unwrap_or_default(),
+            size,
+        );
         let trailer = u64::from(start) << 32;
         ring.mem.write_at(at, trailer.as_bytes());
         at = advance(at, VMBUS_PKT_TRAILER, size);
         ring.write = at;
-        ring.mem.store_release(HeaderField::WriteIndex, at);
-
         // The reader clears its mask (or publishes its index) and then looks for data; this side publishes
         // data and then looks at mask and index. With a full barrier on both sides one sees the other.
-        ring.mem.full_barrier();
+        ring.mem.publish(HeaderField::WriteIndex, at);
         if ring.mem.load_acquire(HeaderField::InterruptMask) != 0 {
             return Ok(Signal::NotNeeded);
         }

@@ -322,9 +322,92 @@ fn a_reader_and_a_writer_can_be_taken_up_again() {
         }
         (read, committed) = (inc.read_index(), inc.committed_index());
     }
-    assert!(IncomingRing::with_indices(&ring, 0, 128).is_err());
     assert!(IncomingRing::with_indices(&ring, 4, 0).is_err());
+    assert!(IncomingRing::with_indices(&ring, 128, 0).is_err());
     assert!(OutgoingRing::with_write_index(&ring, 128).is_err());
+}
+
+/// A reader that keeps only its private index between calls, which is all that `struct hv_ring_buffer_info` has.
+#[test]
+fn a_reader_without_memory_sees_the_same() {
+    let ring = TestRing::new(128);
+    set_start(&ring, 96);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    for id in [1u8, 2] {
+        let _ = out
+            .write_inband(INBAND, 0, id.into(), &[&[id; 12]])
+            .unwrap();
+    }
+    let reader =
+        |read| IncomingRing::with_indices(&ring, read, ring.load(HeaderField::ReadIndex)).unwrap();
+    let (mut read, mut buf) = (96, [0; 128]);
+    for id in [1u8, 2] {
+        let mut len8 = 0;
+        for _ in 0..2 {
+            let mut inc = reader(read);
+            let p = inc.copy(&mut buf).unwrap().unwrap();
+            assert_eq!(p.header().trans_id(), u64::from(id));
+            assert_eq!(p.payload()[..12], [id; 12]);
+            len8 = p.header().descriptor().len8;
+            assert_eq!(inc.read_index(), read, "a copy does not move on");
+        }
+        let mut inc = reader(read);
+        inc.advance_past(len8).unwrap();
+        read = inc.read_index();
+    }
+    let mut inc = reader(read);
+    assert!(inc.copy(&mut buf).unwrap().is_none());
+    assert_eq!(ring.load(HeaderField::ReadIndex), 96);
+    let _ = inc.commit();
+    assert_eq!(out.used(), Ok(0));
+    // A length that the ring cannot have comes from nowhere, and drops what is there.
+    let _ = out.write_inband(INBAND, 0, 3, &[&[0; 8]]).unwrap();
+    let mut inc = reader(read);
+    inc.advance_past(16).unwrap();
+    assert_eq!(inc.read_index(), out.write_index());
+}
+
+#[test]
+fn a_payload_is_read_at_any_place() {
+    for start in (0..128u32).step_by(8) {
+        let ring = TestRing::new(128);
+        set_start(&ring, start);
+        let mut out = OutgoingRing::new(&ring).unwrap();
+        let mut inc = IncomingRing::new(&ring).unwrap();
+        let _ = out
+            .reserve(32, 20)
+            .unwrap()
+            .write(INBAND, 0, 7, &[&[1; 16]], &[&[2; 20]])
+            .unwrap();
+        assert_eq!(
+            inc.read_payload(&mut [0; 23]),
+            Err(ReadError::TooLong { need: 24, got: 23 })
+        );
+        let mut buf = [9; 26];
+        let header = inc.read_payload(&mut buf).unwrap().unwrap();
+        assert_eq!((header.trans_id(), header.payload_len()), (7, 24));
+        assert_eq!(buf[..20], [2; 20]);
+        assert_eq!(buf[20..], [0, 0, 0, 0, 9, 9]);
+        assert_eq!(inc.read_payload(&mut buf), Ok(None));
+        let _ = inc.commit();
+        assert_eq!(out.used(), Ok(0));
+    }
+}
+
+/// The writer can put anything into the header; the reader's next commit mends its own index.
+#[test]
+fn a_commit_mends_the_index_in_the_header() {
+    let ring = TestRing::new(128);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    out.enable_pending_send_sz();
+    let _ = out.write_inband(INBAND, 0, 1, &[&[0; 64]]).unwrap();
+    assert_eq!(out.wait_for_space(64), Ok(Space::WillSignal));
+    let mut buf = [0; 128];
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    assert!(inc.read(&mut buf).unwrap().is_some());
+    let mut inc = IncomingRing::with_indices(&ring, inc.read_index(), 0xdead_beef).unwrap();
+    assert_eq!(inc.commit(), Signal::Needed);
+    assert_eq!(ring.load(HeaderField::ReadIndex), 88);
 }
 
 #[test]

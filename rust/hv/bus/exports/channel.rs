@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Channels: rings, opening and closing, GPADLs, request ids.
+
+use super::{
+    channel_of,
+    slice,
+    to_int, //
+};
+use crate::{
+    gpadl,
+    interrupt,
+    open,
+    requestor,
+    retarget,
+    ring, //
+};
+use core::ptr;
+use kernel::ffi::{
+    c_int,
+    c_void, //
+};
+use rlis_sys::{
+    page,
+    vmbus_channel,
+    vmbus_gpadl, //
+};
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_setevent(raw: *mut vmbus_channel) {
+    // SAFETY: The driver's promise.
+    interrupt::signal(unsafe { channel_of(raw) });
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_set_event(raw: *mut vmbus_channel) {
+    // SAFETY: The driver's promise.
+    interrupt::signal_event(unsafe { channel_of(raw) });
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_alloc_ring(
+    raw: *mut vmbus_channel,
+    send_size: u32,
+    recv_size: u32,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(ring::alloc(
+        unsafe { channel_of(raw) },
+        send_size,
+        recv_size,
+    ))
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_free_ring(raw: *mut vmbus_channel) {
+    // SAFETY: The driver's promise.
+    ring::free(unsafe { channel_of(raw) });
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_connect_ring(
+    raw: *mut vmbus_channel,
+    callback: open::Callback,
+    context: *mut c_void,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    let channel = unsafe { channel_of(raw) };
+    to_int(open::connect(channel, &[], callback, context))
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_open(
+    raw: *mut vmbus_channel,
+    send_size: u32,
+    recv_size: u32,
+    userdata: *mut c_void,
+    userdata_len: u32,
+    callback: open::Callback,
+    context: *mut c_void,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    let (channel, userdata) = unsafe {
+        (
+            channel_of(raw),
+            slice(userdata.cast::<u8>().cast_const(), userdata_len as usize),
+        )
+    };
+    let opened = ring::alloc(channel, send_size, recv_size).and_then(|()| {
+        open::connect(channel, userdata, callback, context).inspect_err(|_| ring::free(channel))
+    });
+    to_int(opened)
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_disconnect_ring(raw: *mut vmbus_channel) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(open::disconnect(unsafe { channel_of(raw) }))
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_close(raw: *mut vmbus_channel) {
+    // SAFETY: The driver's promise.
+    let channel = unsafe { channel_of(raw) };
+    if open::disconnect(channel).is_ok() {
+        ring::free(channel);
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_send_modifychannel(raw: *mut vmbus_channel, target_vp: u32) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(retarget::modify(unsafe { channel_of(raw) }, target_vp))
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_establish_gpadl(
+    raw: *mut vmbus_channel,
+    buffer: *mut c_void,
+    size: u32,
+    gpadl: *mut vmbus_gpadl,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(unsafe {
+        gpadl::establish(
+            channel_of(raw),
+            gpadl::Kind::Buffer,
+            buffer,
+            size,
+            &mut *gpadl,
+        )
+    })
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_establish_gpadl_caller_decrypted(
+    raw: *mut vmbus_channel,
+    buffer: *mut c_void,
+    size: u32,
+    gpadl: *mut vmbus_gpadl,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(unsafe {
+        let kind = gpadl::Kind::DecryptedBuffer;
+        gpadl::establish(channel_of(raw), kind, buffer, size, &mut *gpadl)
+    })
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_teardown_gpadl(
+    raw: *mut vmbus_channel,
+    gpadl: *mut vmbus_gpadl,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(unsafe { gpadl::teardown(channel_of(raw), &mut *gpadl) })
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_alloc_buffer(
+    raw: *mut vmbus_channel,
+    size: u32,
+    chunks: *mut *mut *mut page,
+    chunk_cnt: *mut u32,
+) -> *mut c_void {
+    // SAFETY: The driver's promise. No chunks: the buffer is one piece.
+    unsafe {
+        *chunks = ptr::null_mut();
+        *chunk_cnt = 0;
+        gpadl::alloc_buffer(channel_of(raw), size)
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_free_buffer(
+    buffer: *mut c_void,
+    _chunks: *mut *mut page,
+    _chunk_cnt: u32,
+) {
+    // SAFETY: The driver's promise: the buffer is of `vmbus_alloc_buffer`, which never returns chunks.
+    unsafe { gpadl::free_buffer(buffer) };
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_set_sc_create_callback(
+    raw: *mut vmbus_channel,
+    callback: Option<unsafe extern "C" fn(*mut vmbus_channel)>,
+) {
+    // SAFETY: The driver's promise.
+    unsafe { (*raw).sc_creation_callback = callback };
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_set_chn_rescind_callback(
+    raw: *mut vmbus_channel,
+    callback: Option<unsafe extern "C" fn(*mut vmbus_channel)>,
+) {
+    // SAFETY: The driver's promise.
+    unsafe { (*raw).chn_rescind_callback = callback };
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_next_request_id(raw: *mut vmbus_channel, address: u64) -> u64 {
+    // SAFETY: The driver's promise.
+    requestor::next_id(unsafe { channel_of(raw) }, address)
+}
+
+#[no_mangle]
+unsafe extern "C" fn __vmbus_request_addr_match(
+    raw: *mut vmbus_channel,
+    id: u64,
+    address: u64,
+) -> u64 {
+    // SAFETY: The driver's promise, which here includes the requestor's lock.
+    unsafe { requestor::take_locked(channel_of(raw), id, address) }
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_request_addr_match(
+    raw: *mut vmbus_channel,
+    id: u64,
+    address: u64,
+) -> u64 {
+    // SAFETY: The driver's promise.
+    requestor::take(unsafe { channel_of(raw) }, id, address)
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_request_addr(raw: *mut vmbus_channel, id: u64) -> u64 {
+    // SAFETY: The driver's promise.
+    requestor::take_any(unsafe { channel_of(raw) }, id)
+}

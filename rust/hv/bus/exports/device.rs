@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bus, its devices and drivers, MMIO, and the connection.
+
+use super::{
+    channel_of,
+    slice,
+    to_int, //
+};
+use crate::{
+    connection,
+    device,
+    hypercall,
+    mmio,
+    power,
+    root,
+    HOST_RESPONSE_TIMEOUT_MS, //
+};
+use core::ffi::CStr;
+use kernel::{
+    ffi::{
+        c_char,
+        c_int,
+        c_void, //
+    },
+    prelude::*, //
+};
+use rlis_proto::{
+    vmbus::message::{
+        ChannelMessageHeader,
+        TlConnectRequest, //
+    },
+    Guid, //
+};
+use rlis_sys as bindings;
+use rlis_sys::{
+    guid_t,
+    hv_device,
+    hv_driver,
+    vmbus_channel, //
+};
+use zerocopy::IntoBytes;
+
+#[no_mangle]
+extern "C" fn vmbus_is_confidential() -> bool {
+    // The module does not load where VMBus is confidential.
+    false
+}
+
+#[no_mangle]
+extern "C" fn vmbus_set_skip_unload(skip: bool) {
+    power::set_skip_unload(skip);
+}
+
+#[no_mangle]
+extern "C" fn hv_get_vmbus_root_device() -> *mut bindings::device {
+    root::device()
+}
+
+#[no_mangle]
+extern "C" fn hv_vmbus_exists() -> bool {
+    !root::device().is_null()
+}
+
+#[no_mangle]
+unsafe extern "C" fn __vmbus_driver_register(
+    drv: *mut hv_driver,
+    owner: *mut bindings::module,
+    mod_name: *const c_char,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    to_int(unsafe { device::register_driver(drv, owner, mod_name) })
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_driver_unregister(drv: *mut hv_driver) {
+    if hv_vmbus_exists() {
+        // SAFETY: The driver's promise.
+        unsafe { device::unregister_driver(drv) };
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
+    // SAFETY: The driver's promise: only hv_sock calls this, for its own devices.
+    let channel = unsafe { channel_of((*dev).channel) };
+    if channel.set_registered(false) {
+        device::unregister(dev);
+    }
+}
+
+/// hv_sock has closed a connection: its device goes once the host has rescinded it, which it always does.
+#[no_mangle]
+unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
+    // SAFETY: The driver's promise.
+    let channel = unsafe { channel_of(raw) };
+    let mut waited = 0;
+    while !(channel.is_probe_done() && channel.is_rescinded()) {
+        if waited >= HOST_RESPONSE_TIMEOUT_MS {
+            // The device stays until the host rescinds it after all, or the bus goes.
+            pr_err!(
+                "socket of relid {} was closed but not rescinded\n",
+                channel.relid()
+            );
+            return;
+        }
+        // SAFETY: Process context.
+        unsafe { bindings::msleep(1) };
+        waited += 1;
+    }
+    if channel.set_registered(false) {
+        device::unregister(channel.device());
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn hv_create_ring_sysfs(
+    raw: *mut vmbus_channel,
+    prepare: Option<unsafe extern "C" fn(*mut vmbus_channel, *mut bindings::vm_area_desc) -> c_int>,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    unsafe {
+        (*raw).mmap_prepare_ring_buffer = prepare;
+        (*raw).ring_sysfs_visible = true;
+        bindings::channel_update_sysfs(raw)
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn hv_remove_ring_sysfs(raw: *mut vmbus_channel) -> c_int {
+    // SAFETY: The driver's promise. The file is gone before its function.
+    unsafe {
+        (*raw).ring_sysfs_visible = false;
+        let ret = bindings::channel_update_sysfs(raw);
+        (*raw).mmap_prepare_ring_buffer = None;
+        ret
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_allocate_mmio(
+    new: *mut *mut bindings::resource,
+    dev: *mut hv_device,
+    min: bindings::resource_size_t,
+    max: bindings::resource_size_t,
+    size: bindings::resource_size_t,
+    align: bindings::resource_size_t,
+    fb_overlap_ok: bool,
+) -> c_int {
+    // SAFETY: The driver's promise; a registered device has a name that lives as long as it does, which is
+    // longer than the driver keeps the piece.
+    let name = unsafe { CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*dev).device)) };
+    match mmio::allocate(name, min, max, size, align, fb_overlap_ok) {
+        Ok(resource) => {
+            // SAFETY: The driver's promise.
+            unsafe { *new = resource };
+            0
+        }
+        Err(e) => e.to_errno(),
+    }
+}
+
+#[no_mangle]
+extern "C" fn vmbus_free_mmio(start: bindings::resource_size_t, size: bindings::resource_size_t) {
+    mmio::free(start, size);
+}
+
+#[no_mangle]
+extern "C" fn vmbus_initiate_unload(crash: bool) {
+    connection::unload(crash);
+}
+
+#[no_mangle]
+unsafe extern "C" fn hv_post_message(
+    connection_id: bindings::hv_connection_id,
+    message_type: bindings::hv_message_type,
+    payload: *mut c_void,
+    size: usize,
+) -> c_int {
+    // SAFETY: The caller's promise; any bits are valid for the number in the union.
+    let (id, payload) = unsafe {
+        (
+            *connection_id.asu32.as_ref(),
+            slice(payload.cast::<u8>().cast_const(), size),
+        )
+    };
+    match hypercall::post_once(id, message_type, payload) {
+        Ok(status) => c_int::from(status.0),
+        Err(e) => e.to_errno(),
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn vmbus_send_tl_connect_request(
+    guest_endpoint: *const guid_t,
+    host_service: *const guid_t,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    let (guest, host) = unsafe { ((*guest_endpoint).b, (*host_service).b) };
+    let message = TlConnectRequest {
+        header: ChannelMessageHeader::of::<TlConnectRequest>(),
+        guest_endpoint_id: Guid::from_bytes(guest),
+        host_service_id: Guid::from_bytes(host),
+    };
+    to_int(connection::post_bytes(message.as_bytes()))
+}

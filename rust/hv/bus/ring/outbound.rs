@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending packets.
+
+use super::{
+    report,
+    Mapped, //
+};
+use crate::{
+    channel::Channel,
+    interrupt,
+    lock::SpinGuard, //
+};
+use kernel::prelude::*;
+use rlis_proto::ring::{
+    packet::{
+        DESCRIPTOR_SIZE,
+        VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED, //
+    },
+    OutgoingRing,
+    PacketType,
+    RingError,
+    WriteError, //
+};
+
+/// `VMBUS_NO_RQSTOR`: the channel's ids are the driver's own.
+pub(crate) const NO_REQUESTOR: u64 = u64::MAX;
+/// `VMBUS_RQST_ERROR`: no id.
+pub(crate) const REQUEST_ERROR: u64 = u64::MAX - 1;
+
+/// A packet to be sent.
+pub(crate) struct Packet<'a> {
+    /// What kind of packet it is.
+    pub(crate) packet_type: PacketType,
+    /// `VMBUS_DATA_PACKET_FLAG_*`.
+    pub(crate) flags: u16,
+    /// What comes between descriptor and payload, a multiple of 8 bytes.
+    pub(crate) extension: &'a [u8],
+    /// The payload, padded on the way.
+    pub(crate) payload: &'a [u8],
+    /// What the channel's request id callback turns into a transaction id, or the id itself.
+    pub(crate) request_id: u64,
+}
+
+/// Writes a packet to the ring and signals the host if it has to be. Any context.
+///
+/// Returns the transaction id under which the host will complete it.
+///
+/// # Errors
+///
+/// `EAGAIN` if the ring is full or there is no request id left; `ENODEV` if the channel is rescinded, also if
+/// that happens meanwhile; `EIO` if the host has ruined the ring; `EINVAL` if the channel is not open or the ring
+/// cannot hold such a packet even when it is empty.
+#[inline]
+pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
+    let c = channel.raw();
+    if channel.is_rescinded() {
+        return Err(ENODEV);
+    }
+    // SAFETY: The driver keeps the channel open during the call.
+    let ring = unsafe { Mapped::of(&raw const (*c).outbound) }.ok_or(EINVAL)?;
+
+    // SAFETY: Initialised with the ring; not held here.
+    let guard = unsafe { SpinGuard::lock(&raw mut (*c).outbound.ring_lock) };
+    let mut ring = OutgoingRing::new(ring).map_err(|e| ruined(channel, e))?;
+    let header_len = DESCRIPTOR_SIZE as usize + packet.extension.len();
+    let room = match ring.reserve(header_len, packet.payload.len()) {
+        Ok(room) => room,
+        Err(WriteError::Full { .. }) => {
+            // SAFETY: Statistics, written under the lock.
+            unsafe {
+                (*c).out_full_total += 1;
+                if !(*c).out_full_flag {
+                    (*c).out_full_first += 1;
+                    (*c).out_full_flag = true;
+                }
+            }
+            return Err(EAGAIN);
+        }
+        Err(WriteError::Corrupt(e)) => return Err(ruined(channel, e)),
+        Err(WriteError::TooBig { .. } | WriteError::Mismatch) => return Err(EINVAL),
+    };
+    // SAFETY: As above.
+    unsafe { (*c).out_full_flag = false };
+
+    // The id is allocated once there is room for the packet: from then on a completion could find it.
+    let mut allocated = None;
+    if packet.flags == VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED {
+        // SAFETY: The driver's function, set while the channel is open, called as declared.
+        if let Some(next_request_id) = unsafe { (*c).next_request_id_callback } {
+            // SAFETY: As above.
+            match unsafe { next_request_id(c, packet.request_id) } {
+                NO_REQUESTOR => {}
+                REQUEST_ERROR => return Err(EAGAIN),
+                id => allocated = Some(id),
+            }
+        }
+    }
+    let trans_id = allocated.unwrap_or(packet.request_id);
+    let written = room.write(
+        packet.packet_type,
+        packet.flags,
+        trans_id,
+        &[packet.extension],
+        &[packet.payload],
+    );
+    drop(guard);
+
+    if let Ok(signal) = written {
+        if signal.needed() {
+            // SAFETY: A statistic that may miss a count.
+            unsafe { (*c).intr_out_empty += 1 };
+            interrupt::signal(channel);
+        }
+        if !channel.is_rescinded() {
+            return Ok(trans_id);
+        }
+    }
+    // The id would never be completed.
+    if let Some(id) = allocated {
+        // SAFETY: The driver's function, called as declared.
+        unsafe {
+            if let Some(request_addr) = (*c).request_addr_callback {
+                request_addr(c, id);
+            }
+        }
+    }
+    Err(if written.is_err() { EINVAL } else { ENODEV })
+}
+
+#[cold]
+fn ruined(channel: &Channel, e: RingError) -> Error {
+    report("outbound", channel.relid(), e);
+    EIO
+}
