@@ -56,10 +56,12 @@ guest:
 demo:
 	@scripts/demo $(if $(demo_shell),shell)
 
-## bench          instructions for a read, C and Rust storage driver in one run: table, JSON and SVG in build/bench
+## bench          instructions for a read, C and Rust storage driver in one run: table, JSON and SVG in build/bench;
+##                then those of the bus for a packet and an interrupt
 .PHONY: bench
 bench:
 	@scripts/bench
+	@scripts/bench-ring
 
 ## dist           the source tarball build/dist/rlis-VERSION.tar.xz, with the portable Rust tree in it
 .PHONY: dist
