@@ -117,6 +117,9 @@ pub struct RunArgs {
     /// Unix socket for `rlis-host ctl`.
     #[arg(long)]
     pub control: Option<PathBuf>,
+    /// Go on when the guest reports a crash: a crash kernel may take over.
+    #[arg(long)]
+    pub outlive_crash: bool,
     /// End the run after this many seconds.
     #[arg(long)]
     pub timeout: Option<u64>,

@@ -58,6 +58,10 @@ pub enum Command {
         device: String,
         /// How often.
         count: u32,
+        /// Microseconds between offer and rescind: from 0 in the first round to this in the last, so that the rescinds
+        /// meet the guest in all that it does with an offer.
+        #[arg(default_value_t = 0)]
+        within: u64,
     },
     /// Logical units of all storage adapters.
     Luns,

@@ -128,10 +128,16 @@ impl Host {
                 self.offer_again(&device)?;
                 nothing
             }
-            Command::OfferStorm { device, count } => {
-                for _ in 0..count {
+            Command::OfferStorm {
+                device,
+                count,
+                within,
+            } => {
+                for round in 0..u64::from(count) {
                     self.server.rescind(&device)?;
                     self.offer_again(&device)?;
+                    let delay = within * (round + 1) / u64::from(count);
+                    thread::sleep(Duration::from_micros(delay));
                 }
                 nothing
             }
@@ -482,12 +488,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     machine.start(Arc::new(shared), entry)?;
 
-    let ending = match args.timeout {
-        Some(seconds) => ended
-            .recv_timeout(Duration::from_secs(seconds))
-            .unwrap_or(Outcome::Timeout),
-        None => ended.recv().context("all vCPUs are gone")?,
-    };
+    let ending = wait_for_end(args, &host, &ended)?;
     eprintln!("rlis-host: {ending}");
     let found = violations.all().len();
     let code = match ending.exit_code() {
@@ -501,4 +502,32 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         let _ = std::fs::remove_file(path);
     }
     Ok(code)
+}
+
+/// Waits for the end of the run. A crash that the guest reports is one unless `--outlive-crash` was given.
+fn wait_for_end(args: &RunArgs, host: &Host, ended: &mpsc::Receiver<Outcome>) -> Result<Outcome> {
+    let started = Instant::now();
+    let mut crashes = 0;
+    loop {
+        let outcome = match args.timeout {
+            Some(seconds) => ended
+                .recv_timeout(Duration::from_secs(seconds).saturating_sub(started.elapsed()))
+                .unwrap_or(Outcome::Timeout),
+            None => ended.recv().context("all vCPUs are gone")?,
+        };
+        if matches!(outcome, Outcome::Crash(_)) {
+            crashes += 1;
+            if args.outlive_crash {
+                eprintln!("rlis-host: {outcome}");
+                continue;
+            }
+        }
+        // Linux has ended it when a panic comes to its end; it need not when it powers off.
+        let bus = match host.server.version() {
+            Some(_) => "still connected",
+            None => "not connected",
+        };
+        eprintln!("rlis-host: crashes reported: {crashes}; VMBus at the end: {bus}");
+        return Ok(outcome);
+    }
 }

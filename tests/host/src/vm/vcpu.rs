@@ -282,7 +282,10 @@ fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
                     ));
                 }
             },
-            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, _)) => return crash(&vcpu),
+            // The guest goes on after its report. Whether the run does is up to whoever gets it.
+            Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, _)) => {
+                let _ = shared.outcome.send(crash(&vcpu));
+            }
             Ok(VcpuExit::Shutdown) => {
                 return Outcome::Fault(format!("triple fault on vCPU {index}"))
             }
