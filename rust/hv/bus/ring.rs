@@ -198,19 +198,6 @@ impl RingMem for Mapped {
     }
 }
 
-/// Logs what the host has done to a ring.
-#[cold]
-fn report(which: &str, relid: u32, e: impl core::fmt::Display) {
-    crate::ratelimit::warn(|| {
-        pr_err!(
-            "{} ring of relid {}: {}\n",
-            which,
-            relid,
-            core::format_args!("{e}")
-        );
-    });
-}
-
 /// Sizes and indices of a ring, for sysfs.
 pub(crate) struct DebugInfo {
     pub(crate) interrupt_mask: u32,

@@ -6,13 +6,11 @@
 //! `max_pkt_size`. The next packet is looked at then; only where the next one begins is unknown after a bad
 //! length, so that all that is in the ring goes with it.
 
-use super::{
-    report,
-    Mapped, //
-};
+use super::Mapped;
 use crate::{
     channel::Channel,
-    interrupt, //
+    interrupt,
+    ratelimit, //
 };
 use core::{
     mem::size_of,
@@ -223,7 +221,13 @@ unsafe fn copy_after_bad(channel: &Channel) -> *mut bindings::vmpacket_descripto
 /// caller's caller will not learn of it.
 #[cold]
 fn drop_packet(channel: &Channel, ring: &mut IncomingRing<Mapped>, e: ReadError) -> bool {
-    report("inbound", channel.relid(), e);
+    ratelimit::warn(|| {
+        pr_err!(
+            "inbound ring of relid {}: {}\n",
+            channel.relid(),
+            core::format_args!("{e}")
+        );
+    });
     let dropped = match e {
         ReadError::Corrupt(RingError::WriteIndex(_)) => false,
         ReadError::TooLong { .. } => ring.skip().is_ok(),

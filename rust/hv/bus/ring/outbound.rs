@@ -2,14 +2,12 @@
 
 //! Sending packets.
 
-use super::{
-    report,
-    Mapped, //
-};
+use super::Mapped;
 use crate::{
     channel::Channel,
     interrupt,
-    lock::SpinGuard, //
+    lock::SpinGuard,
+    ratelimit, //
 };
 use kernel::prelude::*;
 use rlis_proto::ring::{
@@ -130,6 +128,12 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
 
 #[cold]
 fn ruined(channel: &Channel, e: RingError) -> Error {
-    report("outbound", channel.relid(), e);
+    ratelimit::warn(|| {
+        pr_err!(
+            "outbound ring of relid {}: {}\n",
+            channel.relid(),
+            core::format_args!("{e}")
+        );
+    });
     EIO
 }
