@@ -274,16 +274,15 @@ static int make_interrupts(struct bench *b)
 
 static int __init bench_init(void)
 {
-	struct bench *b = kzalloc(sizeof(*b), GFP_KERNEL);
+	static struct bench bench;
+	struct bench *b = &bench;
 	unsigned int i;
 
 	if (!isr || !context || !tasklet)
 		return -EINVAL;
-	if (!b)
-		return -ENOMEM;
 	b->channel = make_channel(b);
 	b->back = make_channel(b);
-	b->desc = kzalloc(sizeof(*b->desc), GFP_KERNEL);
+	b->desc = (void *)get_zeroed_page(GFP_KERNEL);
 	if (!b->channel || !b->back || !b->desc || make_interrupts(b))
 		return -ENOMEM;
 	b->back->inbound.ring_buffer = b->channel->outbound.ring_buffer;

@@ -5,7 +5,7 @@
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: when     all
-#: seconds  480
+#: seconds  600
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 gone() { ! vmbus_device $heartbeat >/dev/null; }
@@ -43,6 +43,23 @@ sleep 35
 host rescind heartbeat && wait_for 40 gone
 host offer heartbeat
 check no_gpadl_created_then_works works
+
+# Neither the GPADL nor its end is answered: twice half a minute, and the rings' memory stays out of use.
+failed_probes() { dmesg | grep -c 'probe failed for device .* (-110)'; }
+another_failed_probe() { [ "$(failed_probes)" -gt "$1" ]; }
+host rescind heartbeat && wait_for 15 gone
+check no_gpadl_at_all_armed host fault vmbus bus-no-gpadl-created 1
+check no_end_of_it_armed host fault vmbus bus-no-gpadl-torndown 1
+before=$(failed_probes)
+start=$(cut -d. -f1 /proc/uptime)
+host offer heartbeat
+check no_gpadl_at_all_ends wait_for 90 another_failed_probe "$before"
+took=$(($(cut -d. -f1 /proc/uptime) - start))
+check no_gpadl_at_all_took_a_minute test "$took" -ge 59 -a "$took" -le 75
+check no_end_of_it_logged logged 'the host did not end GPADL'
+host rescind heartbeat && wait_for 15 gone
+host offer heartbeat
+check no_gpadl_at_all_then_works works
 
 check no_gpadl_torndown_armed host fault vmbus bus-no-gpadl-torndown 1
 check utils_unload unload hv_utils

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A packet that cannot be costs that packet and a line in the log, never the channel
+#: host     rlis
+#: drivers  rustbus rust
+#: quick    none
+#: modules  hv_vmbus hv_utils
+#: args     --ic heartbeat,shutdown
+#: cpus     1
+#: seconds  300
+
+check bus_loads load hv_vmbus
+check utils_load load hv_utils
+check heartbeat wait_for 20 host_says 'answered=[1-9]' heartbeat
+answered() { host heartbeat | sed -n 's/answered=\([0-9]*\).*/\1/p'; }
+more() { [ "$(answered)" -gt $(($1 + 1)) ]; }
+# The host waits ten seconds for the answer to a heartbeat that did not arrive.
+progress() { beats=$(answered); wait_for 30 more "$beats"; }
+struck() { [ -z "$(host faults)" ]; }
+lines() { dmesg | grep -c 'hv_vmbus: inbound ring of relid'; }
+one_line() { [ $(($(lines) - $1)) = 1 ] || { echo "$(($(lines) - $1)) lines in the log"; return 1; }; }
+survives() {
+	before=$(lines)
+	host fault heartbeat "$1" 1 && wait_for 20 struck || return 1
+	progress || { echo "no heartbeat after $1"; return 1; }
+	one_line "$before"
+}
+for fault in ring-length-too-long ring-length-too-short ring-offset-beyond-end ring-offset-too-small; do
+	check $fault survives $fault
+done
+# The host has no cause to signal what comes behind a packet that was not read; opening the channel anew mends it.
+before=$(lines)
+check write_index_armed host fault heartbeat ring-write-index-outside 1
+check write_index_struck wait_for 20 struck
+sleep 1
+check write_index_one_line one_line "$before"
+check utils_unload_for_it unload hv_utils
+check utils_load_after_it load hv_utils
+check heartbeat_after_it progress
+check length_logged logged 'packet length [0-9]+\*8 with [0-9]+ bytes in the ring'
+check offset_logged logged 'packet data offset [0-9]+\*8 with length'
+check index_logged logged 'ring write_index 0x[0-9a-f]+ is invalid'
+check utils_unload unload hv_utils
+check bus_unloads unload hv_vmbus
