@@ -106,7 +106,6 @@ pub(crate) struct Controller {
     kind: StorageKind,
     pub(crate) settings: Settings,
     /// The commands that the host works on.
-    #[pin]
     pub(crate) tags: Tags,
     /// Where the page lists of requests are written, once the longest is known.
     scratch: SetOnce<Scratch>,
@@ -140,12 +139,13 @@ impl Controller {
         settings: Settings,
         events: Arc<Worker<Events>>,
     ) -> Result<Arc<Self>> {
+        let tags = Tags::new(settings.hw_queues, settings.can_queue)?;
         Arc::pin_init(
             try_pin_init!(Self {
                 device,
                 kind,
                 settings,
-                tags <- Tags::new(settings.hw_queues, settings.can_queue),
+                tags,
                 scratch: SetOnce::new(),
                 channels <- Channels::new(),
                 control <- Control::new(),
