@@ -109,7 +109,8 @@ done
 ended() { [ "$(wc -l </tmp/ended)" = 3 ]; }
 check loads_end wait_for 120 ended
 check nothing_was_broken equal '' "$(cat /tmp/broken)"
-check every_kind_of_event equal 15 "$(sort -u /tmp/acts | wc -l)"
+# In a short run chance may leave one out.
+[ "$SOAK_SECONDS" -lt 600 ] || check every_kind_of_event equal 15 "$(sort -u /tmp/acts | wc -l)"
 check much_was_verified test "$(wc -l </tmp/rounds-main)" -ge $((SOAK_SECONDS / 60))
 none_busy() { equal '0' "$(cat /sys/class/scsi_host/host*/host_busy | sort -u)"; }
 check no_command_is_left wait_for 20 none_busy
