@@ -62,6 +62,12 @@ verified() {
 		--verify_fatal=1 --do_verify=1 "$@"
 }
 
+# trimmed DISK SIZE: discards the beginning of the disk block by block, in any order; then it reads as zeroes.
+trimmed() {
+	run_fio --name=trim --filename="/dev/$1" --size="$2" --rw=randtrim --bs=64k || return 1
+	equal 0 "$(dd if="/dev/$1" bs=64k count=$((${2%m} * 16)) iflag=direct 2>/dev/null | tr -d '\0' | wc -c)"
+}
+
 # no_leak: kmemleak, if the kernel has it at work, finds no memory that nobody can reach. It looks twice, since it takes
 # what was allocated a moment ago for alive.
 no_leak() {

@@ -24,7 +24,7 @@ check buffered verified $b 8m --direct=0 --ioengine=psync --iodepth=1
 check four_jobs verified $a 2m --numjobs=4 --offset_increment=4m --iodepth=8
 check four_jobs_read_and_write verified $a 2m --numjobs=4 --offset_increment=4m --rw=randrw --iodepth=8
 check four_jobs_buffered verified $b 2m --numjobs=4 --offset_increment=4m --direct=0 --ioengine=psync --iodepth=1
-check trim_and_verify verified $a 4m --trim_percentage=25 --trim_verify_zero=1 --trim_backlog=16
+check trim trimmed $a 4m
 check two_disks_four_jobs run_fio --name=x --filename=/dev/$a:/dev/$b --size=8m --rw=randrw --bs=4k --iodepth=8 --numjobs=4 --runtime=4 --time_based
 check discard /usr/bin/blkdiscard -o 4194304 -l 4194304 /dev/$a
 discarded_is_zero() { [ "$(dd if=/dev/$a bs=1M skip=4 count=4 2>/dev/null | tr -d '\0' | wc -c)" = 0 ] && [ "$(dd if=/dev/$a bs=1M skip=1 count=1 2>/dev/null | tr -d '\0' | wc -c)" != 0 ]; }
