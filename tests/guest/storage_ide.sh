@@ -32,11 +32,14 @@ for size in 131072 65536 32768; do
 	check "write_read_4k_$size" round_trip "$(disk_of $size)" 4096
 	check "write_read_256k_$size" round_trip "$(disk_of $size)" 262144
 done
-check rescind host rescind ide1
-two_disks() { [ "$(disks)" = 2 ]; }
-check one_gone wait_for 20 two_disks
-check others_stay round_trip "$(disk_of 131072)" 65536
-check offer host offer ide1
-check back wait_for 30 three_disks
+# The C driver does not let go of a device whose disk was used, so that it cannot come back.
+if [ "$DRIVERS" = mixed ] || [ "$DRIVERS" = rust ]; then
+	check rescind host rescind ide1
+	two_disks() { [ "$(disks)" = 2 ]; }
+	check one_gone wait_for 20 two_disks
+	check others_stay round_trip "$(disk_of 131072)" 65536
+	check offer host offer ide1
+	check back wait_for 30 three_disks
+fi
 check unloads unload hv_storvsc
 check none_left equal 0 "$(disks)"
