@@ -24,7 +24,6 @@ use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::fmt;
 use core::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::*;
 
 open_enum! {
     /// `ICMSGTYPE_*`.
@@ -83,27 +82,15 @@ pub const ICMSG_HDR: usize = size_of::<VmbusPipeHeader>() + size_of::<IcMessageH
 /// Largest packet of any service that the guest has to be able to read, bytes.
 pub const MAX_PACKET: usize = 16384;
 
-/// `struct ic_version`, 4 bytes. Ordered.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Default,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C, packed)]
-pub struct IcVersion {
-    /// Major.
-    pub major: u16,
-    /// Minor.
-    pub minor: u16,
+wire_struct! {
+    /// `struct ic_version`, 4 bytes. Ordered.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Default)]
+    pub struct IcVersion {
+        /// Major.
+        pub major: u16,
+        /// Minor.
+        pub minor: u16,
+    }
 }
 
 impl IcVersion {
@@ -125,40 +112,36 @@ impl fmt::Debug for IcVersion {
     }
 }
 
-/// `struct vmbuspipe_hdr`, 8 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct VmbusPipeHeader {
-    /// 1 from hosts. Not looked at.
-    pub flags: u32,
-    /// Bytes that follow. Not looked at: the packet's own length counts.
-    pub msgsize: u32,
-}
+wire_struct! {
+    /// `struct vmbuspipe_hdr`, 8 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct VmbusPipeHeader {
+        /// 1 from hosts. Not looked at.
+        pub flags: u32,
+        /// Bytes that follow. Not looked at: the packet's own length counts.
+        pub msgsize: u32,
+    }
 
-/// `struct icmsg_hdr`, 20 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct IcMessageHeader {
-    /// Framework version.
-    pub icverframe: IcVersion,
-    /// [`MessageType`].
-    pub icmsgtype: u16,
-    /// Message version.
-    pub icvermsg: IcVersion,
-    /// Bytes of the body.
-    pub icmsgsize: u16,
-    /// [`Status`], in replies.
-    pub status: u32,
-    /// Echoed.
-    pub ictransaction_id: u8,
-    /// `ICMSGHDRFLAG_*`.
-    pub icflags: u8,
-    /// Unused.
-    pub reserved: [u8; 2],
+    /// `struct icmsg_hdr`, 20 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct IcMessageHeader {
+        /// Framework version.
+        pub icverframe: IcVersion,
+        /// [`MessageType`].
+        pub icmsgtype: u16,
+        /// Message version.
+        pub icvermsg: IcVersion,
+        /// Bytes of the body.
+        pub icmsgsize: u16,
+        /// [`Status`], in replies.
+        pub status: u32,
+        /// Echoed.
+        pub ictransaction_id: u8,
+        /// `ICMSGHDRFLAG_*`.
+        pub icflags: u8,
+        /// Unused.
+        pub reserved: [u8; 2],
+    }
 }
 
 /// What tells one service from another in framing and negotiation.

@@ -21,6 +21,8 @@ compile_error!("VMBus structures are little-endian and this crate uses native in
 
 #[macro_use]
 mod open_enum;
+#[macro_use]
+mod wire_struct;
 
 pub mod error;
 pub mod guid;

@@ -9,7 +9,6 @@ use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3};
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -46,50 +45,45 @@ open_enum! {
     }
 }
 
-/// `struct hv_fcopy_hdr`, 36 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct FcopyHeader {
-    /// [`FcopyOp`].
-    pub operation: u32,
-    /// Unused.
-    pub service_id0: [u8; 16],
-    /// Unused.
-    pub service_id1: [u8; 16],
-}
+wire_struct! {
+    /// `struct hv_fcopy_hdr`, 36 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct FcopyHeader {
+        /// [`FcopyOp`].
+        pub operation: u32,
+        /// Unused.
+        pub service_id0: [u8; 16],
+        /// Unused.
+        pub service_id1: [u8; 16],
+    }
 
-/// `struct hv_start_fcopy`, 1088 bytes. Names are UTF-16LE from the host and UTF-8 for the daemon.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct StartFcopy {
-    /// Its header.
-    pub hdr: FcopyHeader,
-    /// Name of the file.
-    pub file_name: [u8; 2 * W_MAX_PATH],
-    /// Directory.
-    pub path_name: [u8; 2 * W_MAX_PATH],
-    /// [`OVER_WRITE`], [`CREATE_PATH`].
-    pub copy_flags: u32,
-    /// Bytes.
-    pub file_size: u64,
-}
+    /// `struct hv_start_fcopy`, 1088 bytes. Names are UTF-16LE from the host and UTF-8 for the daemon.
+    pub struct StartFcopy {
+        /// Its header.
+        pub hdr: FcopyHeader,
+        /// Name of the file.
+        pub file_name: [u8; 2 * W_MAX_PATH],
+        /// Directory.
+        pub path_name: [u8; 2 * W_MAX_PATH],
+        /// [`OVER_WRITE`], [`CREATE_PATH`].
+        pub copy_flags: u32,
+        /// Bytes.
+        pub file_size: u64,
+    }
 
-/// `struct hv_do_fcopy`, 6196 bytes.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct DoFcopy {
-    /// Its header.
-    pub hdr: FcopyHeader,
-    /// Unused.
-    pub pad: u32,
-    /// Where in the file.
-    pub offset: u64,
-    /// Bytes of `data` in use.
-    pub size: u32,
-    /// The bytes.
-    pub data: [u8; DATA_FRAGMENT],
+    /// `struct hv_do_fcopy`, 6196 bytes.
+    pub struct DoFcopy {
+        /// Its header.
+        pub hdr: FcopyHeader,
+        /// Unused.
+        pub pad: u32,
+        /// Where in the file.
+        pub offset: u64,
+        /// Bytes of `data` in use.
+        pub size: u32,
+        /// The bytes.
+        pub data: [u8; DATA_FRAGMENT],
+    }
 }
 
 /// Largest message for the daemon, bytes.

@@ -3,7 +3,6 @@
 //! Heartbeat: the host counts, the guest answers with the next number.
 
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
-use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -13,14 +12,15 @@ pub static SERVICE: Service = Service {
     message_versions: &[IcVersion::new(3, 0), IcVersion::new(1, 0)],
 };
 
-/// `struct heartbeat_msg_data`, 40 bytes. Hosts may send no more than the sequence number.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct HeartbeatMessage {
-    /// Counts up.
-    pub seq_num: u64,
-    /// Unused.
-    pub reserved: [u32; 8],
+wire_struct! {
+    /// `struct heartbeat_msg_data`, 40 bytes. Hosts may send no more than the sequence number.
+    #[derive(Debug)]
+    pub struct HeartbeatMessage {
+        /// Counts up.
+        pub seq_num: u64,
+        /// Unused.
+        pub reserved: [u32; 8],
+    }
 }
 
 /// Answers the request in `body` in place and returns the status for the reply.

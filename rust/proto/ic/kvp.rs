@@ -14,7 +14,6 @@ use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
 use crate::error::ProtoError;
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -87,121 +86,104 @@ open_enum! {
     }
 }
 
-/// `struct hv_kvp_hdr`, 4 bytes. The daemon's answers have a [`Status`] in its place.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct KvpHeader {
-    /// [`KvpOp`], or a registration code.
-    pub operation: u8,
-    /// [`KvpPool`].
-    pub pool: u8,
-    /// Zero.
-    pub pad: u16,
-}
+wire_struct! {
+    /// `struct hv_kvp_hdr`, 4 bytes. The daemon's answers have a [`Status`] in its place.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct KvpHeader {
+        /// [`KvpOp`], or a registration code.
+        pub operation: u8,
+        /// [`KvpPool`].
+        pub pool: u8,
+        /// Zero.
+        pub pad: u16,
+    }
 
-/// `struct hv_kvp_exchg_msg_value`, 2572 bytes.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpExchangeValue {
-    /// `REG_*`.
-    pub value_type: u32,
-    /// Bytes of the key, terminator included.
-    pub key_size: u32,
-    /// Bytes of the value, terminator included.
-    pub value_size: u32,
-    /// The key.
-    pub key: [u8; MAX_KEY_SIZE],
-    /// The value; numbers are at its front.
-    pub value: [u8; MAX_VALUE_SIZE],
-}
+    /// `struct hv_kvp_exchg_msg_value`, 2572 bytes.
+    pub struct KvpExchangeValue {
+        /// `REG_*`.
+        pub value_type: u32,
+        /// Bytes of the key, terminator included.
+        pub key_size: u32,
+        /// Bytes of the value, terminator included.
+        pub value_size: u32,
+        /// The key.
+        pub key: [u8; MAX_KEY_SIZE],
+        /// The value; numbers are at its front.
+        pub value: [u8; MAX_VALUE_SIZE],
+    }
 
-/// Header and value: `kvp_get` and `kvp_set` of `struct hv_kvp_msg`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpGetSet {
-    /// The header.
-    pub kvp_hdr: KvpHeader,
-    /// Key and value.
-    pub data: KvpExchangeValue,
-}
+    /// Header and value: `kvp_get` and `kvp_set` of `struct hv_kvp_msg`.
+    pub struct KvpGetSet {
+        /// The header.
+        pub kvp_hdr: KvpHeader,
+        /// Key and value.
+        pub data: KvpExchangeValue,
+    }
 
-/// Header, index and value: `kvp_enum_data` of `struct hv_kvp_msg`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpEnumerate {
-    /// The header.
-    pub kvp_hdr: KvpHeader,
-    /// Which pair.
-    pub index: u32,
-    /// Key and value.
-    pub data: KvpExchangeValue,
-}
+    /// Header, index and value: `kvp_enum_data` of `struct hv_kvp_msg`.
+    pub struct KvpEnumerate {
+        /// The header.
+        pub kvp_hdr: KvpHeader,
+        /// Which pair.
+        pub index: u32,
+        /// Key and value.
+        pub data: KvpExchangeValue,
+    }
 
-/// Header and key: `kvp_delete` of `struct hv_kvp_msg`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpDelete {
-    /// The header.
-    pub kvp_hdr: KvpHeader,
-    /// Bytes of the key, terminator included.
-    pub key_size: u32,
-    /// The key.
-    pub key: [u8; MAX_KEY_SIZE],
-}
+    /// Header and key: `kvp_delete` of `struct hv_kvp_msg`.
+    pub struct KvpDelete {
+        /// The header.
+        pub kvp_hdr: KvpHeader,
+        /// Bytes of the key, terminator included.
+        pub key_size: u32,
+        /// The key.
+        pub key: [u8; MAX_KEY_SIZE],
+    }
 
-/// `struct hv_kvp_ipaddr_value`, 7426 bytes; arrays of 16-bit units in C.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpIpValue {
-    /// GUID or MAC address of the adapter.
-    pub adapter_id: [u8; 2 * MAX_ADAPTER_ID_SIZE],
-    /// 0 none, bit 0 IPv4, bit 1 IPv6.
-    pub addr_family: u8,
-    /// Not 0 for DHCP.
-    pub dhcp_enabled: u8,
-    /// Addresses, separated by semicolons.
-    pub ip_addr: [u8; 2 * MAX_IP_ADDR_SIZE],
-    /// Net masks.
-    pub sub_net: [u8; 2 * MAX_IP_ADDR_SIZE],
-    /// Gateways.
-    pub gate_way: [u8; 2 * MAX_GATEWAY_SIZE],
-    /// Name servers.
-    pub dns_addr: [u8; 2 * MAX_IP_ADDR_SIZE],
-}
+    /// `struct hv_kvp_ipaddr_value`, 7426 bytes; arrays of 16-bit units in C.
+    pub struct KvpIpValue {
+        /// GUID or MAC address of the adapter.
+        pub adapter_id: [u8; 2 * MAX_ADAPTER_ID_SIZE],
+        /// 0 none, bit 0 IPv4, bit 1 IPv6.
+        pub addr_family: u8,
+        /// Not 0 for DHCP.
+        pub dhcp_enabled: u8,
+        /// Addresses, separated by semicolons.
+        pub ip_addr: [u8; 2 * MAX_IP_ADDR_SIZE],
+        /// Net masks.
+        pub sub_net: [u8; 2 * MAX_IP_ADDR_SIZE],
+        /// Gateways.
+        pub gate_way: [u8; 2 * MAX_GATEWAY_SIZE],
+        /// Name servers.
+        pub dns_addr: [u8; 2 * MAX_IP_ADDR_SIZE],
+    }
 
-/// `struct hv_kvp_ip_msg`, 7428 bytes: IP settings on the wire.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpIpMessage {
-    /// [`KvpOp`].
-    pub operation: u8,
-    /// Unused.
-    pub pool: u8,
-    /// The settings.
-    pub kvp_ip_val: KvpIpValue,
-}
+    /// `struct hv_kvp_ip_msg`, 7428 bytes: IP settings on the wire.
+    pub struct KvpIpMessage {
+        /// [`KvpOp`].
+        pub operation: u8,
+        /// Unused.
+        pub pool: u8,
+        /// The settings.
+        pub kvp_ip_val: KvpIpValue,
+    }
 
-/// `kvp_ip_val` of `struct hv_kvp_msg`, 7430 bytes: IP settings at the character device, whose header is two
-/// bytes longer.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpDaemonIp {
-    /// The header.
-    pub kvp_hdr: KvpHeader,
-    /// The settings.
-    pub kvp_ip_val: KvpIpValue,
-}
+    /// `kvp_ip_val` of `struct hv_kvp_msg`, 7430 bytes: IP settings at the character device, whose header is two
+    /// bytes longer.
+    pub struct KvpDaemonIp {
+        /// The header.
+        pub kvp_hdr: KvpHeader,
+        /// The settings.
+        pub kvp_ip_val: KvpIpValue,
+    }
 
-/// `struct hv_kvp_msg` as a whole: the header and the bytes of the union.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct KvpMessage {
-    /// The header.
-    pub kvp_hdr: KvpHeader,
-    /// The union, whose members want an alignment of four.
-    pub body: [u8; 7428],
+    /// `struct hv_kvp_msg` as a whole: the header and the bytes of the union.
+    pub struct KvpMessage {
+        /// The header.
+        pub kvp_hdr: KvpHeader,
+        /// The union, whose members want an alignment of four.
+        pub body: [u8; 7428],
+    }
 }
 
 /// Bytes of a message at the character device, both ways.

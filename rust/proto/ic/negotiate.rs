@@ -9,7 +9,6 @@ use super::{
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use core::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::*;
 
 /// Most framework versions, and most message versions, in a request (`IC_VERSION_NEGOTIATION_MAX_VER_COUNT`).
 pub const MAX_VERSION_COUNT: u16 = 100;
@@ -17,16 +16,17 @@ pub const MAX_VERSION_COUNT: u16 = 100;
 /// Bytes of the body of a reply: counts and two versions.
 const REPLY_BODY: u16 = 0x10;
 
-/// `struct icmsg_negotiate` without its versions, 8 bytes.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct IcNegotiate {
-    /// Number of framework versions.
-    pub icframe_vercnt: u16,
-    /// Number of message versions.
-    pub icmsg_vercnt: u16,
-    /// Unused.
-    pub reserved: u32,
+wire_struct! {
+    /// `struct icmsg_negotiate` without its versions, 8 bytes.
+    #[derive(Debug)]
+    pub struct IcNegotiate {
+        /// Number of framework versions.
+        pub icframe_vercnt: u16,
+        /// Number of message versions.
+        pub icmsg_vercnt: u16,
+        /// Unused.
+        pub reserved: u32,
+    }
 }
 
 /// The lists of versions in the body of a request.

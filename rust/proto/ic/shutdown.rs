@@ -5,7 +5,6 @@
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
 use crate::error::ProtoError;
 use zerocopy::FromBytes;
-use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -27,18 +26,18 @@ pub const SHUTDOWN_FLAG_RESTART: u32 = 2;
 /// Flag: hibernate.
 pub const SHUTDOWN_FLAG_HIBERNATE: u32 = 4;
 
-/// `struct shutdown_msg_data`, 2060 bytes.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct ShutdownMessage {
-    /// Why; an SHTDN_REASON value.
-    pub reason_code: u32,
-    /// Seconds the host will wait.
-    pub timeout_seconds: u32,
-    /// `SHUTDOWN_FLAG_*`.
-    pub flags: u32,
-    /// Text for the user, UTF-16LE.
-    pub display_message: [u8; 2048],
+wire_struct! {
+    /// `struct shutdown_msg_data`, 2060 bytes.
+    pub struct ShutdownMessage {
+        /// Why; an SHTDN_REASON value.
+        pub reason_code: u32,
+        /// Seconds the host will wait.
+        pub timeout_seconds: u32,
+        /// `SHUTDOWN_FLAG_*`.
+        pub flags: u32,
+        /// Text for the user, UTF-16LE.
+        pub display_message: [u8; 2048],
+    }
 }
 
 /// What to do, after the reply has been sent.

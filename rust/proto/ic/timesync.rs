@@ -5,7 +5,6 @@
 
 use super::{IcVersion, MessageType, Service, FRAMEWORK_3_AND_1};
 use crate::error::{read_prefix, ProtoError};
-use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -32,36 +31,36 @@ pub const STALE_AFTER: u64 = 600 * 10_000_000;
 /// With implicit synchronisation the clock is set when it is at least this far behind: 5 s, in ns.
 pub const IMPLICIT_SYNC_NS: i64 = 5_000_000_000;
 
-/// `struct ictimesync_data`, 25 bytes; message versions before 4.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct TimesyncData {
-    /// The host's time.
-    pub parenttime: u64,
-    /// The guest's time as the host knows it.
-    pub childtime: u64,
-    /// Measured round trip.
-    pub roundtriptime: u64,
-    /// `ICTIMESYNCFLAG_*`.
-    pub flags: u8,
-}
+wire_struct! {
+    /// `struct ictimesync_data`, 25 bytes; message versions before 4.
+    #[derive(Debug)]
+    pub struct TimesyncData {
+        /// The host's time.
+        pub parenttime: u64,
+        /// The guest's time as the host knows it.
+        pub childtime: u64,
+        /// Measured round trip.
+        pub roundtriptime: u64,
+        /// `ICTIMESYNCFLAG_*`.
+        pub flags: u8,
+    }
 
-/// `struct ictimesync_ref_data`, 22 bytes; from message version 4 on.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct TimesyncRefData {
-    /// The host's time.
-    pub parenttime: u64,
-    /// The guest's reference time when the host read its time.
-    pub vmreferencetime: u64,
-    /// `ICTIMESYNCFLAG_*`.
-    pub flags: u8,
-    /// Leap second indication, as in NTP.
-    pub leapflags: u8,
-    /// Stratum, as in NTP.
-    pub stratum: u8,
-    /// Unused.
-    pub reserved: [u8; 3],
+    /// `struct ictimesync_ref_data`, 22 bytes; from message version 4 on.
+    #[derive(Debug)]
+    pub struct TimesyncRefData {
+        /// The host's time.
+        pub parenttime: u64,
+        /// The guest's reference time when the host read its time.
+        pub vmreferencetime: u64,
+        /// `ICTIMESYNCFLAG_*`.
+        pub flags: u8,
+        /// Leap second indication, as in NTP.
+        pub leapflags: u8,
+        /// Stratum, as in NTP.
+        pub stratum: u8,
+        /// Unused.
+        pub reserved: [u8; 3],
+    }
 }
 
 /// The host's time at a reference time.

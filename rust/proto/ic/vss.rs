@@ -7,7 +7,6 @@ use super::transaction::{Profile, Registration, HV_UTIL_TIMEOUT};
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3};
 use crate::error::{put_bytes, read_prefix, ProtoError};
 use zerocopy::IntoBytes;
-use zerocopy_derive::*;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -50,19 +49,18 @@ open_enum! {
     }
 }
 
-/// `struct hv_vss_msg`, 12 bytes, on the wire and at the character device. The first eight bytes are a union:
-/// operation in requests, error (four bytes) in the daemon's answers.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct VssMessage {
-    /// [`VssOp`].
-    pub operation: u8,
-    /// Zero.
-    pub reserved: [u8; 7],
-    /// Flags of HOT_BACKUP and GET_DM_INFO replies.
-    pub flags: u32,
+wire_struct! {
+    /// `struct hv_vss_msg`, 12 bytes, on the wire and at the character device. The first eight bytes are a union:
+    /// operation in requests, error (four bytes) in the daemon's answers.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct VssMessage {
+        /// [`VssOp`].
+        pub operation: u8,
+        /// Zero.
+        pub reserved: [u8; 7],
+        /// Flags of HOT_BACKUP and GET_DM_INFO replies.
+        pub flags: u32,
+    }
 }
 
 /// Bytes of a message at the character device, both ways, but for the answer to a registration (4 bytes).

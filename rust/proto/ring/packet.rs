@@ -47,32 +47,21 @@ pub const DESCRIPTOR_SIZE: u32 = 16;
 /// Most page buffers in one packet (`MAX_PAGE_BUFFER_COUNT`).
 pub const MAX_PAGE_BUFFER_COUNT: usize = 32;
 
-/// `struct vmpacket_descriptor`, 16 bytes, in front of every packet.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Default,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C, packed)]
-pub struct Descriptor {
-    /// [`PacketType`]; `type` in C, named as bindgen names it.
-    pub type_: u16,
-    /// Where the payload starts, in units of 8 bytes from the start of the descriptor.
-    pub offset8: u16,
-    /// Length of descriptor, extension and payload, in units of 8 bytes; without the trailer.
-    pub len8: u16,
-    /// `VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED`.
-    pub flags: u16,
-    /// Chosen by the requester, echoed in the completion.
-    pub trans_id: u64,
+wire_struct! {
+    /// `struct vmpacket_descriptor`, 16 bytes, in front of every packet.
+    #[derive(Debug, PartialEq, Eq, Default)]
+    pub struct Descriptor {
+        /// [`PacketType`]; `type` in C, named as bindgen names it.
+        pub type_: u16,
+        /// Where the payload starts, in units of 8 bytes from the start of the descriptor.
+        pub offset8: u16,
+        /// Length of descriptor, extension and payload, in units of 8 bytes; without the trailer.
+        pub len8: u16,
+        /// `VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED`.
+        pub flags: u16,
+        /// Chosen by the requester, echoed in the completion.
+        pub trans_id: u64,
+    }
 }
 
 /// `struct hv_ring_buffer`, the header page of a ring, 4096 bytes. For offsets only: the live page is
@@ -96,98 +85,86 @@ pub struct RingBufferHeader {
     pub reserved2: [u8; 4028],
 }
 
-/// `struct hv_page_buffer`, 16 bytes: a range within one page.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct PageBuffer {
-    /// Bytes.
-    pub len: u32,
-    /// Offset in the page.
-    pub offset: u32,
-    /// 4 KiB page number.
-    pub pfn: u64,
-}
+wire_struct! {
+    /// `struct hv_page_buffer`, 16 bytes: a range within one page.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct PageBuffer {
+        /// Bytes.
+        pub len: u32,
+        /// Offset in the page.
+        pub offset: u32,
+        /// 4 KiB page number.
+        pub pfn: u64,
+    }
 
-/// What follows the descriptor of a GPA-direct packet, 8 bytes (`struct vmdata_gpa_direct`); the ranges come
-/// behind it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct GpaDirectHeader {
-    /// Zero.
-    pub reserved: u32,
-    /// Number of ranges.
-    pub range_cnt: u32,
-}
+    /// What follows the descriptor of a GPA-direct packet, 8 bytes (`struct vmdata_gpa_direct`); the ranges come
+    /// behind it.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct GpaDirectHeader {
+        /// Zero.
+        pub reserved: u32,
+        /// Number of ranges.
+        pub range_cnt: u32,
+    }
 
-/// What follows the descriptor of a transfer-page packet, 8 bytes
-/// (`struct vmtransfer_page_packet_header`); the ranges come behind it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct TransferPageHeader {
-    /// Which buffer.
-    pub xfer_pageset_id: u16,
-    /// Unused.
-    pub sender_owns_set: u8,
-    /// Unused.
-    pub reserved: u8,
-    /// Number of ranges.
-    pub range_cnt: u32,
-}
+    /// What follows the descriptor of a transfer-page packet, 8 bytes
+    /// (`struct vmtransfer_page_packet_header`); the ranges come behind it.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct TransferPageHeader {
+        /// Which buffer.
+        pub xfer_pageset_id: u16,
+        /// Unused.
+        pub sender_owns_set: u8,
+        /// Unused.
+        pub reserved: u8,
+        /// Number of ranges.
+        pub range_cnt: u32,
+    }
 
-/// `struct vmtransfer_page_range`, 8 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct TransferPageRange {
-    /// Bytes.
-    pub byte_count: u32,
-    /// Offset in the buffer.
-    pub byte_offset: u32,
-}
+    /// `struct vmtransfer_page_range`, 8 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct TransferPageRange {
+        /// Bytes.
+        pub byte_count: u32,
+        /// Offset in the buffer.
+        pub byte_offset: u32,
+    }
 
-/// `struct vmtransfer_page_packet_header` as C has it, descriptor included, 24 bytes; for layout checks.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct TransferPagePacket {
-    /// The descriptor.
-    pub d: Descriptor,
-    /// Which buffer.
-    pub xfer_pageset_id: u16,
-    /// Unused.
-    pub sender_owns_set: u8,
-    /// Unused.
-    pub reserved: u8,
-    /// Number of ranges.
-    pub range_cnt: u32,
-}
+    /// `struct vmtransfer_page_packet_header` as C has it, descriptor included, 24 bytes; for layout checks.
+    #[derive(Debug)]
+    pub struct TransferPagePacket {
+        /// The descriptor.
+        pub d: Descriptor,
+        /// Which buffer.
+        pub xfer_pageset_id: u16,
+        /// Unused.
+        pub sender_owns_set: u8,
+        /// Unused.
+        pub reserved: u8,
+        /// Number of ranges.
+        pub range_cnt: u32,
+    }
 
-/// `struct vmbus_packet_mpb_array` without its page numbers; for layout checks and for building.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C, packed)]
-pub struct MultiPageBufferPacket {
-    /// VM_PKT_DATA_USING_GPA_DIRECT.
-    pub type_: u16,
-    /// As `offset8` of a descriptor.
-    pub dataoffset8: u16,
-    /// As `len8` of a descriptor.
-    pub length8: u16,
-    /// As in a descriptor.
-    pub flags: u16,
-    /// As in a descriptor.
-    pub transactionid: u64,
-    /// Zero.
-    pub reserved: u32,
-    /// 1.
-    pub rangecount: u32,
-    /// The range: byte count and offset in the first page.
-    pub range: [u32; 2],
+    /// `struct vmbus_packet_mpb_array` without its page numbers; for layout checks and for building.
+    #[derive(Debug)]
+    pub struct MultiPageBufferPacket {
+        /// VM_PKT_DATA_USING_GPA_DIRECT.
+        pub type_: u16,
+        /// As `offset8` of a descriptor.
+        pub dataoffset8: u16,
+        /// As `len8` of a descriptor.
+        pub length8: u16,
+        /// As in a descriptor.
+        pub flags: u16,
+        /// As in a descriptor.
+        pub transactionid: u64,
+        /// Zero.
+        pub reserved: u32,
+        /// 1.
+        pub rangecount: u32,
+        /// The range: byte count and offset in the first page.
+        pub range: [u32; 2],
+    }
 }
 
 /// The ranges of a GPA-direct packet, from its descriptor extension (the bytes between descriptor and payload).

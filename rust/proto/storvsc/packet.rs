@@ -5,7 +5,6 @@
 use crate::error::{read_prefix, ProtoError};
 use core::mem::size_of;
 use zerocopy::{FromZeros, IntoBytes};
-use zerocopy_derive::*;
 
 open_enum! {
     /// `enum vstor_packet_operation`.
@@ -66,90 +65,83 @@ impl ProtocolVersion {
     }
 }
 
-/// `struct vmscsi_request`, 52 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct VmScsiRequest {
-    /// 52.
-    pub length: u16,
-    /// [`super::SrbStatus`] and its two flags.
-    pub srb_status: u8,
-    /// SCSI status.
-    pub scsi_status: u8,
-    /// Number of the adapter in the guest.
-    pub port_number: u8,
-    /// SCSI channel.
-    pub path_id: u8,
-    /// SCSI target.
-    pub target_id: u8,
-    /// Logical unit.
-    pub lun: u8,
-    /// Bytes used of the CDB.
-    pub cdb_length: u8,
-    /// Bytes of sense data: room in requests, used in completions.
-    pub sense_info_length: u8,
-    /// Direction: 0 write, 1 read, 2 none.
-    pub data_in: u8,
-    /// Unused.
-    pub reserved: u8,
-    /// Bytes of data: wanted in requests, transferred in completions.
-    pub data_transfer_length: u32,
-    /// A union: CDB (16 bytes) in requests, sense data (20 bytes) in completions.
-    pub cdb: [u8; SENSE_BUFFER_SIZE],
-    /// Unused.
-    pub reserve: u16,
-    /// 0xff: untagged.
-    pub queue_tag: u8,
-    /// 0x20: simple.
-    pub queue_action: u8,
-    /// `SRB_FLAGS_*`.
-    pub srb_flags: u32,
-    /// Seconds.
-    pub time_out_value: u32,
-    /// Unused.
-    pub queue_sort_ey: u32,
-}
+wire_struct! {
+    /// `struct vmscsi_request`, 52 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct VmScsiRequest {
+        /// 52.
+        pub length: u16,
+        /// [`super::SrbStatus`] and its two flags.
+        pub srb_status: u8,
+        /// SCSI status.
+        pub scsi_status: u8,
+        /// Number of the adapter in the guest.
+        pub port_number: u8,
+        /// SCSI channel.
+        pub path_id: u8,
+        /// SCSI target.
+        pub target_id: u8,
+        /// Logical unit.
+        pub lun: u8,
+        /// Bytes used of the CDB.
+        pub cdb_length: u8,
+        /// Bytes of sense data: room in requests, used in completions.
+        pub sense_info_length: u8,
+        /// Direction: 0 write, 1 read, 2 none.
+        pub data_in: u8,
+        /// Unused.
+        pub reserved: u8,
+        /// Bytes of data: wanted in requests, transferred in completions.
+        pub data_transfer_length: u32,
+        /// A union: CDB (16 bytes) in requests, sense data (20 bytes) in completions.
+        pub cdb: [u8; SENSE_BUFFER_SIZE],
+        /// Unused.
+        pub reserve: u16,
+        /// 0xff: untagged.
+        pub queue_tag: u8,
+        /// 0x20: simple.
+        pub queue_action: u8,
+        /// `SRB_FLAGS_*`.
+        pub srb_flags: u32,
+        /// Seconds.
+        pub time_out_value: u32,
+        /// Unused.
+        pub queue_sort_ey: u32,
+    }
 
-/// `struct vmstorage_channel_properties`, 24 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct ChannelProperties {
-    /// Unused.
-    pub reserved: u32,
-    /// Most sub-channels.
-    pub max_channel_cnt: u16,
-    /// Unused.
-    pub reserved1: u16,
-    /// [`STORAGE_CHANNEL_SUPPORTS_MULTI_CHANNEL`].
-    pub flags: u32,
-    /// Most bytes in one request.
-    pub max_transfer_bytes: u32,
-    /// Unused.
-    pub reserved2: u64,
-}
+    /// `struct vmstorage_channel_properties`, 24 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct ChannelProperties {
+        /// Unused.
+        pub reserved: u32,
+        /// Most sub-channels.
+        pub max_channel_cnt: u16,
+        /// Unused.
+        pub reserved1: u16,
+        /// [`STORAGE_CHANNEL_SUPPORTS_MULTI_CHANNEL`].
+        pub flags: u32,
+        /// Most bytes in one request.
+        pub max_transfer_bytes: u32,
+        /// Unused.
+        pub reserved2: u64,
+    }
 
-/// `struct hv_fc_wwn_packet`, 36 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct FcWwnPacket {
-    /// Not 0 if the primary names are in use.
-    pub primary_active: u8,
-    /// Unused.
-    pub reserved1: [u8; 3],
-    /// World-wide port name, big-endian.
-    pub primary_port_wwn: [u8; 8],
-    /// World-wide node name, big-endian.
-    pub primary_node_wwn: [u8; 8],
-    /// World-wide port name after a migration, big-endian.
-    pub secondary_port_wwn: [u8; 8],
-    /// World-wide node name after a migration, big-endian.
-    pub secondary_node_wwn: [u8; 8],
+    /// `struct hv_fc_wwn_packet`, 36 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct FcWwnPacket {
+        /// Not 0 if the primary names are in use.
+        pub primary_active: u8,
+        /// Unused.
+        pub reserved1: [u8; 3],
+        /// World-wide port name, big-endian.
+        pub primary_port_wwn: [u8; 8],
+        /// World-wide node name, big-endian.
+        pub primary_node_wwn: [u8; 8],
+        /// World-wide port name after a migration, big-endian.
+        pub secondary_port_wwn: [u8; 8],
+        /// World-wide node name after a migration, big-endian.
+        pub secondary_node_wwn: [u8; 8],
+    }
 }
 
 /// The names in use.
@@ -178,20 +170,19 @@ impl FcWwnPacket {
     }
 }
 
-/// `struct vstor_packet`, 64 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct VstorPacket {
-    /// [`Operation`].
-    pub operation: u32,
-    /// [`REQUEST_COMPLETION_FLAG`].
-    pub flags: u32,
-    /// Status of the host, an NTSTATUS; 0 is success.
-    pub status: u32,
-    /// A union; see the accessors.
-    pub buffer: [u8; 52],
+wire_struct! {
+    /// `struct vstor_packet`, 64 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct VstorPacket {
+        /// [`Operation`].
+        pub operation: u32,
+        /// [`REQUEST_COMPLETION_FLAG`].
+        pub flags: u32,
+        /// Status of the host, an NTSTATUS; 0 is success.
+        pub status: u32,
+        /// A union; see the accessors.
+        pub buffer: [u8; 52],
+    }
 }
 
 impl VstorPacket {

@@ -5,7 +5,6 @@
 use super::version::Version;
 use super::{MAX_USER_DEFINED_BYTES, VMBUS_CHANNEL_TLNPI_PROVIDER_OFFER};
 use crate::guid::Guid;
-use zerocopy_derive::*;
 
 open_enum! {
     /// `enum vmbus_channel_message_type`.
@@ -73,18 +72,6 @@ pub trait ChannelMessage:
     const NAME: &'static str;
 }
 
-macro_rules! wire {
-    ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$fmeta:meta])* pub $field:ident : $ty:ty ),* $(,)? } )*) => {
-        $(
-            $(#[$meta])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-            #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-            #[repr(C, packed)]
-            pub struct $name { $( $(#[$fmeta])* pub $field: $ty ),* }
-        )*
-    };
-}
-
 macro_rules! channel_messages {
     ($( $name:ident = $ty:ident, $c:literal; )*) => {
         $( impl ChannelMessage for $name {
@@ -94,9 +81,10 @@ macro_rules! channel_messages {
     };
 }
 
-wire! {
+wire_struct! {
     /// `struct vmbus_channel_message_header`, 8 bytes. REQUESTOFFERS, ALLOFFERS_DELIVERED, UNLOAD and
     /// UNLOAD_RESPONSE are nothing but this.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct ChannelMessageHeader {
         /// What the message is.
         pub msgtype: MessageType,
@@ -105,6 +93,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_offer`, 176 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct ChannelOffer {
         /// Device class.
         pub if_type: Guid,
@@ -127,6 +116,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_offer_channel`, 196 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct OfferChannel {
         /// Type OFFERCHANNEL.
         pub header: ChannelMessageHeader,
@@ -145,6 +135,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_rescind_offer`, 12 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct RescindOffer {
         /// Type RESCIND_CHANNELOFFER.
         pub header: ChannelMessageHeader,
@@ -153,6 +144,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_open_channel`, 148 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct OpenChannel {
         /// Type OPENCHANNEL.
         pub header: ChannelMessageHeader,
@@ -171,6 +163,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_open_result`, 20 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct OpenResult {
         /// Type OPENCHANNEL_RESULT.
         pub header: ChannelMessageHeader,
@@ -183,6 +176,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_close_channel`, 12 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct CloseChannel {
         /// Type CLOSECHANNEL.
         pub header: ChannelMessageHeader,
@@ -191,6 +185,7 @@ wire! {
     }
 
     /// `struct gpa_range` without its page numbers, 8 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct GpaRange {
         /// Bytes in the range.
         pub byte_count: u32,
@@ -199,6 +194,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_gpadl_header` without its ranges, 20 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct GpadlHeader {
         /// Type GPADL_HEADER.
         pub header: ChannelMessageHeader,
@@ -213,6 +209,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_gpadl_body` without its page numbers, 16 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct GpadlBody {
         /// Type GPADL_BODY.
         pub header: ChannelMessageHeader,
@@ -223,6 +220,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_gpadl_created`, 20 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct GpadlCreated {
         /// Type GPADL_CREATED.
         pub header: ChannelMessageHeader,
@@ -235,6 +233,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_gpadl_teardown`, 16 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct GpadlTeardown {
         /// Type GPADL_TEARDOWN.
         pub header: ChannelMessageHeader,
@@ -245,6 +244,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_gpadl_torndown`, 12 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct GpadlTorndown {
         /// Type GPADL_TORNDOWN.
         pub header: ChannelMessageHeader,
@@ -253,6 +253,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_relid_released`, 12 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct RelidReleased {
         /// Type RELID_RELEASED.
         pub header: ChannelMessageHeader,
@@ -261,6 +262,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_initiate_contact`, 40 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct InitiateContact {
         /// Type INITIATE_CONTACT.
         pub header: ChannelMessageHeader,
@@ -277,6 +279,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_version_response`, 16 bytes. A 6.0 host may append four bytes of feature flags.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct VersionResponse {
         /// Type VERSION_RESPONSE.
         pub header: ChannelMessageHeader,
@@ -291,6 +294,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_modifychannel`, 16 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct ModifyChannel {
         /// Type MODIFYCHANNEL.
         pub header: ChannelMessageHeader,
@@ -301,6 +305,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_modifychannel_response`, 16 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct ModifyChannelResponse {
         /// Type MODIFYCHANNEL_RESPONSE.
         pub header: ChannelMessageHeader,
@@ -311,6 +316,7 @@ wire! {
     }
 
     /// `struct vmbus_channel_tl_connect_request`, 40 bytes.
+    #[derive(Debug, PartialEq, Eq)]
     pub struct TlConnectRequest {
         /// Type TL_CONNECT_REQUEST.
         pub header: ChannelMessageHeader,

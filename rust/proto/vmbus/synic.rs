@@ -27,34 +27,30 @@ open_enum! {
     }
 }
 
-/// `struct hv_message_header`, 16 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct MessageHeader {
-    /// [`SynicMessageType`]; 0 marks a free slot.
-    pub message_type: u32,
-    /// Bytes used of the payload.
-    pub payload_size: u8,
-    /// [`HV_MESSAGE_FLAG_PENDING`].
-    pub message_flags: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-    /// Sender's partition id or the port id.
-    pub sender: u64,
-}
+wire_struct! {
+    /// `struct hv_message_header`, 16 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct MessageHeader {
+        /// [`SynicMessageType`]; 0 marks a free slot.
+        pub message_type: u32,
+        /// Bytes used of the payload.
+        pub payload_size: u8,
+        /// [`HV_MESSAGE_FLAG_PENDING`].
+        pub message_flags: u8,
+        /// Zero.
+        pub reserved: [u8; 2],
+        /// Sender's partition id or the port id.
+        pub sender: u64,
+    }
 
-/// `struct hv_message`, one slot of the message page, 256 bytes.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C, packed)]
-pub struct Message {
-    /// Its header.
-    pub header: MessageHeader,
-    /// The message.
-    pub payload: [u8; MAX_SIZE_CHANNEL_MESSAGE],
+    /// `struct hv_message`, one slot of the message page, 256 bytes.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct Message {
+        /// Its header.
+        pub header: MessageHeader,
+        /// The message.
+        pub payload: [u8; MAX_SIZE_CHANNEL_MESSAGE],
+    }
 }
 
 impl Message {
