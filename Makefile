@@ -36,6 +36,11 @@ check-style:
 host-test:
 	@scripts/host-test
 
+## fuzz           fuzz what host and daemon may send, a minute a target; TARGET=name SECONDS=n
+.PHONY: fuzz
+fuzz:
+	@scripts/fuzz "$(or $(TARGET),all)" $(SECONDS)
+
 ## kunit          load every module into the debug kernel in plain QEMU and run the KUnit suites in them
 .PHONY: kunit
 kunit:

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! VSS messages of the host and of the daemon, see [`rlis_proto_fuzz::vss`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rlis_proto_fuzz::vss::fuzz(data));
