@@ -82,3 +82,32 @@ host_says() {
 	said=$(host "$@") || { echo "$said"; return 1; }
 	echo "$said" | grep -qE "$pattern" || { echo "host $*: no line matches '$pattern' in: $said"; false; }
 }
+
+# PTP clocks by the system's own calls; a scenario that reads one names the program perl. Errors are printed as numbers.
+
+# ptp_time DEVICE: its time in seconds since 1970.
+ptp_time() {
+	perl -e 'open(my $ptp, "+<", $ARGV[0]) or die $!; my $time = "\0" x 16;
+		# clock_gettime, and FD_TO_CLOCKID of the descriptor.
+		syscall(228, (~fileno($ptp) << 3 | 3) & 0xffffffff, $time) == 0 or do { print $! + 0; exit };
+		printf "%d.%09d\n", unpack("qq", $time)' "$1"
+}
+# ptp_advances DEVICE: it goes on, by more than a second and less than twenty.
+ptp_advances() {
+	was=$(ptp_time "$1")
+	sleep 1
+	is=$(ptp_time "$1")
+	awk -v was="$was" -v is="$is" 'BEGIN { d = is - was; if (d < 1 || d > 20) { print was " became " is; exit 1 } }'
+}
+# ptp_set DEVICE: tries to set it.
+ptp_set() {
+	perl -e 'open(my $ptp, "+<", $ARGV[0]) or die $!; my $time = pack("qq", 1, 0);
+		print syscall(227, (~fileno($ptp) << 3 | 3) & 0xffffffff, $time) == 0 ? 0 : $! + 0' "$1"
+}
+# ptp_offset DEVICE: how many seconds it is ahead of the system, by PTP_SYS_OFFSET_EXTENDED.
+ptp_offset() {
+	perl -e 'open(my $ptp, "+<", $ARGV[0]) or die $!; my $samples = pack("L", 3) . "\0" x 1212;
+		ioctl($ptp, 0xC4C03D09, $samples) or do { print $! + 0; exit };
+		my @t = unpack("x16(qLx4)3", $samples); my ($a, $p, $b) = map { $t[2 * $_] + $t[2 * $_ + 1] / 1e9 } 0 .. 2;
+		$a <= $b or die "the time before is later than the time after"; printf "%.6f\n", $p - ($a + $b) / 2' "$1"
+}

@@ -50,7 +50,19 @@ started=$(date +%s)
 check silent_daemon refused text:x /tmp/copied silent.txt
 took=$(($(date +%s) - started))
 check after_30_seconds sh -c "[ $took -ge 28 ] && [ $took -le 70 ]"
+kill -CONT $daemon
+sleep 2
+check answers_again host fcopy text:x /tmp/copied after.txt
+
+# It dies in the middle of a file: the host is told at once.
+(host fcopy pattern:33554432 /tmp/copied middle >/tmp/middle 2>&1; echo $? >/tmp/middle.status) &
+check copy_has_begun wait_for 20 test -s /tmp/copied/middle
+started=$(date +%s)
 kill -KILL $daemon
+check killed_while_copying wait_for 20 test -s /tmp/middle.status
+took=$(($(date +%s) - started))
+check killed_is_noticed_at_once test "$took" -le 10
+check killed_is_a_failure equal 1 "$(cat /tmp/middle.status)"
 wait
 check dead_daemon refused text:x /tmp/copied dead.txt
 hv_fcopy_daemon -n & daemon=$!

@@ -58,6 +58,27 @@ if [ "$DRIVERS" != c ]; then
 	check node_back wait_for 15 test -c $node
 	kill -KILL $daemon 2>/dev/null
 	wait
+
+	# A daemon of a few lines that cannot freeze: the host is told, and the next message is THAW.
+	message() { timeout 15 dd bs=12 count=1 2>/dev/null <&5 | od -An -tx1 | tr -d ' '; }
+	exec 5<>$node
+	printf '\201\0\0\0\0\0\0\0\0\0\0\0' >&5
+	check handshake equal 81000000 "$(message)"
+	sleep 1
+	rm -f /tmp/frozen /tmp/frozen.status
+	(exec 5>&-; host vss freeze >/tmp/frozen; echo $? >/tmp/frozen.status) &
+	check asked_to_freeze equal 050000000000000000000000 "$(message)"
+	printf '\005\100\0\200\0\0\0\0\0\0\0\0' >&5
+	check asked_to_thaw equal 060000000000000000000000 "$(message)"
+	printf '\0\0\0\0\0\0\0\0\0\0\0\0' >&5
+	check freeze_failed wait_for 10 grep -q 1 /tmp/frozen.status
+	check freeze_failed_with grep -q 80004005 /tmp/frozen
+	# What nobody has asked for, and messages of another length.
+	odd() { ! printf "$1" 2>/dev/null >&5; }
+	check answer_unasked odd '\0\0\0\0\0\0\0\0\0\0\0\0'
+	check answer_too_short odd '\0\0\0\0'
+	exec 5>&-
+	wait
 	check unload unload hv_utils
 	check load_again load hv_utils
 fi

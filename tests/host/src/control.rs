@@ -143,6 +143,14 @@ pub enum Command {
         #[arg(long)]
         sample: bool,
     },
+    /// The time as the guest is told it, in seconds since 1970.
+    Clock,
+    /// Samples of the time, which are sent every five seconds: no more, or again.
+    TimeSamples {
+        /// Which.
+        #[arg(value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
+        on: bool,
+    },
     /// Heartbeats answered and missed.
     Heartbeat,
     /// Read a key.

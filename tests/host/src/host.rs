@@ -193,12 +193,12 @@ impl Host {
                 vec![format!("{:#x}", reply.status)]
             }
             Command::Time { seconds, sample } => {
-                let service = self
-                    .components
-                    .timesync
-                    .as_ref()
-                    .context("the host was started without Timesync")?;
-                service.set_offset(seconds, !sample)?;
+                self.timesync()?.set_offset(seconds, !sample)?;
+                nothing
+            }
+            Command::Clock => vec![format!("{:.3}", self.timesync()?.clock()?)],
+            Command::TimeSamples { on } => {
+                self.timesync()?.set_silent(!on);
                 nothing
             }
             Command::Heartbeat => {

@@ -3,7 +3,7 @@
 //! Time synchronisation: the host's clock in units of 100 ns since 1601, and the reference counter that goes
 //! with it.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -43,6 +43,8 @@ pub struct TimeSync {
     reference: ReferenceCounter,
     /// What is added to this machine's clock before it is told to the guest, in seconds.
     offset: AtomicI64,
+    /// No samples are sent unasked.
+    silent: AtomicBool,
     /// Messages that the guest answered.
     pub answered: AtomicU64,
 }
@@ -57,6 +59,7 @@ impl TimeSync {
             component,
             reference,
             offset: AtomicI64::new(0),
+            silent: AtomicBool::new(false),
             answered: AtomicU64::new(0),
         });
         let worker = this.clone();
@@ -72,8 +75,10 @@ impl TimeSync {
                             FLAG_SYNC
                         };
                         last = generation;
-                        if let Err(error) = worker.tell(flags) {
-                            eprintln!("rlis-host: timesync: {error:#}");
+                        if !worker.silent.load(Ordering::SeqCst) {
+                            if let Err(error) = worker.tell(flags) {
+                                eprintln!("rlis-host: timesync: {error:#}");
+                            }
                         }
                         thread::sleep(INTERVAL);
                     } else {
@@ -88,6 +93,20 @@ impl TimeSync {
     pub fn set_offset(&self, seconds: i64, sync: bool) -> Result<()> {
         self.offset.store(seconds, Ordering::SeqCst);
         self.tell(if sync { FLAG_SYNC } else { FLAG_SAMPLE })
+    }
+
+    /// Ends the samples that are sent unasked, or lets them begin again.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// What the guest is told, in seconds since 1970: this machine's clock and the offset.
+    pub fn clock(&self) -> Result<f64> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .context("this machine's clock")?;
+        // Seconds of a few decades: exact in 53 bits.
+        Ok(now.as_secs_f64() + self.offset.load(Ordering::SeqCst) as f64)
     }
 
     fn tell(&self, flags: u8) -> Result<()> {
