@@ -49,6 +49,8 @@ struct ptp_clock *rlis_helper_ptp_register(struct ptp_clock_info *info);
 void rlis_helper_ptp_unregister(struct ptp_clock *clock);
 void rlis_helper_ptp_read_system_prets(struct ptp_system_timestamp *sts);
 void rlis_helper_ptp_read_system_postts(struct ptp_system_timestamp *sts);
+int rlis_helper_ptp_cross_timestamp(int (*at)(void *clock, u64 reference, s64 *ns), void *clock,
+				    struct system_device_crosststamp *xtstamp);
 
 #include "helpers_bus.h"
 

@@ -111,3 +111,9 @@ ptp_offset() {
 		my @t = unpack("x16(qLx4)3", $samples); my ($a, $p, $b) = map { $t[2 * $_] + $t[2 * $_ + 1] / 1e9 } 0 .. 2;
 		$a <= $b or die "the time before is later than the time after"; printf "%.6f\n", $p - ($a + $b) / 2' "$1"
 }
+# ptp_cross DEVICE: the same by PTP_SYS_OFFSET_PRECISE, both times at one moment.
+ptp_cross() {
+	perl -e 'open(my $ptp, "+<", $ARGV[0]) or die $!; my $stamp = "\0" x 64;
+		ioctl($ptp, 0xC0403D08, $stamp) or do { print $! + 0; exit };
+		my @t = unpack("(qLx4)3", $stamp); printf "%.9f\n", $t[0] - $t[2] + ($t[1] - $t[3]) / 1e9' "$1"
+}

@@ -88,18 +88,23 @@ pub(crate) struct HostClock {
 }
 
 impl HostClock {
-    /// Returns the host's time now, in nanoseconds since 1970.
+    /// Returns the host's time at a reference time, in nanoseconds since 1970.
     ///
     /// # Errors
     ///
-    /// `ESTALE` if the host has not told its time for ten minutes, or never.
-    fn host_ns(&self) -> Result<u64> {
+    /// `ESTALE` if the host has not told its time in the ten minutes before, or never.
+    fn host_ns_at(&self, reference: u64) -> Result<u64> {
         let sample = self.sample.lock();
         let ns = (*sample)
             .ok_or(ESTALE)?
-            .host_ns_at(time::reference_counter())
+            .host_ns_at(reference)
             .map_err(|_| ESTALE)?;
         u64::try_from(ns).map_err(|_| ERANGE)
+    }
+
+    /// Returns the host's time now, see [`Self::host_ns_at`].
+    fn host_ns(&self) -> Result<u64> {
+        self.host_ns_at(time::reference_counter())
     }
 }
 
@@ -113,6 +118,10 @@ impl rlis_ptp::Clock for HostClock {
         self.host_ns().inspect_err(|_| {
             LIMIT.run(|_| pr_warn!("TIMESYNC IC: no time stamp of the last ten minutes\n"));
         })
+    }
+
+    fn at(&self, reference: u64) -> Result<u64> {
+        self.host_ns_at(reference)
     }
 }
 

@@ -22,6 +22,7 @@ use rlis_sys::{
     ptp_clock_info,
     ptp_clock_request,
     ptp_system_timestamp,
+    system_device_crosststamp,
     timespec64, //
 };
 
@@ -38,6 +39,15 @@ pub trait Clock: Send + Sync + 'static {
     ///
     /// Any; user space gets it.
     fn now(&self) -> Result<u64>;
+
+    /// Returns the time of the clock at a reference time (see [`rlis_hv::time::reference_counter`]), in nanoseconds
+    /// since 1970, for timestamps that are the clock's and the system's at once. Must not sleep, and may be called
+    /// again until the system's clock stands still meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Any; user space gets it.
+    fn at(&self, reference: u64) -> Result<u64>;
 }
 
 /// A registered clock. Dropping it takes the clock away.
@@ -79,6 +89,7 @@ impl<T: Clock> Registration<T> {
                         *to = *from;
                     }
                     (*slot).gettimex64 = Some(Self::gettimex64);
+                    (*slot).getcrosststamp = Some(Self::getcrosststamp);
                     (*slot).settime64 = Some(Self::settime64);
                     (*slot).adjfine = Some(Self::adjfine);
                     (*slot).adjtime = Some(Self::adjtime);
@@ -125,6 +136,42 @@ impl<T: Clock> Registration<T> {
             let now = rlis_hv::time::timespec(now?)?;
             // SAFETY: The core passes a valid pointer.
             unsafe { *ts = now };
+            Ok(0)
+        })
+    }
+
+    /// Tells the time of the clock and of the system at one moment. The kernel can do that while its own time comes
+    /// from the TSC; else it says `ENODEV`.
+    ///
+    /// # Safety
+    ///
+    /// For the PTP core to call.
+    unsafe extern "C" fn getcrosststamp(
+        info: *mut ptp_clock_info,
+        xtstamp: *mut system_device_crosststamp,
+    ) -> c_int {
+        let info: *mut Opaque<ptp_clock_info> = info.cast();
+        // SAFETY: The core passes the information of a registered clock, which lies in a pinned `Self`.
+        let this = unsafe { &*kernel::container_of!(info, Self, info) };
+        let clock: *const T = &*this.clock;
+        // SAFETY: The clock lives during the call, and `at` takes it for what it is. The core passes a valid pointer.
+        unsafe {
+            rlis_sys::ptp_cross_timestamp(Some(Self::at), clock.cast_mut().cast(), xtstamp)
+        }
+    }
+
+    /// Tells the time of the clock at a reference time.
+    ///
+    /// # Safety
+    ///
+    /// `clock` is a `T`, and `ns` valid for a write.
+    unsafe extern "C" fn at(clock: *mut c_void, reference: u64, ns: *mut i64) -> c_int {
+        // SAFETY: By the function's contract. It is only read.
+        let clock = unsafe { &*clock.cast::<T>().cast_const() };
+        from_result(|| {
+            let now = i64::try_from(clock.at(reference)?).map_err(|_| ERANGE)?;
+            // SAFETY: By the function's contract.
+            unsafe { *ns = now };
             Ok(0)
         })
     }
