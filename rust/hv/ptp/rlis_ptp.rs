@@ -155,9 +155,7 @@ impl<T: Clock> Registration<T> {
         let this = unsafe { &*kernel::container_of!(info, Self, info) };
         let clock: *const T = &*this.clock;
         // SAFETY: The clock lives during the call, and `at` takes it for what it is. The core passes a valid pointer.
-        unsafe {
-            rlis_sys::ptp_cross_timestamp(Some(Self::at), clock.cast_mut().cast(), xtstamp)
-        }
+        unsafe { rlis_sys::ptp_cross_timestamp(Some(Self::at), clock.cast_mut().cast(), xtstamp) }
     }
 
     /// Tells the time of the clock at a reference time.
