@@ -90,6 +90,11 @@ impl Host {
         adapter.with_context(|| format!("there is no storage adapter {name}"))
     }
 
+    fn timesync(&self) -> Result<&timesync::TimeSync> {
+        let service = self.components.timesync.as_deref();
+        service.context("the host was started without Timesync")
+    }
+
     fn knows(&self, device: &str) -> bool {
         let special = [crate::faults::ANY, crate::vmbus::server::BUS];
         special.contains(&device)
