@@ -11,10 +11,12 @@
 
 mac=00:15:5d:0a:0b:0c
 MAC=00:15:5D:0A:0B:0C
-card() { eth=$(basename "$(dirname "$(grep -l "^$mac" /sys/class/net/*/address)")") && [ -e "/sys/class/net/$eth" ]; }
+card() { basename "$(dirname "$(grep -l "^$mac" /sys/class/net/*/address)")"; }
+has_card() { grep -q "^$mac" /sys/class/net/*/address; }
 check bus_loads load hv_vmbus
 check network_loads load hv_netvsc
-check card_found wait_for 30 card
+check card_found wait_for 30 has_card
+eth=$(card)
 check utils_load load hv_utils
 check device_node wait_for 10 test -c /dev/vmbus/hv_kvp
 guid=$(cat "/sys/class/net/$eth/device/device_id")
