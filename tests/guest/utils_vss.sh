@@ -79,7 +79,8 @@ if [ "$DRIVERS" != c ]; then
 	check answer_too_short odd '\0\0\0\0'
 	exec 5>&-
 	wait
-	check unload unload hv_utils
+	# What watches over busybox's timeout has the device open, too, for a second more.
+	check unload wait_for 10 unload hv_utils
 	check load_again load hv_utils
 fi
 check no_violations equal '' "$(host violations)"
