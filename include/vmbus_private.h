@@ -2,7 +2,7 @@
 /*
  * The types of hv_vmbus that are not in <linux/hyperv.h> and still known outside of the module: uio_hv_generic
  * and mshv_vtl use fields of the two objects below. Their layout is that of the kernel's private
- * drivers/hv/hyperv_vmbus.h (Linux 7.3), which headers packages do not contain.
+ * drivers/hv/hyperv_vmbus.h (Linux 7.3, and 6.12 where that differs), which headers packages do not contain.
  *
  * What is new here is struct rlis_channel: a channel with the state that we need besides the public part.
  */
@@ -17,8 +17,51 @@
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+#ifndef RLIS_HAVE_HVHDK
+/* Symbol versions depend on which types are complete, and older private headers included these. */
+#include <linux/bitops.h>
+#include <linux/tracepoint.h>
+#include <asm/sync_bitops.h>
+#endif
 
+#ifdef RLIS_HAVE_HVHDK
 struct hv_monitor_page;
+#else
+/* In older kernels it is part of the private header, and what drivers see of vmbus_connection. */
+union hv_monitor_trigger_group {
+	u64 as_uint64;
+	struct {
+		u32 pending;
+		u32 armed;
+	};
+};
+
+struct hv_monitor_parameter {
+	union hv_connection_id connectionid;
+	u16 flagnumber;
+	u16 rsvdz;
+};
+
+union hv_monitor_trigger_state {
+	u32 asu32;
+	struct {
+		u32 group_enable:4;
+		u32 rsvdz:28;
+	};
+};
+
+struct hv_monitor_page {
+	union hv_monitor_trigger_state trigger_state;
+	u32 rsvdz1;
+	union hv_monitor_trigger_group trigger_group[4];
+	u64 rsvdz2[3];
+	s32 next_checktime[4][32];
+	u16 latency[4][32];
+	u64 rsvdz3[32];
+	struct hv_monitor_parameter parameter[4][32];
+	u8 rsvdz4[1984];
+};
+#endif
 
 /* Per CPU: the SynIC pages and the tasklet that handles messages. mshv_vtl reads the first two pointers. */
 struct hv_per_cpu_context {
@@ -61,7 +104,9 @@ struct vmbus_connection {
 	struct list_head chn_list;
 	struct mutex channel_mutex;
 	struct vmbus_channel **channels;
+#ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
 	u32 relid_hiwater;
+#endif
 	struct workqueue_struct *work_queue;
 	struct workqueue_struct *handle_primary_chan_wq;
 	struct workqueue_struct *handle_sub_chan_wq;
@@ -69,10 +114,19 @@ struct vmbus_connection {
 	bool ignore_any_offer_msg;
 	atomic_t nr_chan_close_on_suspend;
 	struct completion ready_for_suspend_event;
+#ifdef RLIS_HAVE_HVHDK
 	struct completion all_offers_delivered_event;
+#else
+	atomic_t nr_chan_fixup_on_resume;
+	struct completion ready_for_resume_event;
+#endif
 };
 
 extern struct vmbus_connection vmbus_connection;
+
+/* Ours, as only newer kernels have a place for them above. */
+extern struct completion rlis_all_offers_delivered;
+extern u32 rlis_relid_hiwater;
 
 /* Exported functions and objects whose prototypes are in the private header too. */
 struct vm_area_desc;
@@ -82,9 +136,17 @@ int hv_post_message(union hv_connection_id connection_id, enum hv_message_type m
 void vmbus_isr(void);
 bool vmbus_is_confidential(void);
 void vmbus_device_unregister(struct hv_device *device_obj);
+#ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
+typedef int (*rlis_map_ring_t)(struct vmbus_channel *channel, struct vm_area_desc *desc);
 int hv_create_ring_sysfs(struct vmbus_channel *channel,
 			 int (*hv_mmap_prepare_ring_buffer)(struct vmbus_channel *channel,
 							    struct vm_area_desc *desc));
+#else
+typedef int (*rlis_map_ring_t)(struct vmbus_channel *channel, struct vm_area_struct *vma);
+int hv_create_ring_sysfs(struct vmbus_channel *channel,
+			 int (*hv_mmap_ring_buffer)(struct vmbus_channel *channel,
+						    struct vm_area_struct *vma));
+#endif
 int hv_remove_ring_sysfs(struct vmbus_channel *channel);
 
 /* The channel comes first: the two pointers are equal, and so is what kfree_rcu() frees. */

@@ -105,8 +105,8 @@ def own_bindings(tree):
     )
     for name in ("bindings/lib.rs", "uapi/lib.rs"):
         tree.replace(name, r"^#!\[feature\(cfi_encoding\)\]\n", "")
-    # They need the feature above, and concern types of subsystems that are not kept.
-    tree.replace("bindgen_parameters", r"^--(newtype-enum|with-attribute-custom-enum).*\n", "", 10)
+    # They need the feature above.
+    tree.replace("bindgen_parameters", r"^--with-attribute-custom-enum.*\n", "", 5)
 
 
 def own_lines(tree):

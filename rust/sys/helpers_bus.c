@@ -117,9 +117,13 @@ u64 rlis_helper_hvcall_signal_event(u64 param)
 				      (hv_nested ? HV_HYPERCALL_NESTED : 0), param);
 }
 
-bool rlis_helper_hv_root_partition(void)
+bool rlis_helper_vmbus_root_partition(void)
 {
+#ifdef RLIS_HAVE_ROOT_PARTITION_FUNCTION
 	return hv_root_partition();
+#else
+	return hv_root_partition;
+#endif
 }
 
 bool rlis_helper_preempt_rt(void)
@@ -129,7 +133,11 @@ bool rlis_helper_preempt_rt(void)
 
 bool rlis_helper_hv_recommend_using_aeoi(void)
 {
+#ifdef RLIS_HAVE_RECOMMEND_USING_AEOI
 	return hv_recommend_using_aeoi();
+#else
+	return !(ms_hyperv.hints & HV_DEPRECATING_AEOI_RECOMMENDED);
+#endif
 }
 
 bool rlis_helper_hv_paravisor_present(void)
@@ -291,7 +299,11 @@ struct workqueue_struct *rlis_helper_workqueue_ordered(const char *name)
 
 struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
 {
+#ifdef RLIS_HAVE_WQ_PERCPU
 	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_PERCPU, 1, name);
+#else
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM, 1, name);
+#endif
 }
 
 struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name)
@@ -340,6 +352,34 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 	/* From here on the reference count of the kobject is that of the channel. */
 	rlis_helper_channel_kobject_init(&c->channel);
 	return &c->channel;
+}
+
+/* Older kernels' struct has no room for these; there the bus does not load in a confidential VM, and they stay false. */
+bool rlis_helper_channel_co_ring_buffer(const struct vmbus_channel *channel)
+{
+#ifdef RLIS_HAVE_CONFIDENTIAL_CHANNELS
+	return channel->co_ring_buffer;
+#else
+	return false;
+#endif
+}
+
+bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel)
+{
+#ifdef RLIS_HAVE_CONFIDENTIAL_CHANNELS
+	return channel->co_external_memory;
+#else
+	return false;
+#endif
+}
+
+void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map)
+{
+#ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
+	channel->mmap_prepare_ring_buffer = map;
+#else
+	channel->mmap_ring_buffer = map;
+#endif
 }
 
 /*

@@ -33,7 +33,7 @@ unsigned int rlis_helper_vmbus_smp_processor_id(void);
 /* Hypercalls and registers. */
 u64 rlis_helper_hvcall_post_message(const void *input, size_t len);
 u64 rlis_helper_hvcall_signal_event(u64 param);
-bool rlis_helper_hv_root_partition(void);
+bool rlis_helper_vmbus_root_partition(void);
 bool rlis_helper_preempt_rt(void);
 bool rlis_helper_hv_recommend_using_aeoi(void);
 bool rlis_helper_hv_paravisor_present(void);
@@ -79,6 +79,9 @@ void rlis_helper_usleep_range(unsigned int min, unsigned int max);
 
 /* Channels. */
 struct vmbus_channel *rlis_helper_channel_alloc(void);
+bool rlis_helper_channel_co_ring_buffer(const struct vmbus_channel *channel);
+bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel);
+void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map);
 void rlis_helper_isr_annotated(void (*fn)(void));
 
 /* ---- helpers_bus_driver.c: tables of callbacks ---- */

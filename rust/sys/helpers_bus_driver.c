@@ -18,6 +18,7 @@
 #include <linux/panic_notifier.h>
 #include <linux/pci.h>
 #include <linux/platform_device.h>
+#include <linux/screen_info.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/syscore_ops.h>
@@ -66,7 +67,39 @@ DEVICE_FILE(channel_vp_mapping);
 DEVICE_FILE(vendor);
 DEVICE_FILE(device);
 
+#ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
+/* Which driver alone may bind to the device. Newer kernels keep this in the driver core. */
+static ssize_t driver_override_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	ssize_t len;
+
+	device_lock(dev);
+	len = sysfs_emit(buf, "%s\n", device_to_hv_device(dev)->driver_override);
+	device_unlock(dev);
+	return len;
+}
+
+static ssize_t driver_override_store(struct device *dev, struct device_attribute *attr,
+				     const char *buf, size_t count)
+{
+	int ret = driver_set_override(dev, &device_to_hv_device(dev)->driver_override, buf, count);
+
+	return ret ?: count;
+}
+static DEVICE_ATTR_RW(driver_override);
+
+static int device_match_driver_override(struct device *dev, const struct device_driver *drv)
+{
+	const char *only = device_to_hv_device(dev)->driver_override;
+
+	return only ? !strcmp(only, drv->name) : -1;
+}
+#endif
+
 static struct attribute *vmbus_dev_attrs[] = {
+#ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
+	&dev_attr_driver_override.attr,
+#endif
 	&dev_attr_id.attr,
 	&dev_attr_state.attr,
 	&dev_attr_monitor_id.attr,
@@ -211,20 +244,31 @@ static const struct sysfs_ops channel_sysfs_ops = {
 	.store = channel_store,
 };
 
+#ifdef RLIS_HAVE_CONST_BIN_ATTRIBUTES
+#define const_bin const
+#else
+#define const_bin
+#endif
+
 static int channel_ring_mmap(struct file *file, struct kobject *kobj,
-			     const struct bin_attribute *attr, struct vm_area_struct *vma)
+			     const_bin struct bin_attribute *attr, struct vm_area_struct *vma)
 {
 	struct vmbus_channel *channel = kobj_to_channel(kobj);
+
+	/* The file is visible only while there is such a function. */
+#ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
 	struct vm_area_desc desc;
 	int ret;
 
-	/* The file is visible only while there is such a function. */
 	compat_set_desc_from_vma(&desc, file, vma);
 	ret = channel->mmap_prepare_ring_buffer(channel, &desc);
 	return ret ?: __compat_vma_mmap(&desc, vma);
+#else
+	return channel->mmap_ring_buffer(channel, vma);
+#endif
 }
 
-static const struct bin_attribute channel_file_ring = {
+static const_bin struct bin_attribute channel_file_ring = {
 	.attr = { .name = "ring", .mode = 0600 },
 	.mmap = channel_ring_mmap,
 };
@@ -248,7 +292,7 @@ static struct attribute *channel_attrs[] = {
 	NULL,
 };
 
-static const struct bin_attribute *const channel_bin_attrs[] = {
+static const_bin struct bin_attribute *const_bin channel_bin_attrs[] = {
 	&channel_file_ring,
 	NULL,
 };
@@ -263,22 +307,30 @@ static umode_t channel_is_visible(struct kobject *kobj, struct attribute *attr, 
 	return attr->mode;
 }
 
-static umode_t channel_is_bin_visible(struct kobject *kobj, const struct bin_attribute *attr, int idx)
+static umode_t channel_is_bin_visible(struct kobject *kobj, const_bin struct bin_attribute *attr, int idx)
 {
+#ifndef RLIS_HAVE_BIN_SIZE
+	/* The one place where older kernels let the size be told. All channels share the attribute. */
+	attr->size = (size_t)kobj_to_channel(kobj)->ringbuffer_pagecount << PAGE_SHIFT;
+#endif
 	return kobj_to_channel(kobj)->ring_sysfs_visible ? attr->attr.mode : 0;
 }
 
+#ifdef RLIS_HAVE_BIN_SIZE
 static size_t channel_bin_size(struct kobject *kobj, const struct bin_attribute *attr, int idx)
 {
 	return (size_t)kobj_to_channel(kobj)->ringbuffer_pagecount << PAGE_SHIFT;
 }
+#endif
 
 static const struct attribute_group channel_group = {
 	.attrs = channel_attrs,
 	.bin_attrs = channel_bin_attrs,
 	.is_visible = channel_is_visible,
 	.is_bin_visible = channel_is_bin_visible,
+#ifdef RLIS_HAVE_BIN_SIZE
 	.bin_size = channel_bin_size,
+#endif
 };
 
 /* Interrupts look channels up under RCU, so the memory has to outlive a grace period. */
@@ -393,7 +445,9 @@ static const struct dev_pm_ops vmbus_pm = {
 
 static const struct bus_type vmbus_bus = {
 	.name = "vmbus",
+#ifdef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
 	.driver_override = true,
+#endif
 	.match = vmbus_match,
 	.probe = vmbus_probe,
 	.remove = vmbus_remove,
@@ -426,6 +480,9 @@ void rlis_helper_driver_set_bus(struct hv_driver *drv, struct module *owner, con
 
 static void vmbus_device_release(struct device *dev)
 {
+#ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
+	kfree(device_to_hv_device(dev)->driver_override);
+#endif
 	rlis_bus_release_device(device_to_hv_device(dev));
 }
 
@@ -578,8 +635,14 @@ bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size)
 	*size = 0;
 	if (efi_enabled(EFI_BOOT)) {
 #ifdef CONFIG_SYSFB
-		*start = sysfb_primary_display.screen.lfb_base;
-		*size = max_t(u64, sysfb_primary_display.screen.lfb_size, SZ_8M);
+#ifdef RLIS_HAVE_SYSFB_PRIMARY_DISPLAY
+		const struct screen_info *screen = &sysfb_primary_display.screen;
+#else
+		const struct screen_info *screen = &screen_info;
+#endif
+
+		*start = screen->lfb_base;
+		*size = max_t(u64, screen->lfb_size, SZ_8M);
 		if (low_mmio_base && !upper_32_bits(low_mmio_base) &&
 		    (!*start || *start >= low_mmio_base)) {
 			/* A kdump kernel and a confidential VM see no address: it is the lowest one then. */
@@ -651,6 +714,7 @@ void rlis_helper_vmbus_panic_notifier(bool on)
 		atomic_notifier_chain_unregister(&panic_notifier_list, &vmbus_panic_block);
 }
 
+#ifdef RLIS_HAVE_SYSCORE_OBJECT
 static int vmbus_syscore_suspend(void *data)
 {
 	rlis_bus_synic_suspend();
@@ -678,6 +742,31 @@ void rlis_helper_vmbus_syscore(bool on)
 	else
 		unregister_syscore(&vmbus_syscore);
 }
+#else
+static int vmbus_syscore_suspend(void)
+{
+	rlis_bus_synic_suspend();
+	return 0;
+}
+
+static void vmbus_syscore_resume(void)
+{
+	rlis_bus_synic_resume();
+}
+
+static struct syscore_ops vmbus_syscore_ops = {
+	.suspend = vmbus_syscore_suspend,
+	.resume = vmbus_syscore_resume,
+};
+
+void rlis_helper_vmbus_syscore(bool on)
+{
+	if (on)
+		register_syscore_ops(&vmbus_syscore_ops);
+	else
+		unregister_syscore_ops(&vmbus_syscore_ops);
+}
+#endif
 
 void rlis_helper_stimer_cleanup_cpu(unsigned int cpu)
 {

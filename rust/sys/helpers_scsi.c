@@ -30,6 +30,12 @@ void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds)
 	mutex_unlock(&host->scan_mutex);
 }
 
+/* An array in newer kernels; in older ones it points into the INQUIRY data, where other strings follow. */
+bool rlis_helper_scsi_vendor_starts_with(const struct scsi_device *sdev, const u8 *prefix, size_t len)
+{
+	return len <= 8 && !strncmp(sdev->vendor, prefix, len);
+}
+
 void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port)
 {
 #if IS_ENABLED(CONFIG_SCSI_FC_ATTRS)

@@ -6,10 +6,12 @@
 #define RLIS_SYS_HELPERS_SCSI_H
 
 #include <linux/device.h>
+#include <scsi/scsi_device.h>
 #include <scsi/scsi_host.h>
 
 void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask);
 void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds);
+bool rlis_helper_scsi_vendor_starts_with(const struct scsi_device *sdev, const u8 *prefix, size_t len);
 void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port);
 
 unsigned int rlis_helper_scsi_current_cpu(void);

@@ -45,6 +45,13 @@ mod generated {
     // SAFETY: `__BindgenBitfieldUnit<Storage>` is a newtype around `Storage`, so it may be zeroed if that may.
     unsafe impl<Storage> Zeroable for __BindgenBitfieldUnit<Storage> where Storage: Zeroable {}
 
+    /// What queuecommand returns, where it has no type of its own.
+    #[cfg(not(RLIS_HAVE_SCSI_QC_STATUS))]
+    pub type scsi_qc_status = ffi::c_int;
+    #[cfg(not(RLIS_HAVE_SCSI_QC_STATUS))]
+    pub const scsi_qc_status_SCSI_MLQUEUE_DEVICE_BUSY: scsi_qc_status =
+        SCSI_MLQUEUE_DEVICE_BUSY as scsi_qc_status;
+
     include!(env!("RLIS_BINDINGS"));
 }
 

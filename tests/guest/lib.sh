@@ -43,7 +43,9 @@ wait_for() {
 
 # load MODULE [PARAMETER...] loads what it depends on too; unload MODULE takes away just it. Which .ko stands behind
 # a name was chosen by DRIVERS= when the guest was made.
-load() { modprobe "$@"; }
+# A module that the kernel has built in is loaded already.
+load() { built_in "$1" || modprobe "$@"; }
+built_in() { grep -qE "/$(echo "$1" | sed 's/[-_]/[-_]/g')\.ko$" /lib/modules/*/modules.builtin 2>/dev/null; }
 unload() { rmmod "$1"; }
 loaded() { grep -q "^$1 " /proc/modules; }
 

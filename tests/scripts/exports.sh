@@ -8,13 +8,16 @@
 passed=0
 failed=0
 # exports FILE MODULE: the lines of a Module.symvers about MODULE, without its name. modpost leaves a trailing tab.
-exports() { awk -F'\t' -v m="$2" '$3 == m { print $1 "\t" $2 "\t" $4 "\t" $5 }' "$1" | sort; }
+exports() { awk -F'\t' -v m="$2" '$3 ~ m { print $1 "\t" $2 "\t" $4 "\t" $5 }' "$1" | sort; }
 
 for kernel in ${KERNEL:-fast debug}; do
-	kdir=$("$RLIS_TOP/scripts/kernel" "$kernel")
+	case $kernel in
+	stock-*) kdir=$("$RLIS_TOP/scripts/stock-kernel" "${kernel#stock-}" headers) ;;
+	*) kdir=$("$RLIS_TOP/scripts/kernel" "$kernel") ;;
+	esac
 	out=$("$RLIS_TOP/scripts/modules" "$kernel")
-	theirs=$(exports "$kdir/Module.symvers" drivers/hv/hv_vmbus)
-	ours=$(exports "$out/Module.symvers" hv_vmbus)
+	theirs=$(exports "$kdir/Module.symvers" "^drivers/hv/hv_vmbus$")
+	ours=$(exports "$out/Module.symvers" "(^|/)hv_vmbus$")
 	if [ -z "$theirs" ]; then
 		echo "exports/$kernel FAIL $kdir/Module.symvers names no exports of hv_vmbus"
 		failed=$((failed + 1))

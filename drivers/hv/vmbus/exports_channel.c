@@ -9,13 +9,15 @@
 #include <linux/wait.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/hyperv.h>
 #include <linux/uio.h>
 #include <linux/interrupt.h>
 #include <linux/set_memory.h>
+#ifdef RLIS_HAVE_EXPORT_vmbus_alloc_buffer
+#include <linux/log2.h>
 #include <linux/vmalloc.h>
+#endif
 #include <linux/export.h>
 #include <asm/page.h>
 #include <asm/mshyperv.h>
@@ -28,9 +30,15 @@ EXPORT_SYMBOL_GPL(vmbus_alloc_ring);
 EXPORT_SYMBOL_GPL(vmbus_send_tl_connect_request);
 EXPORT_SYMBOL_GPL(vmbus_send_modifychannel);
 EXPORT_SYMBOL_GPL(vmbus_establish_gpadl);
+#ifdef RLIS_HAVE_EXPORT_vmbus_establish_gpadl_caller_decrypted
 EXPORT_SYMBOL_GPL(vmbus_establish_gpadl_caller_decrypted);
+#endif
+#ifdef RLIS_HAVE_EXPORT_vmbus_free_buffer
 EXPORT_SYMBOL_GPL(vmbus_free_buffer);
+#endif
+#ifdef RLIS_HAVE_EXPORT_vmbus_alloc_buffer
 EXPORT_SYMBOL_GPL(vmbus_alloc_buffer);
+#endif
 EXPORT_SYMBOL_GPL(vmbus_connect_ring);
 EXPORT_SYMBOL_GPL(vmbus_open);
 EXPORT_SYMBOL_GPL(vmbus_teardown_gpadl);

@@ -25,7 +25,9 @@
 EXPORT_SYMBOL_GPL(vmbus_devs);
 
 EXPORT_SYMBOL_GPL(vmbus_prep_negotiate_resp);
+#ifdef RLIS_HAVE_EXPORT_vmbus_initiate_unload
 EXPORT_SYMBOL_GPL(vmbus_initiate_unload);
+#endif
 EXPORT_SYMBOL_GPL(vmbus_hvsock_device_unregister);
 EXPORT_SYMBOL_GPL(vmbus_set_sc_create_callback);
 EXPORT_SYMBOL_GPL(vmbus_set_chn_rescind_callback);

@@ -29,8 +29,15 @@ struct vmbus_connection vmbus_connection = {
 	.chn_list = LIST_HEAD_INIT(vmbus_connection.chn_list),
 	.channel_mutex = __MUTEX_INITIALIZER(vmbus_connection.channel_mutex),
 	.ready_for_suspend_event = COMPLETION_INITIALIZER(vmbus_connection.ready_for_suspend_event),
+#ifdef RLIS_HAVE_HVHDK
 	.all_offers_delivered_event = COMPLETION_INITIALIZER(vmbus_connection.all_offers_delivered_event),
+#else
+	.ready_for_resume_event = COMPLETION_INITIALIZER(vmbus_connection.ready_for_resume_event),
+#endif
 };
+
+u32 rlis_relid_hiwater;
+struct completion rlis_all_offers_delivered = COMPLETION_INITIALIZER(rlis_all_offers_delivered);
 EXPORT_SYMBOL_GPL(vmbus_connection);
 
 __u32 vmbus_proto_version;

@@ -22,6 +22,10 @@
 #include "../../../include/vmbus_private.h"
 
 struct hv_context hv_context;
+#ifdef RLIS_HAVE_EXPORT_hv_context
 EXPORT_SYMBOL_FOR_MODULES(hv_context, "mshv_vtl");
+#endif
 
+#ifdef RLIS_HAVE_EXPORT_hv_post_message
 EXPORT_SYMBOL_FOR_MODULES(hv_post_message, "mshv_vtl");
+#endif

@@ -25,7 +25,12 @@
 #include <linux/delay.h>
 #include <linux/panic_notifier.h>
 #include <linux/ptrace.h>
+#ifdef RLIS_HAVE_SYSFB_PRIMARY_DISPLAY
 #include <linux/sysfb.h>
+#else
+#include <linux/random.h>
+#include <linux/screen_info.h>
+#endif
 #include <linux/efi.h>
 #include <linux/kernel.h>
 #include <linux/syscore_ops.h>
@@ -37,11 +42,21 @@
 
 #include "../../../include/vmbus_private.h"
 
+#ifdef RLIS_HAVE_EXPORT_vmbus_is_confidential
 EXPORT_SYMBOL_GPL(vmbus_is_confidential);
+#endif
+#ifdef RLIS_HAVE_EXPORT_vmbus_set_skip_unload
 EXPORT_SYMBOL_GPL(vmbus_set_skip_unload);
+#endif
+#ifdef RLIS_HAVE_EXPORT_hv_get_vmbus_root_device
 EXPORT_SYMBOL_GPL(hv_get_vmbus_root_device);
+#endif
+#ifdef RLIS_HAVE_EXPORT_hv_vmbus_exists
 EXPORT_SYMBOL_GPL(hv_vmbus_exists);
+#endif
+#ifdef RLIS_HAVE_EXPORT_vmbus_isr
 EXPORT_SYMBOL_FOR_MODULES(vmbus_isr, "mshv_vtl");
+#endif
 EXPORT_SYMBOL_GPL(__vmbus_driver_register);
 EXPORT_SYMBOL_GPL(vmbus_driver_unregister);
 EXPORT_SYMBOL_GPL(hv_create_ring_sysfs);

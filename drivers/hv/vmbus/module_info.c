@@ -11,6 +11,10 @@
 
 #include "../../../rust/sys/helpers_bus.h"
 
+#ifndef RLIS_HAVE_VMBUS_V6
+#define VERSION_WIN10_V6_0 (6 << 16)
+#endif
+
 unsigned int rlis_vmbus_max_version = VERSION_WIN10_V6_0;
 module_param_named(max_version, rlis_vmbus_max_version, uint, 0444);
 MODULE_PARM_DESC(max_version, "Newest VMBus protocol version to negotiate, major << 16 | minor");

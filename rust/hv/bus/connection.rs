@@ -331,13 +331,13 @@ impl Connection {
 pub(crate) fn request_offers() -> Result {
     let c = raw();
     // SAFETY: The completion is initialised statically.
-    unsafe { bindings::reinit_completion(&raw mut (*c).all_offers_delivered_event) };
+    unsafe { bindings::reinit_completion(&raw mut bindings::rlis_all_offers_delivered) };
     let message = ChannelMessageHeader::new(MessageType::CHANNELMSG_REQUESTOFFERS);
     post_bytes(message.as_bytes())
         .inspect_err(|e| pr_err!("asking for offers failed: {}\n", e.to_errno()))?;
     // SAFETY: As above; process context.
     if !unsafe {
-        bindings::wait_for_completion_ms(&raw mut (*c).all_offers_delivered_event, 60_000)
+        bindings::wait_for_completion_ms(&raw mut bindings::rlis_all_offers_delivered, 60_000)
     } {
         pr_warn!("the host did not finish sending offers within 60 s\n");
     }
@@ -371,7 +371,7 @@ pub(crate) fn unload_response() {
 /// The host has sent all its present offers.
 pub(crate) fn all_offers_delivered() {
     // SAFETY: As above.
-    unsafe { bindings::complete(&raw mut (*raw()).all_offers_delivered_event) };
+    unsafe { bindings::complete(&raw mut bindings::rlis_all_offers_delivered) };
 }
 
 /// Ends the connection, once: further calls do nothing. With `crash` any context, busy-waiting for the

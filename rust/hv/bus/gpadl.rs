@@ -53,7 +53,10 @@ fn needs_decryption(channel: &Channel, kind: Kind) -> bool {
     // SAFETY: Written with the offer.
     let (co_ring, co_memory) = unsafe {
         let c = channel.raw();
-        ((*c).co_ring_buffer, (*c).co_external_memory)
+        (
+            bindings::channel_co_ring_buffer(c),
+            bindings::channel_co_external_memory(c),
+        )
     };
     match kind {
         Kind::Buffer => !co_memory,

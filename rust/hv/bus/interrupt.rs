@@ -49,7 +49,7 @@ fn schedule_channels(context: *mut bindings::hv_per_cpu_context) {
         return;
     };
     // SAFETY: Written atomically before a channel can have interrupts.
-    let last = unsafe { AtomicU32::from_ptr(&raw mut (*crate::connection::raw()).relid_hiwater) }
+    let last = unsafe { AtomicU32::from_ptr(&raw mut bindings::rlis_relid_hiwater) }
         .load(Ordering::Relaxed)
         / 64;
     let rcu = RcuGuard::new();

@@ -122,7 +122,7 @@ pub(crate) fn connect(
 
     // SAFETY: The channel is being opened; the pages are those of its rings.
     unsafe {
-        let confidential = (*c).co_ring_buffer;
+        let confidential = rlis_sys::channel_co_ring_buffer(c);
         ring::init(&raw mut (*c).outbound, page, send, 0, confidential)?;
         ring::init(
             &raw mut (*c).inbound,

@@ -107,7 +107,7 @@ pub fn is_hyperv() -> bool {
 /// Whether this is a root partition that is not nested: it has no bus.
 pub fn is_plain_root() -> bool {
     // SAFETY: No requirements; the variable is set at boot.
-    unsafe { bindings::hv_root_partition() && !bindings::hv_nested }
+    unsafe { bindings::vmbus_root_partition() && !bindings::hv_nested }
 }
 
 /// The per-CPU state and pages, and the interrupt handler.

@@ -27,8 +27,8 @@ impl<'a> DeviceSetup<'a> {
 
     /// Returns whether the device's vendor, from its INQUIRY data, starts with `prefix`.
     pub fn vendor_starts_with(&self, prefix: &[u8]) -> bool {
-        let mut vendor = self.0.vendor.iter().map(|c| c.to_ne_bytes());
-        prefix.iter().all(|p| vendor.next() == Some([*p]))
+        // SAFETY: By the type invariant the device is valid; `prefix` is as long as said.
+        unsafe { rlis_sys::scsi_vendor_starts_with(self.0, prefix.as_ptr(), prefix.len()) }
     }
 
     /// Sets the time after which a request counts as late, in seconds.

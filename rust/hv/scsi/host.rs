@@ -261,8 +261,14 @@ impl<T: HostOps> Host<T> {
             queuecommand: Some(Self::queuecommand),
             eh_host_reset_handler: Some(Self::eh_host_reset),
             eh_timed_out: Some(Self::eh_timed_out),
+            #[cfg(RLIS_HAVE_SDEV_CONFIGURE)]
             sdev_init: Some(Self::sdev_init),
+            #[cfg(RLIS_HAVE_SDEV_CONFIGURE)]
             sdev_configure: Some(Self::sdev_configure),
+            #[cfg(not(RLIS_HAVE_SDEV_CONFIGURE))]
+            slave_alloc: Some(Self::sdev_init),
+            #[cfg(not(RLIS_HAVE_SDEV_CONFIGURE))]
+            device_configure: Some(Self::sdev_configure),
             change_queue_depth: Some(Self::change_queue_depth),
             bios_param: Some(Self::bios_param),
             can_queue: params.can_queue,
@@ -406,7 +412,7 @@ impl<T: HostOps> Host<T> {
     /// Only for the mid-layer to call, with what the C API prescribes.
     unsafe extern "C" fn bios_param(
         _device: *mut scsi_device,
-        _disk: *mut rlis_sys::gendisk,
+        _disk: *mut BiosDisk,
         capacity: rlis_sys::sector_t,
         info: *mut c_int,
     ) -> c_int {
@@ -418,6 +424,13 @@ impl<T: HostOps> Host<T> {
         0
     }
 }
+
+/// What the C API's bios_param function gets besides the device.
+#[cfg(RLIS_HAVE_BIOS_PARAM_GENDISK)]
+type BiosDisk = rlis_sys::gendisk;
+/// What the C API's bios_param function gets besides the device.
+#[cfg(not(RLIS_HAVE_BIOS_PARAM_GENDISK))]
+type BiosDisk = rlis_sys::block_device;
 
 impl<T: HostOps> Drop for Host<T> {
     fn drop(&mut self) {

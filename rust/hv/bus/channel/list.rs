@@ -219,7 +219,7 @@ impl ChannelLock {
     pub(crate) fn map_relid(&mut self, channel: &Channel) {
         let relid = channel.relid();
         // SAFETY: The field is only written here, under the lock, and read atomically.
-        let hiwater = unsafe { AtomicU32::from_ptr(&raw mut (*connection::raw()).relid_hiwater) };
+        let hiwater = unsafe { AtomicU32::from_ptr(&raw mut bindings::rlis_relid_hiwater) };
         if relid > hiwater.load(Ordering::Relaxed) {
             hiwater.store(relid, Ordering::Relaxed);
         }

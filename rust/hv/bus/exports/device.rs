@@ -116,11 +116,11 @@ unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
 #[no_mangle]
 unsafe extern "C" fn hv_create_ring_sysfs(
     raw: *mut vmbus_channel,
-    prepare: Option<unsafe extern "C" fn(*mut vmbus_channel, *mut bindings::vm_area_desc) -> c_int>,
+    map: bindings::rlis_map_ring_t,
 ) -> c_int {
     // SAFETY: The driver's promise.
     unsafe {
-        (*raw).mmap_prepare_ring_buffer = prepare;
+        bindings::channel_set_map_ring(raw, map);
         (*raw).ring_sysfs_visible = true;
         bindings::channel_update_sysfs(raw)
     }
@@ -132,7 +132,7 @@ unsafe extern "C" fn hv_remove_ring_sysfs(raw: *mut vmbus_channel) -> c_int {
     unsafe {
         (*raw).ring_sysfs_visible = false;
         let ret = bindings::channel_update_sysfs(raw);
-        (*raw).mmap_prepare_ring_buffer = None;
+        bindings::channel_set_map_ring(raw, None);
         ret
     }
 }
