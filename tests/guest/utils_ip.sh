@@ -35,7 +35,7 @@ cp "$2" /run/keyfile
 ip addr flush dev "$DEVICE" scope global
 ip addr add "$IPADDR0/24" dev "$DEVICE"
 ip addr add "$IPADDR1/16" dev "$DEVICE"
-[ ! -e /proc/net/if_inet6 ] || ip addr add "$IPV6ADDR/$IPV6NETMASK" dev "$DEVICE" nodad
+[ ! -e /proc/net/if_inet6 ] || /usr/bin/ip addr add "$IPV6ADDR/$IPV6NETMASK" dev "$DEVICE" nodad
 ip route replace default via "$GATEWAY" dev "$DEVICE"
 EOF
 printf '#!/bin/sh\necho 192.0.2.53\n' >/usr/libexec/hypervkvpd/hv_get_dns_info
@@ -61,7 +61,7 @@ check inject inject
 note "$(tr '\n' ' ' </run/ifcfg)"
 note "$(tr '\n' ' ' </run/keyfile)"
 line() { grep -qxF "$1" "${2:-/run/ifcfg}" || { echo "no line $1"; false; }; }
-check set_mac line "HWADDR=$mac"
+check set_mac line "HWADDR=$MAC"
 check set_device line "DEVICE=$eth"
 check set_static line BOOTPROTO=none
 check set_address line IPADDR0=192.0.2.7
