@@ -126,7 +126,7 @@ dkms removes_what_was_built 'hv_storvsc build/dkms/ /updates exclusive none' 6.1
 bin=$work/bin
 mkdir -p "$bin" "$work/proc/sys/kernel" "$work/lib/modules/6.12.9/kernel/drivers/scsi" "$work/lib/modules/6.12.9/kernel/drivers/hv"
 touch "$work/lib/modules/6.12.9/kernel/drivers/scsi/hv_storvsc.ko.xz" "$work/lib/modules/6.12.9/kernel/drivers/hv/hv_vmbus.ko"
-sed "s,/proc/,$work/proc/,; s,/lib/modules/,$work/lib/modules/,; s,/dev/kmsg,$work/kmsg," "$RLIS_TOP/packaging/lib/load-module" >"$work/load-module"
+sed "s,/proc/,$work/proc/,; s,/sys/module,$work/sys,; s,/lib/modules/,$work/lib/modules/,; s,/dev/kmsg,$work/kmsg," "$RLIS_TOP/packaging/lib/load-module" >"$work/load-module"
 echo 6.12.9 >"$work/proc/sys/kernel/osrelease"
 printf '#!/bin/sh\necho "modprobe $*" >>%s/calls\ncase " $FAILS " in *" $2 "*) exit 1 ;; esac\n' "$work" >"$bin/modprobe"
 printf '#!/bin/sh\necho "insmod ${1##*/}" >>%s/calls\ncase " $FAILS " in *" insmod "*) exit 1 ;; esac\n' "$work" >"$bin/insmod"
@@ -153,5 +153,7 @@ loads one_disabled "$fallback" 0 'rlis.disable=hv_utils,hv_storvsc quiet' '' hv_
 loads other_disabled 'modprobe --ignore-install hv_vmbus' 0 'rlis.disable=hv_utils,hv_storvsc quiet' '' hv_vmbus
 loads bus_alone 'insmod hv_vmbus.ko' 0 'rlis.disable' '' hv_vmbus
 loads no_own_one 'modprobe --ignore-install hv_utils' 1 '' hv_utils hv_utils
+mkdir -p "$work/sys/hv_storvsc" && echo live >"$work/sys/hv_storvsc/initstate"
+loads loaded_already '' 0 'quiet' hv_storvsc hv_storvsc
 
 scenario_summary
