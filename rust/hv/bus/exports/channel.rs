@@ -45,11 +45,8 @@ unsafe extern "C" fn vmbus_alloc_ring(
     recv_size: u32,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(ring::alloc(
-        unsafe { channel_of(raw) },
-        send_size,
-        recv_size,
-    ))
+    let channel = unsafe { channel_of(raw) };
+    to_int(ring::alloc(channel, send_size, recv_size))
 }
 
 #[no_mangle]
