@@ -53,7 +53,8 @@ plant messages_in_docs Documentation/troubleshooting.md 'no such message: plante
 plant example_in_docs tests/guest/storage_hot_add.sh 'planted' <<<'check planted true'
 plant sysfs_and_parameters Documentation/sysfs-and-parameters.md 'planted' <<<'| `planted` | 0444 | |'
 if [ -n "${ALL:-}" ]; then
-	plant shellcheck scripts/kernel-source 'SC2164|cd' <<<'cd /planted'
+	# shellcheck disable=SC2016 # a mistake in another file
+	plant shellcheck scripts/kernel-source 'SC2068' <<<'ls $@'
 	# shellcheck disable=SC2016 # a mistake in another file
 	plant shellcheck tests/guest/balloon.sh 'balloon' <<<'if [ $# -gt 0 ]; then echo "$((1 +))"; fi'
 	plant checkpatch rust/sys/helpers.c 'helpers.c' <<<'int planted( int a ){return a ;}'
