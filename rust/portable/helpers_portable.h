@@ -9,14 +9,14 @@
 #include <linux/spinlock.h>
 #include <linux/timer.h>
 #include <linux/types.h>
+#include <linux/vmalloc.h>
 
-#ifndef RLIS_HAVE_VREALLOC_NODE_ALIGN
 /*
- * Never defined: kernels before 6.18 do not export a function that grows a vmalloc area. A driver that used VVec or VBox
- * would fail to link with this name.
+ * Never defined: kernels before 6.18 do not export a function that grows a vmalloc area, and newer ones have a macro of
+ * this name. A driver that used VVec or VBox would fail to link with it.
  */
+#undef vrealloc_node_align
 void *vrealloc_node_align(const void *p, size_t size, unsigned long align, gfp_t flags, int nid);
-#endif
 
 unsigned long rust_helper_portable_spin_lock_irqsave(spinlock_t *lock);
 void rust_helper_portable_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
