@@ -44,6 +44,9 @@ struct Slot {
     command: Atomic<*mut scsi_cmnd>,
 }
 
+/// An id for each tag of each hardware queue, under a lock.
+type Ids = Pin<KBox<Mutex<KVec<KVec<u64>>>>>;
+
 /// The commands that a device is working on, and the ids under which it knows them.
 ///
 /// An id names a queue, a tag, and how often that tag has been used. It is never 0, is in use for one command
@@ -55,7 +58,7 @@ struct Slot {
 pub struct Tags {
     queues: KVec<KVec<Slot>>,
     /// Room to write down the ids of all slots.
-    ids: Pin<KBox<Mutex<KVec<KVec<u64>>>>>,
+    ids: Ids,
 }
 
 /// The commands that were in flight at some time, as far as they still are.
@@ -115,7 +118,7 @@ impl Tags {
 
     // Not inlined into other crates: lockdep wants one name for the lock's class, at one address.
     #[inline(never)]
-    fn room(queues: u32, depth: u32) -> Result<Pin<KBox<Mutex<KVec<KVec<u64>>>>>> {
+    fn room(queues: u32, depth: u32) -> Result<Ids> {
         let mut all = KVec::new();
         for _ in 0..queues {
             all.push(

@@ -185,6 +185,9 @@ impl Server {
                 return (hypercall::SUCCESS, stopping);
             }
         };
+        if let Message::GpadlTeardown(m) = &parsed {
+            self.await_gpadl(m.gpadl);
+        }
         let mut state = self.state();
         let status = match self.right_connection(&state, connection, &parsed) {
             Ok(()) => {

@@ -101,6 +101,16 @@ impl Server {
         self.send(state, &message);
     }
 
+    /// Waits for a device to give the buffer of a GPADL back, without the lock: the device may need it to get there.
+    pub(super) fn await_gpadl(&self, handle: u32) {
+        let deadline = Instant::now() + GIVE_BACK;
+        while self.state().gpadls.get(&handle).is_some_and(Gpadl::is_lent)
+            && Instant::now() < deadline
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(super) fn gpadl_teardown(&self, state: &mut State, m: GpadlTeardown) -> Result<()> {
         let (relid, handle) = ({ m.child_relid }, { m.gpadl });
         let gpadl = state
@@ -120,10 +130,6 @@ impl Server {
             self.violation(format!(
                 "GPADL {handle:#x} torn down while it holds the rings of an open channel"
             ));
-        }
-        let deadline = Instant::now() + GIVE_BACK;
-        while gpadl.is_lent() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
         }
         if gpadl.is_lent() {
             self.violation(format!(
