@@ -6,6 +6,7 @@
 
 #include <linux/cpumask.h>
 #include <linux/dma-mapping.h>
+#include <linux/scatterlist.h>
 #include <linux/smp.h>
 #include <linux/topology.h>
 #include <scsi/scsi_device.h>
@@ -13,6 +14,12 @@
 #include <scsi/scsi_transport_fc.h>
 
 #include "helpers_scsi.h"
+
+/* A function in older kernels, inline in newer ones. */
+struct scatterlist *rlis_helper_scsi_sg_next(struct scatterlist *sg)
+{
+	return sg_next(sg);
+}
 
 void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask)
 {

@@ -6,9 +6,11 @@
 #define RLIS_SYS_HELPERS_SCSI_H
 
 #include <linux/device.h>
+#include <linux/scatterlist.h>
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_host.h>
 
+struct scatterlist *rlis_helper_scsi_sg_next(struct scatterlist *sg);
 void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask);
 void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds);
 bool rlis_helper_scsi_vendor_starts_with(const struct scsi_device *sdev, const u8 *prefix, size_t len);

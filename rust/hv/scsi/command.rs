@@ -368,7 +368,7 @@ impl Iterator for Pages<'_> {
                 .div_ceil(1 << PAGE_SHIFT);
             if self.left > 0 {
                 // SAFETY: There is another element, by the type invariant.
-                self.sg = unsafe { rlis_sys::sg_next(self.sg) };
+                self.sg = unsafe { rlis_sys::scsi_sg_next(self.sg) };
             }
             if self.next >= self.end {
                 self.next = self.end;
