@@ -43,9 +43,14 @@ wait_for() {
 
 # load MODULE [PARAMETER...] loads what it depends on too; unload MODULE takes away just it. Which .ko stands behind
 # a name was chosen by DRIVERS= when the guest was made.
-# A module that the kernel has built in is loaded already.
+# A module that the kernel has built in is loaded already. Kernels come with a list of those, or sysfs knows the module
+# and /proc/modules does not.
 load() { built_in "$1" || modprobe "$@"; }
-built_in() { grep -qE "/$(echo "$1" | sed 's/[-_]/[-_]/g')\.ko$" /lib/modules/*/modules.builtin 2>/dev/null; }
+built_in() {
+	grep -qE "/$(echo "$1" | sed 's/[-_]/[-_]/g')\.ko$" /lib/modules/*/modules.builtin 2>/dev/null && return
+	set -- "$(echo "$1" | tr - _)"
+	[ -d "/sys/module/$1" ] && ! loaded "$1"
+}
 unload() { rmmod "$1"; }
 loaded() { grep -q "^$1 " /proc/modules; }
 

@@ -2,7 +2,7 @@
 #: what     Heartbeat, time synchronisation and refused shutdown requests; hostile messages; the module comes and goes
 #: host     rlis
 #: drivers  mixed rust c
-#: quick    rust
+#: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: programs perl
 #: cpus     1
