@@ -2,7 +2,7 @@
 #: what     The root file system is on a disk that the driver serves, from the initramfs to a clean power-off
 #: host     rlis
 #: drivers  rust mixed c
-#: quick    rust
+#: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: root     96M
 #: programs fstrim
