@@ -145,14 +145,14 @@ archive_tree() {
 		'find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -1 >"$1"' sh "$2"
 }
 
-# Results are printed as `name ok|FAIL detail` and counted; scenario_summary ends a run with their number.
+# Results are printed as `name ok|FAIL detail` and counted; results_summary ends a run with their number.
 RLIS_PASSED=0
 RLIS_FAILED=0
 result() {
 	printf '%s\n' "$*"
 	case $2 in ok) RLIS_PASSED=$((RLIS_PASSED + 1)) ;; *) RLIS_FAILED=$((RLIS_FAILED + 1)) ;; esac
 }
-scenario_summary() {
+results_summary() {
 	printf '%d passed, %d failed\n' "$RLIS_PASSED" "$RLIS_FAILED"
 	[ "$RLIS_FAILED" = 0 ]
 }
@@ -182,4 +182,24 @@ scenario_results() {
 	else
 		result "$prefix/kernel_log_clean" ok
 	fi
+}
+
+# measure_guest DIR CPUS KDIR BASE PREFIX: boots DIR/tree on top of the initramfs BASE in plain QEMU, and appends the
+# lines 'PREFIX NAME FIGURE' of the figures that the guest printed to DIR/../results. One thread runs all CPUs in turn,
+# and time passes by instructions, so that the figures do not depend on this machine.
+measure_guest() {
+	local dir=$1
+	archive_tree "$dir/tree" "$dir/overlay.cpio.gz"
+	rm -rf "$dir/tree"
+	cat "$4" "$dir/overlay.cpio.gz" >"$dir/initrd"
+	"$RLIS_TOP/scripts/in-sysroot" rig -C "$dir" timeout 600 qemu-system-x86_64 \
+		-accel tcg,thread=single -icount shift=0,sleep=off -cpu max -smp "$2" -m 512M \
+		-nographic -no-reboot -nodefaults -serial mon:stdio -kernel "$3/arch/x86/boot/bzImage" \
+		-initrd "$dir/initrd" -append "console=ttyS0 panic=-1 no5lvl tsc=reliable" </dev/null >"$dir/log" 2>&1 || true
+	rm -f "$dir/initrd" "$dir/overlay.cpio.gz"
+	if ! grep -q 'rlis-end: 0' "$dir/log" || grep -q 'rlis-check:.*FAIL' "$dir/log"; then
+		tail -n 15 "$dir/log" | sed 's/^/  | /' >&2
+		fail "the measurement $(basename "$dir") did not come to its end. Whole log: $dir/log"
+	fi
+	tr -d '\r' <"$dir/log" | sed -nE "s/^.*rlis-bench: ([^ ]+) ([0-9]+)\$/$5 \1 \2/p" >>"$dir/../results"
 }

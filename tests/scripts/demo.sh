@@ -5,12 +5,6 @@
 # does not do its part it fails, with one sentence. Takes some minutes, so it is part of `make test-all` only.
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-passed=0
-failed=0
-result() {
-	printf '%s\n' "$*"
-	case $2 in ok) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
-}
 logs=$RLIS_TOP/build/logs
 mkdir -p "$logs"
 # check NAME LOG PATTERN: the log has a line that matches.
@@ -49,5 +43,4 @@ rc=0
 DEMO_HOST_ARGS='--ic heartbeat,timesync' make demo >"$log" 2>&1 </dev/null || rc=$?
 if [ $rc != 0 ]; then result demo/fails_without_services ok; else result demo/fails_without_services FAIL "it passed"; fi
 check says_why "$log" '^rlis: error: the demo failed: the guest says: hv_utils made no devices for the daemons within 10 s\. Logs: '
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+results_summary

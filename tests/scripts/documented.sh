@@ -5,12 +5,6 @@
 # modules, with its mode, and none that is not there. With a planted mistake of each kind it finds that.
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-passed=0
-failed=0
-result() {
-	printf '%s\n' "$*"
-	case $2 in ok) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
-}
 document=$RLIS_TOP/Documentation/sysfs-and-parameters.md
 
 # Both lists have lines `section name mode`, sorted.
@@ -85,5 +79,4 @@ finds missing_parameter '/^\| `fcopy` /d' document.md
 finds renamed_file 's/^CHANNEL_FILE\(events,/CHANNEL_FILE(signals,/' rust/sys/helpers_bus_driver.c
 finds changed_parameter 's/"timesync_implicit", Mode::Writable/"timesync_implicit", Mode::ReadOnly/' drivers/hv/utils/utils.rs
 finds new_parameter 's/"logging_level"/"log_level"/' drivers/scsi/storvsc/settings.rs
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+results_summary

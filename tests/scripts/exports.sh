@@ -5,8 +5,6 @@
 # kernel has symbol versions, the same CRCs. Drivers built against the kernel's own module can tell no difference.
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-passed=0
-failed=0
 # exports FILE MODULE: the lines of a Module.symvers about MODULE, without its name. modpost leaves a trailing tab.
 exports() { awk -F'\t' -v m="$2" '$3 ~ m { print $1 "\t" $2 "\t" $4 "\t" $5 }' "$1" | sort; }
 
@@ -19,16 +17,12 @@ for kernel in ${KERNEL:-fast debug stock-6.12}; do
 	theirs=$(exports "$kdir/Module.symvers" "^drivers/hv/hv_vmbus$")
 	ours=$(exports "$out/Module.symvers" "(^|/)hv_vmbus$")
 	if [ -z "$theirs" ]; then
-		echo "exports/$kernel FAIL $kdir/Module.symvers names no exports of hv_vmbus"
-		failed=$((failed + 1))
+		result "exports/$kernel" FAIL "$kdir/Module.symvers names no exports of hv_vmbus"
 	elif difference=$(diff <(printf '%s\n' "$theirs") <(printf '%s\n' "$ours")); then
-		echo "exports/$kernel ok ($(wc -l <<<"$theirs") symbols)"
-		passed=$((passed + 1))
+		result "exports/$kernel" ok "($(wc -l <<<"$theirs") symbols)"
 	else
-		echo "exports/$kernel FAIL (< the kernel's, > ours)"
+		result "exports/$kernel" FAIL "(< the kernel's, > ours)"
 		printf '%s\n' "$difference" | sed 's/^/    | /'
-		failed=$((failed + 1))
 	fi
 done
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+results_summary

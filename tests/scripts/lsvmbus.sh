@@ -5,17 +5,13 @@
 # of the kernel's own tools prints it.
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-passed=0
-failed=0
 # expect NAME WANT GOT
 expect() {
 	if [ "$2" = "$3" ]; then
-		echo "lsvmbus/$1 ok"
-		passed=$((passed + 1))
+		result "lsvmbus/$1" ok
 	else
-		echo "lsvmbus/$1 FAIL (< wanted, > printed)"
+		result "lsvmbus/$1" FAIL "(< wanted, > printed)"
 		diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | sed 's/^/    | /' || true
-		failed=$((failed + 1))
 	fi
 }
 
@@ -64,5 +60,4 @@ for option in '' -v -vv; do
 	expect "same_with_busybox$option" "$(run $option)" \
 		"$("$RLIS_TOP/scripts/in-sysroot" rig busybox sh "$RLIS_TOP/scripts/lsvmbus" -s "$devices" $option 2>&1)"
 done
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+results_summary

@@ -7,16 +7,16 @@
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
 
 tree=$work/tree
 tools=$work/bin
 make_tree() {
 	rm -rf "$tree" "$tools"
 	mkdir -p "$tree"/{include/config,include/generated,scripts,rust} "$tools"
-	printf '%s\n' CONFIG_MODULES=y CONFIG_X86_64=y CONFIG_HYPERV=y CONFIG_SCSI=m CONFIG_RUST=y \
+	printf '%s\n' CONFIG_MODULES=y CONFIG_X86_64=y CONFIG_HYPERV=y CONFIG_SCSI=m CONFIG_SCSI_FC_ATTRS=m CONFIG_PTP_1588_CLOCK=y \
+		CONFIG_RUST=y \
 		'CONFIG_RUSTC_VERSION_TEXT=rustc 1.85.1 (test)' >"$tree/include/config/auto.conf"
+	echo 6.17.0-test >"$tree/include/config/kernel.release"
 	touch "$tree"/{Makefile,Module.symvers,scripts/target.json,include/generated/rustc_cfg} \
 		"$tree"/rust/{libcore,libkernel,libbindings,libpin_init,libzerocopy}.rmeta "$tree/rust/libmacros.so"
 	echo 'rustc 1.85.1 (test)' >"$tree/rust/libcore.rmeta"
@@ -26,7 +26,7 @@ make_tree() {
 	mkdir -p "$tools/sysroot/lib/rustlib/src/rust/library/core/src"
 	touch "$tools/sysroot/lib/rustlib/src/rust/library/core/src/lib.rs"
 	# What the probe itself is made of.
-	for tool in bash env grep sed ls tr; do ln -s "$(command -v "$tool")" "$tools/$tool"; done
+	for tool in bash env awk cut dirname grep head ls sed sort tr; do ln -s "$(command -v "$tool")" "$tools/$tool"; done
 	chmod +x "$tools"/*
 }
 
@@ -41,11 +41,9 @@ says() {
 	local output rc=0
 	output=$(PATH=$tools "$RLIS_TOP/scripts/probe" "$1" "$tree" 2>&1) || rc=$?
 	if [ "$rc" = 0 ] && [ "$output" = "$3" ]; then
-		echo "probe/$2 ok"
-		passed=$((passed + 1))
+		result "probe/$2" ok
 	else
-		echo "probe/$2 FAIL exit $rc, said: $output"
-		failed=$((failed + 1))
+		result "probe/$2" FAIL "exit $rc, said: $output"
 	fi
 }
 
@@ -53,15 +51,11 @@ says() {
 expect() {
 	local output rc=0
 	output=$(PATH=$tools "$RLIS_TOP/scripts/probe" "${kdir:-$tree}" 2>&1) || rc=$?
-	if [ -z "$2" ] && [ "$rc" = 0 ] && [ -z "$output" ]; then
-		echo "probe/$1 ok"
-		passed=$((passed + 1))
-	elif [ -n "$2" ] && [ "$rc" = 1 ] && [ "$(wc -l <<<"$output")" = 1 ] && grep -qE "$2" <<<"$output"; then
-		echo "probe/$1 ok"
-		passed=$((passed + 1))
+	if { [ -z "$2" ] && [ "$rc" = 0 ] && [ -z "$output" ]; } ||
+		{ [ -n "$2" ] && [ "$rc" = 1 ] && [ "$(wc -l <<<"$output")" = 1 ] && grep -qE "$2" <<<"$output"; }; then
+		result "probe/$1" ok
 	else
-		echo "probe/$1 FAIL exit $rc, said: $output"
-		failed=$((failed + 1))
+		result "probe/$1" FAIL "exit $rc, said: $output"
 	fi
 }
 without_config() { sed -i "/^CONFIG_$1=/d" "$tree/include/config/auto.conf"; }
@@ -108,7 +102,11 @@ make_tree && sed -i 's/HYPERV=y/HYPERV=m/' "$tree/include/config/auto.conf" && s
 make_tree && echo CONFIG_HYPERV_VMBUS=m >>"$tree/include/config/auto.conf" && says --modules bus_option 'hv_utils hv_vmbus hv_storvsc'
 make_tree && echo CONFIG_HYPERV_STORAGE=y >>"$tree/include/config/auto.conf" && says --modules disk_built_in hv_utils
 make_tree && without_config SCSI && says --modules no_scsi hv_utils
-make_tree && printf 'CONFIG_HYPERV_%s=y\n' STORAGE UTILS >>"$tree/include/config/auto.conf" && expect all_built_in 'every driver is built in'
+make_tree && without_config SCSI_FC_ATTRS && says --modules no_fibre_channel hv_utils
+make_tree && printf 'CONFIG_HYPERV_%s=y\n' STORAGE UTILS >>"$tree/include/config/auto.conf" && expect all_built_in 'driver is built into this kernel'
+make_tree && echo CONFIG_HYPERV_STORAGE=y >>"$tree/include/config/auto.conf" && without_config PTP_1588_CLOCK &&
+	expect several_reasons 'built into this kernel.*\(hv_vmbus hv_storvsc\)|PTP clocks.*\(hv_utils\)'
+make_tree && echo CONFIG_PREEMPT_RT=y >>"$tree/include/config/auto.conf" && expect real_time 'real-time'
+make_tree && echo 6.6.1 >"$tree/include/config/kernel.release" && expect too_old 'older than 6\.12'
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+results_summary

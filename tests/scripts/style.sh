@@ -5,12 +5,6 @@
 # after the other. ALL=1 also plants those for shellcheck, checkpatch and clippy, which take minutes.
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-passed=0
-failed=0
-result() {
-	printf '%s\n' "$*"
-	case $2 in ok) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
-}
 
 # Inside build/, so that sysroots see it; a git tree of its own, since the gates ask git for the project's files.
 copy=$RLIS_TOP/build/style/copy
@@ -67,5 +61,4 @@ if output=$("$copy/scripts/check-style" rustfmt spdx unsafe_only_where_allowed s
 else
 	result style/none_without_mistakes FAIL "$(grep -m 3 -E 'FAIL|\|' <<<"$output" | tr '\n' ' ')"
 fi
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+results_summary

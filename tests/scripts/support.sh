@@ -62,7 +62,7 @@ tree 6.12.107+deb13-cloud-amd64 "${common[@]}" HYPERV=m
 modules debian_6_12 "$all"
 tree 7.3.4+deb13-cloud-amd64 "${common[@]}" HYPERV HYPERV_VMBUS RUST
 modules debian_7_3 'hv_storvsc hv_utils'
-says debian_7_3_bus 'hv_vmbus +leave: it is built into this kernel'
+says debian_7_3_bus 'hv_vmbus +leave: the driver is built into this kernel'
 says debian_7_3_metadata 'headers come without metadata'
 mkdir -p "$tree/rust"
 touch "$tree/rust/libkernel.rmeta" "$tree/rust/libcore.rmeta"
@@ -156,4 +156,4 @@ loads no_own_one 'modprobe --ignore-install hv_utils' 1 '' hv_utils hv_utils
 mkdir -p "$work/sys/hv_storvsc" && echo live >"$work/sys/hv_storvsc/initstate"
 loads loaded_already '' 0 'quiet' hv_storvsc hv_storvsc
 
-scenario_summary
+results_summary

@@ -61,16 +61,8 @@ impl Server {
             vp < self.shared.synic.count(),
             "virtual processor {vp} is not there"
         );
-        let gpadl = state
-            .gpadls
-            .get(&handle)
-            .with_context(|| format!("GPADL {handle:#x} is unknown"))?;
-        ensure!(
-            gpadl.relid == relid,
-            "GPADL {handle:#x} belongs to relid {}",
-            gpadl.relid
-        );
-        let pages = gpadl
+        let pages = state
+            .gpadl(relid, handle)?
             .pages
             .clone()
             .with_context(|| format!("GPADL {handle:#x} is not complete"))?;

@@ -11,19 +11,27 @@ use super::*;
 /// the ring, and the guest gets no answer to that.
 const GIVE_BACK: Duration = Duration::from_millis(500);
 
-impl Server {
-    /// Lends the GPADL `handle` of the channel `relid` to the channel's device.
-    pub fn lend_gpadl(&self, relid: u32, handle: u32) -> Result<Loan> {
-        let state = self.state();
-        let gpadl = state
+impl State {
+    /// The GPADL `handle`, which must be one of the channel `relid`.
+    pub(super) fn gpadl(&self, relid: u32, handle: u32) -> Result<&Gpadl> {
+        let gpadl = self
             .gpadls
             .get(&handle)
             .with_context(|| format!("GPADL {handle:#x} is unknown"))?;
         ensure!(
             gpadl.relid == relid,
-            "GPADL {handle:#x} belongs to relid {}",
+            "GPADL {handle:#x} belongs to relid {}, not to relid {relid}",
             gpadl.relid
         );
+        Ok(gpadl)
+    }
+}
+
+impl Server {
+    /// Lends the GPADL `handle` of the channel `relid` to the channel's device.
+    pub fn lend_gpadl(&self, relid: u32, handle: u32) -> Result<Loan> {
+        let state = self.state();
+        let gpadl = state.gpadl(relid, handle)?;
         gpadl.lend().with_context(|| format!("GPADL {handle:#x}"))
     }
 
@@ -113,15 +121,7 @@ impl Server {
 
     pub(super) fn gpadl_teardown(&self, state: &mut State, m: GpadlTeardown) -> Result<()> {
         let (relid, handle) = ({ m.child_relid }, { m.gpadl });
-        let gpadl = state
-            .gpadls
-            .get(&handle)
-            .with_context(|| format!("teardown of unknown GPADL {handle:#x}"))?;
-        ensure!(
-            gpadl.relid == relid,
-            "teardown of GPADL {handle:#x} names relid {relid}, not {}",
-            gpadl.relid
-        );
+        let gpadl = state.gpadl(relid, handle).context("GPADL_TEARDOWN")?;
         let in_use = state
             .slots
             .get(&relid)
