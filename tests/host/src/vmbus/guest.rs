@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rlis_proto::vmbus::gpadl::GpadlSplitter;
 use rlis_proto::vmbus::message::{
     ChannelMessage, ChannelMessageHeader, CloseChannel, GpadlTeardown, InitiateContact,
-    MessageType, OpenChannel, VersionResponse,
+    MessageType, OpenChannel, RelidReleased, VersionResponse,
 };
 use rlis_proto::vmbus::parse::{parse_from, Direction, Message};
 use rlis_proto::vmbus::version::Version;
@@ -203,6 +203,14 @@ impl Guest {
         close.header = ChannelMessageHeader::of::<CloseChannel>();
         close.child_relid = channel.relid;
         self.post(&close);
+    }
+
+    /// Lets go of a relid.
+    pub fn release(&self, relid: u32) {
+        let mut released: RelidReleased = message();
+        released.header = ChannelMessageHeader::of::<RelidReleased>();
+        released.child_relid = relid;
+        self.post(&released);
     }
 
     /// Writes a packet without telling the host.

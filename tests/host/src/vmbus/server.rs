@@ -59,13 +59,18 @@ struct Connection {
 /// One channel that the guest may know: an offer in some state.
 struct Slot {
     offer: Offer,
+    /// 0 for the primary channel.
     sub_index: u16,
+    /// The primary channel's relid, of a sub-channel.
+    primary: Option<u32>,
     /// The channel's monitor, if it has one.
     monitor: Option<u8>,
     /// The OFFERCHANNEL message was sent on this connection.
     sent: bool,
     /// RESCIND was sent; RELID_RELEASED must follow.
     rescinded: bool,
+    /// The host closed it with its primary channel; the guest may not know yet and close it, too.
+    closed_by_host: bool,
     open: Option<(Arc<Channel>, JoinHandle<()>)>,
     open_gpadl: u32,
 }

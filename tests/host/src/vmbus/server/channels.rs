@@ -97,6 +97,9 @@ impl Server {
             .slots
             .get_mut(&relid)
             .with_context(|| format!("CLOSECHANNEL of unknown relid {relid}"))?;
+        if std::mem::take(&mut slot.closed_by_host) {
+            return Ok(());
+        }
         let (channel, thread) = slot.open.take().with_context(|| {
             format!(
                 "CLOSECHANNEL of {} (relid {relid}), not open",
@@ -105,6 +108,7 @@ impl Server {
         })?;
         channel.stop();
         stopping.push((channel, thread));
+        self.withdraw_sub_channels(state, relid, stopping);
         Ok(())
     }
 

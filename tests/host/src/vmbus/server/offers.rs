@@ -16,7 +16,7 @@ impl Server {
             "there is a device {} already",
             offer.name
         );
-        let relid = state.add(offer, 0)?;
+        let relid = state.add(offer, 0, None)?;
         self.announce(&mut state, relid);
         Ok(relid)
     }
@@ -24,13 +24,12 @@ impl Server {
     /// Offers `count` sub-channels of the open device `name`. Returns how many were offered.
     pub fn offer_sub_channels(&self, name: &str, count: u16) -> Result<u16> {
         let mut state = self.state();
-        let offer = state
+        let (primary, offer) = state
             .slots
-            .values()
-            .find(|s| s.offer.name == name && s.sub_index == 0 && !s.rescinded)
-            .with_context(|| format!("there is no device {name}"))?
-            .offer
-            .clone();
+            .iter()
+            .find(|(_, s)| s.offer.name == name && s.sub_index == 0 && !s.rescinded)
+            .map(|(relid, s)| (*relid, s.offer.clone()))
+            .with_context(|| format!("there is no device {name}"))?;
         let taken: Vec<u16> = state
             .slots
             .values()
@@ -41,7 +40,7 @@ impl Server {
             .filter(|i| !taken.contains(i))
             .take(count.into())
         {
-            let relid = state.add(offer.clone(), index)?;
+            let relid = state.add(offer.clone(), index, Some(primary))?;
             self.announce(&mut state, relid);
         }
         Ok(count)
@@ -62,6 +61,34 @@ impl Server {
             self.rescind_relid(&mut state, relid);
         }
         Ok(())
+    }
+
+    /// Withdraws the sub-channels of the channel `primary`, which was closed: they belong to what the guest asked of the
+    /// device while that was open, and it asks anew when it opens it again. A guest closes them first; what is still open
+    /// ends with the primary.
+    pub(super) fn withdraw_sub_channels(
+        &self,
+        state: &mut State,
+        primary: u32,
+        stopping: &mut Stopping,
+    ) {
+        let mut relids = Vec::new();
+        for (relid, slot) in &mut state.slots {
+            if slot.primary != Some(primary) {
+                continue;
+            }
+            if let Some((channel, thread)) = slot.open.take() {
+                slot.closed_by_host = true;
+                channel.stop();
+                stopping.push((channel, thread));
+            }
+            if !slot.rescinded {
+                relids.push(*relid);
+            }
+        }
+        for relid in relids.into_iter().rev() {
+            self.rescind_relid(state, relid);
+        }
     }
 
     /// Whether the guest has not released all channels of device `name` that were withdrawn.
@@ -94,7 +121,7 @@ impl Server {
             return;
         };
         slot.sent = true;
-        let (offer, sub_index) = (slot.offer.clone(), slot.sub_index);
+        let (offer, sub_index, primary) = (slot.offer.clone(), slot.sub_index, slot.primary);
         let monitor = slot.monitor;
         if let Some(monitor) = monitor {
             if let Err(error) = self.arm_monitor(state, monitor, relid) {
@@ -131,7 +158,7 @@ impl Server {
             .hit(&offer.name, Fault::BusDuplicateOffer);
         self.send(state, &make(told));
         if duplicate {
-            if let Ok(second) = state.add(offer.clone(), sub_index) {
+            if let Ok(second) = state.add(offer.clone(), sub_index, primary) {
                 if let Some(slot) = state.slots.get_mut(&second) {
                     slot.sent = true;
                 }
@@ -209,8 +236,13 @@ impl Server {
 }
 
 impl State {
-    /// Adds an offer under a free relid.
-    pub(super) fn add(&mut self, offer: Offer, sub_index: u16) -> Result<u32> {
+    /// Adds an offer under a free relid; `primary` is that of the primary channel if it is for a sub-channel.
+    pub(super) fn add(
+        &mut self,
+        offer: Offer,
+        sub_index: u16,
+        primary: Option<u32>,
+    ) -> Result<u32> {
         let monitor = match offer.monitored {
             true => Some(self.free_monitor()?),
             false => None,
@@ -226,9 +258,11 @@ impl State {
                 free.insert(Slot {
                     offer,
                     sub_index,
+                    primary,
                     monitor,
                     sent: false,
                     rescinded: false,
+                    closed_by_host: false,
                     open: None,
                     open_gpadl: 0,
                 });

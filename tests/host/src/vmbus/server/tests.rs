@@ -157,3 +157,95 @@ fn a_guest_out_of_turn_is_recorded() {
     assert_ne!(guest.server.event(0, 5, 0), 0);
     assert_eq!(guest.violations().len(), 1);
 }
+
+/// Takes the offers of `count` sub-channels. Returns their relids and indices.
+fn sub_channels(guest: &Guest, count: u16) -> Vec<(u32, u16)> {
+    assert_eq!(
+        guest.server.offer_sub_channels("ear", count).unwrap(),
+        count
+    );
+    (0..count)
+        .map(|_| {
+            let offer: OfferChannel = guest.expect();
+            ({ offer.child_relid }, offer.offer.sub_channel_index)
+        })
+        .collect()
+}
+
+fn rescinded(guest: &Guest) -> u32 {
+    guest.expect::<RescindOffer>().child_relid
+}
+
+#[test]
+fn sub_channels_go_when_the_primary_is_closed() {
+    let mut guest = Guest::new();
+    let (offer, _heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let primary = guest.connect()[0];
+    for round in 0..2 {
+        let channel = guest.open(primary, 0x10, 16..24);
+        let subs = sub_channels(&guest, 2);
+        assert_eq!(subs.iter().map(|s| s.1).collect::<Vec<_>>(), [1, 2]);
+        // One is used and closed, as drivers do; the other was never opened.
+        let sub = guest.open(subs[0].0, 0x11, 24..32);
+        guest.close(&sub);
+        guest.teardown(subs[0].0, 0x11);
+        guest.close(&channel);
+        assert_eq!(
+            [rescinded(&guest), rescinded(&guest)],
+            [subs[1].0, subs[0].0]
+        );
+        guest.teardown(primary, 0x10);
+        assert_eq!(guest.server.list().len(), 3);
+        for (relid, _) in subs {
+            guest.release(relid);
+        }
+        assert_eq!(guest.server.list().len(), 1, "round {round}");
+        assert_eq!(guest.violations(), [""; 0]);
+    }
+}
+
+#[test]
+fn an_open_sub_channel_ends_with_its_primary() {
+    let mut guest = Guest::new();
+    let (offer, heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let primary = guest.connect()[0];
+    let channel = guest.open(primary, 0x10, 16..24);
+    let relid = sub_channels(&guest, 1)[0].0;
+    let mut sub = guest.open(relid, 0x11, 24..32);
+    guest.send(&mut sub, &packet(PLAIN));
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(PLAIN));
+    guest.close(&channel);
+    assert_eq!(rescinded(&guest), relid);
+    assert!(guest.server.channels(Some("ear")).is_empty());
+    // The guest closes it when it learns of the rescind, as it would close any other.
+    guest.close(&sub);
+    assert_eq!(guest.violations(), [""; 0]);
+    guest.close(&sub);
+    assert_eq!(guest.violations().len(), 1, "closed twice");
+    guest.release(relid);
+    assert_eq!(guest.violations(), [""; 0]);
+}
+
+#[test]
+fn a_withdrawn_device_is_withdrawn_once() {
+    let mut guest = Guest::new();
+    let (offer, _heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let primary = guest.connect()[0];
+    let channel = guest.open(primary, 0x10, 16..24);
+    let relid = sub_channels(&guest, 1)[0].0;
+    guest.server.rescind("ear").unwrap();
+    assert_eq!([rescinded(&guest), rescinded(&guest)], [relid, primary]);
+    guest.close(&channel);
+    guest.release(relid);
+    guest.release(primary);
+    assert!(guest.server.list().is_empty());
+    assert_eq!(guest.violations(), [""; 0]);
+    // Had there been another RESCIND, it would come before this.
+    let (offer, _heard) = self::offer(false);
+    let again = guest.server.offer(offer).unwrap();
+    let offered: OfferChannel = guest.expect();
+    assert_eq!({ offered.child_relid }, again);
+}
