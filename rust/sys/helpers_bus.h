@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What only the bus needs: prototypes of helpers_bus.c and helpers_bus_driver.c, read by the C compiler and
- * by bindgen, and of the Rust functions that those two files call.
+ * What only the bus needs: prototypes of helpers_bus*.c, read by the C compiler and
+ * by bindgen, and of the Rust functions that those files call.
  */
 #ifndef RLIS_SYS_HELPERS_BUS_H
 #define RLIS_SYS_HELPERS_BUS_H
@@ -84,6 +84,19 @@ bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel)
 void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map);
 void rlis_helper_isr_annotated(void (*fn)(void));
 
+/* ---- helpers_bus_sysfs.c: files ---- */
+
+void rlis_helper_channel_kobject_init(struct vmbus_channel *channel);
+int rlis_helper_channel_add_sysfs(struct hv_device *dev, struct vmbus_channel *channel);
+void rlis_helper_channel_remove_sysfs(struct vmbus_channel *channel);
+int rlis_helper_channel_update_sysfs(struct vmbus_channel *channel);
+
+#ifndef __BINDGEN__
+extern const struct attribute_group *vmbus_dev_groups[];
+extern const struct attribute_group *vmbus_bus_groups[];
+extern const struct attribute_group *vmbus_drv_groups[];
+#endif
+
 /* ---- helpers_bus_driver.c: tables of callbacks ---- */
 
 int rlis_helper_vmbus_bus_register(void);
@@ -91,10 +104,6 @@ void rlis_helper_vmbus_bus_unregister(void);
 void rlis_helper_driver_set_bus(struct hv_driver *drv, struct module *owner, const char *mod_name);
 const char *rlis_helper_hv_dev_name(const struct device *dev);
 int rlis_helper_hv_device_register(struct hv_device *dev, struct device *parent);
-void rlis_helper_channel_kobject_init(struct vmbus_channel *channel);
-int rlis_helper_channel_add_sysfs(struct hv_device *dev, struct vmbus_channel *channel);
-void rlis_helper_channel_remove_sysfs(struct vmbus_channel *channel);
-int rlis_helper_channel_update_sysfs(struct vmbus_channel *channel);
 int rlis_helper_platform_register(void);
 void rlis_helper_platform_unregister(void);
 struct device *rlis_helper_platform_device(void);

@@ -9,7 +9,7 @@ document=$RLIS_TOP/Documentation/sysfs-and-parameters.md
 
 # Both lists have lines `section name mode`, sorted.
 in_code() {
-	local top=$1 files=$1/rust/sys/helpers_bus_driver.c file module
+	local top=$1 files=$1/rust/sys/helpers_bus_sysfs.c file module
 	{
 		sed -nE 's/^DEVICE_FILE\(([a-z_]+)\);/device \1 0444/p' "$files"
 		sed -nE 's/^CHANNEL_FILE\(([a-z_]+), (0[0-7]+)\);/channel \1 \2/p' "$files"
@@ -76,7 +76,7 @@ finds() {
 finds missing_file '/^\| `vendor` /d' document.md
 finds wrong_mode 's/^(\| `cpu` \| )0644/\10444/' document.md
 finds missing_parameter '/^\| `fcopy` /d' document.md
-finds renamed_file 's/^CHANNEL_FILE\(events,/CHANNEL_FILE(signals,/' rust/sys/helpers_bus_driver.c
+finds renamed_file 's/^CHANNEL_FILE\(events,/CHANNEL_FILE(signals,/' rust/sys/helpers_bus_sysfs.c
 finds changed_parameter 's/"timesync_implicit", Mode::Writable/"timesync_implicit", Mode::ReadOnly/' drivers/hv/utils/utils.rs
 finds new_parameter 's/"logging_level"/"log_level"/' drivers/scsi/storvsc/settings.rs
 results_summary

@@ -2,7 +2,7 @@
 
 //! Devices and drivers: what stands between the driver core and `struct hv_driver`.
 //!
-//! The tables of callbacks are in rust/sys/helpers_bus_driver.c.
+//! The tables of callbacks are in rust/sys/helpers_bus_driver.c and helpers_bus_sysfs.c.
 
 use crate::{
     channel::{

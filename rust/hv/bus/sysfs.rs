@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Contents of the files in sysfs. Names and formats are those of the C driver
-//! (Documentation/ABI/stable/sysfs-bus-vmbus); the tables are in rust/sys/helpers_bus_driver.c.
+//! (Documentation/ABI/stable/sysfs-bus-vmbus); the tables are in rust/sys/helpers_bus_sysfs.c.
 
 use crate::{
     channel::{
