@@ -90,6 +90,27 @@ host_says() {
 	echo "$said" | grep -qE "$pattern" || { echo "host $*: no line matches '$pattern' in: $said"; false; }
 }
 
+# archive: packs this guest's files, without the kernel that it carries, as /tmp/initrd, for a kernel started by kexec.
+archive() {
+	(cd / && find . -xdev ! -path './proc/*' ! -path './sys/*' ! -path './dev/*' ! -path './tmp/*' ! -path ./scenario/kernel |
+		cpio -o -H newc 2>/dev/null | gzip -1) >/tmp/initrd
+	test -s /tmp/initrd
+}
+
+# no_leak [PATTERN]: kmemleak, where the kernel has it at work (the debug kernel with kmemleak=on), finds no memory that
+# nobody can reach; with PATTERN, none whose call trace has a line that matches. It looks twice, since what is just being
+# handed over looks lost.
+no_leak() {
+	leaks=/sys/kernel/debug/kmemleak
+	echo scan 2>/dev/null >$leaks || { note 'this kernel does not look for leaks'; return 0; }
+	sleep 6
+	echo scan >$leaks
+	grep -A20 unreferenced $leaks | grep -qE "${1:-.}" || return 0
+	grep -A20 unreferenced $leaks | head -n 60 >/dev/kmsg
+	grep -A20 unreferenced $leaks | grep -m 4 -E "${1:-.}"
+	false
+}
+
 # PTP clocks by the system's own calls; a scenario that reads one names the program perl. Errors are printed as numbers.
 
 # ptp_time DEVICE: its time in seconds since 1970.

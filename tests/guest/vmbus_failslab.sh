@@ -5,6 +5,7 @@
 #: quick    none
 #: modules  hv_vmbus hv_utils
 #: cpus     1
+#: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
 
@@ -60,13 +61,5 @@ again() {
 }
 check works_again again
 check lets_go_at_last lets_go
-leak() {
-	[ -e /sys/kernel/debug/kmemleak ] || return 0
-	for scan in 1 2; do
-		sleep 6
-		echo scan >/sys/kernel/debug/kmemleak
-	done
-	! grep -A12 unreferenced /sys/kernel/debug/kmemleak | grep -E 'hv_|vmbus|rlis'
-}
-check nothing_leaked leak
+check no_leak no_leak 'hv_|vmbus|rlis'
 host violations --take >/dev/null

@@ -2,14 +2,18 @@
 #: what     Devices go and come back as fast as the host can say so; bus and drivers are loaded over and over
 #: host     rlis
 #: drivers  rustbus rust
-#: modules  hv_vmbus hv_utils hv_storvsc
-#: args     --scsi scsi0 --disk scsi0:0:0,size=16M
+#: modules  hv_vmbus hv_utils hv_storvsc hv_netvsc hid-hyperv hyperv-keyboard hv_sock uio_hv_generic
+#: args     --scsi scsi0 --disk scsi0:0:0,size=16M --net net0
 #: cpus     1
-#: memory   256M
+#: memory   512M
+#: cmdline  kmemleak=on
 #: when     all
-#: seconds  900
+#: seconds  1200
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
+# The debug kernel takes several times as long.
+storms=1000 rounds=100
+grep -q debug /proc/version && storms=200 rounds=20
 check bus_loads load hv_vmbus
 check utils_load load hv_utils
 check storvsc_loads load hv_storvsc
@@ -23,12 +27,12 @@ gone() { ! vmbus_device $heartbeat >/dev/null; }
 taken() { [ -z "$(host faults)" ]; }
 # storm DEVICE "COUNT [WITHIN]"
 storm() { host offer-storm "$1" $2 && sleep 1; }
-check storm_heartbeat storm heartbeat 1000
+check storm_heartbeat storm heartbeat $storms
 check works_after_storm works
 # From offer to rescind 0 to 20 ms: the rescind comes while the device is added, probed, opened, and in use.
-check storm_through_probe_and_open storm heartbeat "1000 20000"
+check storm_through_probe_and_open storm heartbeat "$storms 20000"
 check works_after_sweep works
-check storm_of_a_disk storm scsi0 "100 100000"
+check storm_of_a_disk storm scsi0 "$rounds 100000"
 disk() { for disk in /sys/block/sd*; do [ -e "$disk" ] && basename "$disk" && return 0; done; return 1; }
 check disk_after_storm wait_for 60 disk
 rescinded_while_opened() {
@@ -41,23 +45,32 @@ rescinded_while_opened() {
 	done
 	host offer heartbeat
 }
-check rescinded_while_opened rescinded_while_opened 50
+check rescinded_while_opened rescinded_while_opened $((rounds / 2))
 check works_after_that works
 check disk_still_there dd if=/dev/"$(disk)" of=/dev/null bs=64k count=16 iflag=direct
 
+# All drivers of the bus that can be unloaded; hv_balloon cannot.
+drivers='hv_utils hv_storvsc hv_netvsc hid-hyperv hyperv-keyboard hv_sock uio_hv_generic'
+load_all() {
+	for module in hv_vmbus $drivers; do load $module || { echo "$module does not load"; return 1; }; done
+}
+let_go() {
+	# A disk that is still being looked at holds its driver.
+	for module in $drivers hv_vmbus; do wait_for 20 unload $module || { echo "$module does not unload"; return 1; }; done
+}
 slab() { awk '/^Slab:/ { print $2 }' /proc/meminfo; }
 reload() {
 	for round in $(seq "$1"); do
-		# A disk that is still being looked at holds its driver.
-		wait_for 20 unload hv_storvsc && unload hv_utils && unload hv_vmbus || { echo "round $round: did not unload"; return 1; }
-		load hv_vmbus && load hv_utils && load hv_storvsc || { echo "round $round: did not load"; return 1; }
+		why=$(let_go && load_all) || { echo "round $round: $why"; return 1; }
 	done
 }
-check reload_first reload 10
+check all_drivers load_all
+check reload_first reload $((rounds / 10))
 before=$(slab)
-check reload_100 reload 90
+check reload reload $((rounds - rounds / 10))
 after=$(slab)
 note "slab before $before kB, after $after kB"
 check slab_does_not_grow test $((after - before)) -lt 2048
 check works_at_last works
-check devices_all_there test "$(ls /sys/bus/vmbus/devices | wc -l)" = 7
+check devices_all_there test "$(ls /sys/bus/vmbus/devices | wc -l)" = 8
+check no_leak no_leak
