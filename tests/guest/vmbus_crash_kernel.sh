@@ -12,12 +12,15 @@
 #: cpus     2
 #: memory   1G
 #: seconds  300
-#: host_log crashes reported: 1; VMBus at the end: not connected
+#: host_log crashes reported: 1
 #: expect   Kernel panic|Call Trace|sysrq
 
 # The test kernels have no /proc/kcore, from which kexec takes where the kernel lies that has crashed.
 stage=first
 grep -q rlis_stage=crash /proc/cmdline && stage=crash
+disconnected() { ! host version; }
+# What the kernel before this one has left behind.
+check "no_connection_$stage" disconnected
 check "bus_loads_$stage" load hv_vmbus
 check "storvsc_loads_$stage" load hv_storvsc
 check "utils_load_$stage" load hv_utils
@@ -47,4 +50,6 @@ check saved_to_disk saved
 check storvsc_unloads wait_for 20 unload hv_storvsc
 check utils_unload unload hv_utils
 check bus_unloads unload hv_vmbus
+# The C bus sends no UNLOAD when it is unloaded.
+[ "$DRIVERS" = c ] || check connection_ended disconnected
 check no_violations equal '' "$(host violations)"

@@ -13,6 +13,9 @@
 
 stage=first
 grep -q rlis_stage=second /proc/cmdline && stage=second
+disconnected() { ! host version; }
+# What the kernel before this one has left behind.
+check "no_connection_$stage" disconnected
 check "bus_loads_$stage" load hv_vmbus
 check "storvsc_loads_$stage" load hv_storvsc
 check "utils_load_$stage" load hv_utils
@@ -31,10 +34,11 @@ if [ $stage = first ]; then
 	report second_kernel FAIL 'was not started'
 	exit 1
 fi
-# The host has ended the first connection when it makes this one, and nothing of the first comes into it.
 check disk_as_written sh -c "yes 'what the first kernel wrote' | dd bs=4096 count=16 iflag=fullblock 2>/dev/null >/tmp/want
 	dd if=/dev/sda of=/tmp/got bs=4096 count=16 iflag=direct 2>/dev/null && cmp /tmp/want /tmp/got"
 check storvsc_unloads wait_for 20 unload hv_storvsc
 check utils_unload unload hv_utils
 check bus_unloads unload hv_vmbus
+# The C bus sends no UNLOAD when it is unloaded.
+[ "$DRIVERS" = c ] || check connection_ended disconnected
 check no_violations equal '' "$(host violations)"
