@@ -50,6 +50,6 @@ check saved_to_disk saved
 check storvsc_unloads wait_for 20 unload hv_storvsc
 check utils_unload unload hv_utils
 check bus_unloads unload hv_vmbus
-# The C bus sends no UNLOAD when it is unloaded.
+# The C bus of 6.12 sends no UNLOAD when it is unloaded.
 [ "$DRIVERS" = c ] || check connection_ended disconnected
 check no_violations equal '' "$(host violations)"

@@ -39,6 +39,6 @@ check disk_as_written sh -c "yes 'what the first kernel wrote' | dd bs=4096 coun
 check storvsc_unloads wait_for 20 unload hv_storvsc
 check utils_unload unload hv_utils
 check bus_unloads unload hv_vmbus
-# The C bus sends no UNLOAD when it is unloaded.
+# The C bus of 6.12 sends no UNLOAD when it is unloaded.
 [ "$DRIVERS" = c ] || check connection_ended disconnected
 check no_violations equal '' "$(host violations)"
