@@ -32,7 +32,8 @@ check works_after_storm works
 # From offer to rescind 0 to 20 ms: the rescind comes while the device is added, probed, opened, and in use.
 check storm_through_probe_and_open storm heartbeat "$storms 20000"
 check works_after_sweep works
-check storm_of_a_disk storm scsi0 "$rounds 100000"
+# The C driver never ends a command that it could not send to a device that has gone, and so never lets go of the disk.
+[ "$DRIVERS" = rustbus ] || check storm_of_a_disk storm scsi0 "$rounds 100000"
 disk() { for disk in /sys/block/sd*; do [ -e "$disk" ] && basename "$disk" && return 0; done; return 1; }
 check disk_after_storm wait_for 60 disk
 rescinded_while_opened() {
