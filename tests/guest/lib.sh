@@ -54,6 +54,9 @@ built_in() {
 unload() { rmmod "$1"; }
 loaded() { grep -q "^$1 " /proc/modules; }
 
+# c_drivers: what is above the bus is the kernel's own, whatever the bus is.
+c_drivers() { case $DRIVERS in c | rustbus) ;; *) false ;; esac; }
+
 # vmbus_device CLASS-GUID: the sysfs folder of the first device of a class.
 vmbus_device() {
 	for device in /sys/bus/vmbus/devices/*; do

@@ -80,6 +80,9 @@ pub struct RunArgs {
     /// Synthetic timers.
     #[arg(long, value_enum, default_value_t)]
     pub stimer: Stimer,
+    /// Offer a TSC that the guest may take its time from (HV_ACCESS_TSC_INVARIANT).
+    #[arg(long)]
+    pub invariant_tsc: bool,
     /// Integration components to offer, comma-separated.
     #[arg(
         long,

@@ -15,6 +15,7 @@ use anyhow::{bail, Context, Result};
 use crate::cli::{Ic, RunArgs};
 use crate::control::{self, Command, LinkState};
 use crate::faults::Faults;
+use crate::hyperv::cpuid::Features;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::netvsp::nic::Nic;
@@ -395,7 +396,11 @@ fn nics(args: &RunArgs) -> Result<BTreeMap<String, Arc<Nic>>> {
 pub fn run(args: &RunArgs) -> Result<u8> {
     let kvm = vcpu::open()?;
     let memory = Arc::new(memory::allocate(args.memory)?);
-    let (machine, lines) = Machine::new(&kvm, &memory, args.cpus, args.stimer)?;
+    let features = Features {
+        stimer: args.stimer,
+        invariant_tsc: args.invariant_tsc,
+    };
+    let (machine, lines) = Machine::new(&kvm, &memory, args.cpus, features)?;
     let synic = Arc::new(Synic::new(
         memory.clone(),
         Box::new(lines),

@@ -16,6 +16,16 @@ pub enum Stimer {
     Direct,
 }
 
+/// What of the hypervisor is offered to the guest, beyond what every guest gets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Features {
+    /// Synthetic timers.
+    pub stimer: Stimer,
+    /// A TSC that goes on evenly for ever, so that the guest may take its time from it rather than from the reference TSC
+    /// page (HV_ACCESS_TSC_INVARIANT, as hosts offer from Windows Server 2019 on).
+    pub invariant_tsc: bool,
+}
+
 /// HV_X64_MSR_VP_RUNTIME may be read (bits of leaf 0x40000003 EAX, TLFS 2.4.5 partition privileges).
 const ACCESS_VP_RUNTIME: u32 = 1 << 0;
 /// HV_X64_MSR_TIME_REF_COUNT may be read.
@@ -34,6 +44,8 @@ const ACCESS_VP_INDEX: u32 = 1 << 6;
 const ACCESS_REFERENCE_TSC: u32 = 1 << 9;
 /// TSC_FREQUENCY and APIC_FREQUENCY may be read.
 const ACCESS_FREQUENCY: u32 = 1 << 11;
+/// HV_X64_MSR_TSC_INVARIANT_CONTROL may be written.
+const ACCESS_TSC_INVARIANT: u32 = 1 << 15;
 /// HvPostMessage is allowed (EBX).
 const POST_MESSAGES: u32 = 1 << 4;
 /// HvSignalEvent is allowed (EBX).
@@ -50,7 +62,7 @@ const RELAXED_TIMING: u32 = 1 << 5;
 const NO_AUTO_EOI: u32 = 1 << 9;
 
 /// The leaves as `(function, [eax, ebx, ecx, edx])`.
-pub fn leaves(stimer: Stimer) -> [(u32, [u32; 4]); 6] {
+pub fn leaves(features: Features) -> [(u32, [u32; 4]); 6] {
     let word = |text: &[u8; 4]| u32::from_le_bytes(*text);
     let mut privileges = ACCESS_VP_RUNTIME
         | ACCESS_REF_COUNTER
@@ -61,7 +73,10 @@ pub fn leaves(stimer: Stimer) -> [(u32, [u32; 4]); 6] {
         | ACCESS_REFERENCE_TSC
         | ACCESS_FREQUENCY;
     let mut misc = FREQUENCY_MSRS | CRASH_MSRS;
-    match stimer {
+    if features.invariant_tsc {
+        privileges |= ACCESS_TSC_INVARIANT;
+    }
+    match features.stimer {
         Stimer::Off => {}
         Stimer::Message => privileges |= ACCESS_STIMER,
         Stimer::Direct => {
@@ -94,7 +109,7 @@ mod tests {
 
     #[test]
     fn signature_is_what_linux_looks_for() {
-        let all = leaves(Stimer::Off);
+        let all = leaves(Features::default());
         let text: Vec<u8> = all[0].1[1..].iter().flat_map(|w| w.to_le_bytes()).collect();
         assert_eq!(text, b"Microsoft Hv");
         // The first register of leaf 0 is the number of the last leaf.
@@ -102,10 +117,23 @@ mod tests {
     }
 
     #[test]
-    fn timers_are_offered_as_asked() {
-        assert_eq!(leaves(Stimer::Off)[3].1[0] & ACCESS_STIMER, 0);
-        assert_ne!(leaves(Stimer::Message)[3].1[0] & ACCESS_STIMER, 0);
-        assert_eq!(leaves(Stimer::Message)[3].1[3] & DIRECT_STIMER, 0);
-        assert_ne!(leaves(Stimer::Direct)[3].1[3] & DIRECT_STIMER, 0);
+    fn features_are_offered_as_asked() {
+        let with = |stimer| {
+            let features = Features {
+                stimer,
+                ..Features::default()
+            };
+            leaves(features)[3].1
+        };
+        assert_eq!(with(Stimer::Off)[0] & ACCESS_STIMER, 0);
+        assert_ne!(with(Stimer::Message)[0] & ACCESS_STIMER, 0);
+        assert_eq!(with(Stimer::Message)[3] & DIRECT_STIMER, 0);
+        assert_ne!(with(Stimer::Direct)[3] & DIRECT_STIMER, 0);
+        assert_eq!(with(Stimer::Off)[0] & ACCESS_TSC_INVARIANT, 0);
+        let features = Features {
+            invariant_tsc: true,
+            ..Features::default()
+        };
+        assert_ne!(leaves(features)[3].1[0] & ACCESS_TSC_INVARIANT, 0);
     }
 }

@@ -17,7 +17,7 @@ const HYPERVISOR_LAST: u32 = 0x4FFF_FFFF;
 
 /// The CPUID table of vCPU `index` of `count`. KVM's own paravirtual leaves are left out, because Linux would
 /// prefer them to the Hyper-V signature.
-pub fn table(kvm: &Kvm, index: u8, count: u8, stimer: hyperv_leaves::Stimer) -> Result<CpuId> {
+pub fn table(kvm: &Kvm, index: u8, count: u8, features: hyperv_leaves::Features) -> Result<CpuId> {
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .context("KVM does not tell its CPUID")?;
@@ -30,7 +30,7 @@ pub fn table(kvm: &Kvm, index: u8, count: u8, stimer: hyperv_leaves::Stimer) -> 
     for entry in &mut entries {
         set_topology(entry, index, count);
     }
-    for (function, [eax, ebx, ecx, edx]) in hyperv_leaves::leaves(stimer) {
+    for (function, [eax, ebx, ecx, edx]) in hyperv_leaves::leaves(features) {
         entries.push(kvm_cpuid_entry2 {
             function,
             eax,

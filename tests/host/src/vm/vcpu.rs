@@ -20,7 +20,7 @@ use super::kvm::{self, HypervExit};
 use super::memory::Memory;
 use super::ports::Ports;
 use super::{cpuid, Outcome, OutcomeSender};
-use crate::hyperv::cpuid::Stimer;
+use crate::hyperv::cpuid::Features;
 use crate::hyperv::hypercall::{self, Receiver};
 use crate::hyperv::synic::{SintLine, Synic, VMBUS_SINT};
 
@@ -118,7 +118,12 @@ fn routes(cpus: u32) -> Vec<kvm_irq_routing_entry> {
 
 impl Machine {
     /// Creates the VM with its interrupt controllers, memory and `cpus` vCPUs. Returns it with the SINT lines.
-    pub fn new(kvm: &Kvm, memory: &Memory, cpus: u8, stimer: Stimer) -> Result<(Self, SintEvents)> {
+    pub fn new(
+        kvm: &Kvm,
+        memory: &Memory,
+        cpus: u8,
+        features: Features,
+    ) -> Result<(Self, SintEvents)> {
         let vm = kvm.create_vm().context("KVM cannot create a VM")?;
         // Only VT-x wants this; elsewhere it does nothing.
         vm.set_tss_address(TSS)
@@ -137,7 +142,7 @@ impl Machine {
             let vcpu = vm
                 .create_vcpu(index.into())
                 .with_context(|| format!("KVM cannot create vCPU {index}"))?;
-            vcpu.set_cpuid2(&cpuid::table(kvm, index, cpus, stimer)?)
+            vcpu.set_cpuid2(&cpuid::table(kvm, index, cpus, features)?)
                 .context("KVM refuses our CPUID")?;
             vcpu.enable_cap(&kvm_enable_cap {
                 cap: KVM_CAP_HYPERV_SYNIC2,
