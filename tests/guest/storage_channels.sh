@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A controller with sub-channels under parallel load with comparison, and the other protocol version
 #: host     rlis
-#: drivers  c mixed rust
+#: drivers  c mixed rust rustbus
 #: quick    rust
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --scsi scsi0,channels=3 --disk scsi0:0:0,size=64M --scsi scsi1,version=6.0,max-transfer=64K --disk scsi1:0:0,size=16M
@@ -35,3 +35,14 @@ check parallel_on_sub_channels verify "$multi" multi
 check parallel_on_one_channel verify "$small" small
 # Both channels carried requests.
 check both_channels_used test "$(host stats | grep -cE '^scsi0 .*received=[0-9]{2,}')" = 2
+# The host withdraws the sub-channels when the device is closed, and offers them anew when it is asked again.
+sub_channels() { host list | grep -c '^scsi0 .* sub=[1-9]'; }
+none_left() { equal 0 "$(sub_channels)"; }
+check storage_unloads unload hv_storvsc
+check sub_channels_released wait_for 20 none_left
+check storage_loads_again load hv_storvsc
+check sub_channel_open_again wait_for 20 host_says '^scsi0 relid=[0-9]+ sub=1 .* open$' list
+check disks_found_again wait_for 30 two_disks
+multi=/dev/$(disk_of 131072)
+check reads_what_it_writes_again part "$multi" again 0
+check host_has_no_complaint equal '' "$(host violations)"
