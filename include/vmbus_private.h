@@ -16,6 +16,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <linux/timer.h>
 #include <linux/workqueue.h>
 #ifndef RLIS_HAVE_HVHDK
 /* Symbol versions depend on which types are complete, and older private headers included these. */
@@ -153,6 +154,10 @@ int hv_remove_ring_sysfs(struct vmbus_channel *channel);
 struct rlis_channel {
 	struct vmbus_channel channel;
 	struct work_struct rescind_work;
+	/* Calls the callback again: the host's index could not be, and no signal may come when it is right again. */
+	struct timer_list look_again;
+	/* When the log was told of that, in jiffies. */
+	unsigned long told_index;
 	/* The device behind device_obj is registered and has not been unregistered. */
 	bool registered;
 	/* The kobject is in sysfs and has the attribute group. */

@@ -334,6 +334,39 @@ void rlis_helper_usleep_range(unsigned int min, unsigned int max)
 	usleep_range(min, max);
 }
 
+static void channel_look_again(struct timer_list *timer)
+{
+	struct rlis_channel *c = container_of(timer, struct rlis_channel, look_again);
+
+	tasklet_schedule(&c->channel.callback_event);
+}
+
+void rlis_helper_channel_look_again(struct vmbus_channel *channel, unsigned int ms)
+{
+	struct rlis_channel *c = container_of(channel, struct rlis_channel, channel);
+
+	mod_timer(&c->look_again, jiffies + msecs_to_jiffies(ms));
+}
+
+/* Once a minute, so that an index that stays wrong does not fill the log. For the one reader of the channel. */
+bool rlis_helper_channel_may_tell_index(struct vmbus_channel *channel)
+{
+	struct rlis_channel *c = container_of(channel, struct rlis_channel, channel);
+
+	if (c->told_index && time_before(jiffies, c->told_index + 60 * HZ))
+		return false;
+	/* 0 stands for never. */
+	c->told_index = jiffies | 1;
+	return true;
+}
+
+void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel)
+{
+	struct rlis_channel *c = container_of(channel, struct rlis_channel, channel);
+
+	timer_delete_sync(&c->look_again);
+}
+
 struct vmbus_channel *rlis_helper_channel_alloc(void)
 {
 	struct rlis_channel *c = kzalloc(sizeof(*c), GFP_KERNEL);
@@ -349,6 +382,7 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 	mutex_init(&c->channel.outbound.ring_buffer_mutex);
 	INIT_WORK(&c->channel.add_channel_work, rlis_bus_add_channel_work);
 	INIT_WORK(&c->rescind_work, rlis_bus_rescind_channel_work);
+	timer_setup(&c->look_again, channel_look_again, 0);
 	/* From here on the reference count of the kobject is that of the channel. */
 	rlis_helper_channel_kobject_init(&c->channel);
 	return &c->channel;

@@ -82,6 +82,9 @@ struct vmbus_channel *rlis_helper_channel_alloc(void);
 bool rlis_helper_channel_co_ring_buffer(const struct vmbus_channel *channel);
 bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel);
 void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map);
+void rlis_helper_channel_look_again(struct vmbus_channel *channel, unsigned int ms);
+bool rlis_helper_channel_may_tell_index(struct vmbus_channel *channel);
+void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel);
 void rlis_helper_isr_annotated(void (*fn)(void));
 
 /* ---- helpers_bus_sysfs.c: files ---- */

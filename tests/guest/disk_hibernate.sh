@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-#: what     The system is written to a disk of the driver and read back from it; all disks and names are as before
+#: what     The system is written to a disk of the driver and read back from it; all disks, names and sub-channels are as before
 #: host     rlis
 #: drivers  rust mixed c
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: programs fio mke2fs e2fsck
-#: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=512M --disk scsi0:0:1,size=16M --fc fc0 --disk fc0:0:0,size=8M
-#: cpus     1
-#: memory   256M
+#: args     --no-ic --scsi scsi0,channels=1 --disk scsi0:0:0,size=512M --disk scsi0:0:1,size=16M --fc fc0 --disk fc0:0:0,size=8M
+#: cpus     2
+#: memory   384M
 #: seconds  400
 
 disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size")" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
@@ -21,8 +21,8 @@ fc=/dev/$(disk_of 8)
 fc_host=$(basename "$(readlink -f "/sys/block/$(disk_of 8)/device")" | cut -d: -f1)
 name() { cat "/sys/class/fc_host/host$fc_host/port_name"; }
 name_before=$(name)
-# One channel each: the test host keeps the offers of sub-channels when their device is closed, which a bus that is to
-# be suspended waits for in vain.
+sub_open() { host_says '^scsi0 .* sub=1 .* open' list; }
+check sub_channel_open wait_for 20 sub_open
 
 check ext4_made /usr/bin/mke2fs -q -t ext4 "$files"
 mkdir -p /mnt/disk
@@ -39,6 +39,8 @@ round() { echo disk >/sys/power/state; }
 for n in 1 2; do
 	check "round_trip_$n" round
 	check "host_here_$n" wait_for 20 host ping
+	check "sub_channel_open_$n" wait_for 20 sub_open
+	check "one_sub_channel_$n" equal 1 "$(host list | grep -c '^scsi0 .* sub=[1-9]')"
 	check "written_after_$n" cp /tmp/content "/mnt/disk/after$n"
 done
 echo 3 >/proc/sys/vm/drop_caches

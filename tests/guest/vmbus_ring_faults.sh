@@ -24,18 +24,11 @@ survives() {
 	progress || { echo "no heartbeat after $1"; return 1; }
 	one_line "$before"
 }
-for fault in ring-length-too-long ring-length-too-short ring-offset-beyond-end ring-offset-too-small; do
+# The host has no cause to signal what comes behind a packet that was not read because of a wrong index: the bus looks
+# at the ring again by itself.
+for fault in ring-length-too-long ring-length-too-short ring-offset-beyond-end ring-offset-too-small ring-write-index-outside; do
 	check $fault survives $fault
 done
-# The host has no cause to signal what comes behind a packet that was not read; opening the channel anew mends it.
-before=$(lines)
-check write_index_armed host fault heartbeat ring-write-index-outside 1
-check write_index_struck wait_for 20 struck
-sleep 1
-check write_index_one_line one_line "$before"
-check utils_unload_for_it unload hv_utils
-check utils_load_after_it load hv_utils
-check heartbeat_after_it progress
 check length_logged logged 'packet length [0-9]+\*8 with [0-9]+ bytes in the ring'
 check offset_logged logged 'packet data offset [0-9]+\*8 with length'
 check index_logged logged 'ring write_index 0x[0-9a-f]+ is invalid'

@@ -144,6 +144,19 @@ impl Channels {
         Ok(())
     }
 
+    /// Has each channel's ring looked at as if the host had signalled. Returns whether the host has ruined one: what it
+    /// has completed there cannot be read. Any context.
+    pub(crate) fn look_again(&self) -> bool {
+        let guard = rcu::read_lock();
+        let mut ruined = false;
+        for channel in self.slots.iter().filter_map(|slot| slot.get(&guard)) {
+            // Several CPUs may share a channel: it is looked at once all the same.
+            let _ = channel.schedule();
+            ruined |= channel.is_readable() == Ok(false);
+        }
+        ruined
+    }
+
     /// Returns the channel that was opened first: the one for requests of the driver itself.
     pub(crate) fn primary(&self) -> Option<Arc<Channel>> {
         self.open.lock().first().map(|open| open.channel.clone())

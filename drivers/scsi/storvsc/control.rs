@@ -33,6 +33,9 @@ const SPOILED: u64 = 1;
 /// How long to wait for an answer that has begun to arrive, in milliseconds.
 const ARRIVING_MS: Msecs = 10_000;
 
+/// How long to wait for a signal before the ring is looked at all the same, in milliseconds.
+const LOOK_MS: Msecs = 1_000;
+
 /// One request at a time, and the answer to it.
 ///
 /// Each request has an id of its own, so that an answer that comes after the time-out is not taken for the answer to
@@ -90,7 +93,7 @@ impl Control {
             return Err(ENODEV);
         }
         let sent = channel.send(PacketType::DATA_INBAND, packet.as_bytes(), id, true);
-        let waited = sent.and_then(|()| self.done.wait_timeout(timeout));
+        let waited = sent.and_then(|()| self.wait(channel, timeout));
         if self.waiting.cmpxchg(id, 0, Full).is_ok() {
             // There was no answer, and there will be none that counts.
             waited?;
@@ -106,6 +109,21 @@ impl Control {
             *to = from.load(Relaxed);
         }
         VstorPacket::parse(answer.as_bytes()).map_err(|_| EIO)
+    }
+
+    /// Waits for an answer. From time to time the ring is looked at without a signal of the host: if it was ruined for a
+    /// while, the host may not know that there is something to signal.
+    fn wait(&self, channel: &Channel, timeout: Msecs) -> Result {
+        let mut left = timeout;
+        loop {
+            let step = left.min(LOOK_MS);
+            left -= step;
+            match self.done.wait_timeout(step) {
+                Err(error) if left == 0 => break Err(error),
+                Err(_) => channel.schedule()?,
+                Ok(()) => break Ok(()),
+            }
+        }
     }
 
     /// Takes an answer from the host. Returns whether it was waited for. Any context.

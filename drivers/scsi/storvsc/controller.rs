@@ -277,6 +277,7 @@ impl Controller {
         }
         // The host is done with all commands; their completions may still be on the way.
         let mut waited = 0;
+        self.channels.look_again();
         while before.in_flight() != 0 && waited < DRAIN_MS {
             fsleep(Delta::from_millis(10));
             waited += 10;
@@ -540,6 +541,10 @@ impl HostOps for Controller {
     }
 
     fn timed_out(&self, command: InFlight<'_>) -> TimeoutAction {
+        // It may be here already, and only the signal missing. If it cannot be read, only a reset helps.
+        if self.channels.look_again() {
+            self.spoiled.xchg(1, Full);
+        }
         // The host answers every command, but may take any time for it; only a host that is gone does not.
         if self.is_gone() {
             if let Some(command) = self.tags.claim_in_flight(&command) {

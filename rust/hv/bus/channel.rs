@@ -378,6 +378,8 @@ impl Channel {
             }
             (*c).sc_creation_callback = None;
             bindings::tasklet_enable(&raw mut (*c).callback_event);
+            // The tasklet sets the timer only if there is a callback.
+            bindings::channel_no_more_looks(c);
         }
     }
 

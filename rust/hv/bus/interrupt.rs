@@ -26,6 +26,9 @@ use rlis_proto::vmbus::{
 };
 use rlis_sys as bindings;
 
+/// How long a ring is left alone whose index the host has written makes no sense, in milliseconds.
+const LOOK_AGAIN_MS: u32 = 500;
+
 /// The interrupt handler, called with interrupts off on the CPU that got the interrupt.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn vmbus_isr() {
@@ -105,7 +108,8 @@ fn schedule_channel(relid: u32, _rcu: &RcuGuard) {
 /// The tasklet of a channel: calls the driver's callback.
 ///
 /// For a batched channel the host's interrupts are masked meanwhile. When the callback has read everything it
-/// is unmasked; if something came in between, the tasklet runs again.
+/// is unmasked; if something came in between, the tasklet runs again. If the host's index makes no sense, it runs
+/// again after a while: of what the host writes until then, no signal may come.
 #[no_mangle]
 unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
     let c = ptr::with_exposed_provenance_mut::<bindings::vmbus_channel>(channel);
@@ -115,11 +119,22 @@ unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
             return;
         };
         callback((*c).channel_callback_context);
-        if (*c).callback_mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED
-            && ring::unmask_interrupts(&raw const (*c).inbound)
-        {
-            ring::mask_interrupts(&raw const (*c).inbound);
-            bindings::tasklet_schedule(&raw mut (*c).callback_event);
+        let batched =
+            (*c).callback_mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED;
+        let contents = if batched {
+            ring::unmask_interrupts(&raw const (*c).inbound)
+        } else {
+            ring::contents(&raw const (*c).inbound)
+        };
+        match contents {
+            ring::Contents::Nothing => {}
+            ring::Contents::Packets if batched => {
+                ring::mask_interrupts(&raw const (*c).inbound);
+                bindings::tasklet_schedule(&raw mut (*c).callback_event);
+            }
+            // A driver that has not read everything waits for the next signal.
+            ring::Contents::Packets => {}
+            ring::Contents::Unknown => bindings::channel_look_again(c, LOOK_AGAIN_MS),
         }
     }
 }

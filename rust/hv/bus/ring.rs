@@ -18,11 +18,13 @@ mod outbound;
 pub(crate) use self::{
     inbound::{
         close,
+        contents,
         first,
         mask_interrupts,
         next,
         receive,
-        unmask_interrupts, //
+        unmask_interrupts,
+        Contents, //
     },
     memory::{
         alloc,

@@ -217,6 +217,18 @@ impl Channel {
         })
     }
 
+    /// Returns whether the host's index in the inbound ring can be. While it cannot, nothing arrives.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the channel is closed.
+    pub fn is_readable(&self) -> Result<bool> {
+        self.with_open(|raw| {
+            // SAFETY: The channel is valid; the function needs its rings.
+            Ok(unsafe { !rings_exist(raw) || rlis_sys::inbound_index_valid(raw) })
+        })
+    }
+
     /// Asks the host for an interrupt once the outbound ring has room for `bytes`, 0 for not any more.
     ///
     /// # Errors

@@ -458,6 +458,53 @@ impl<M: RingMem> IncomingRing<M> {
         Ok(header)
     }
 
+    /// Makes a packet of what was dropped between the index `from` and the reader's place, so that whoever waits for it
+    /// learns from its transaction id that it came: a descriptor with a length and an offset that are right, and what
+    /// follows it if all of that fits into `buf`. If it does not, there is no payload; with `cut`, as much as fits. The
+    /// reader goes back so far that [`Self::advance_past`] leads to where it was.
+    ///
+    /// `None` if no descriptor was dropped, or `buf` has no room for one. What was dropped must not have been committed.
+    pub fn salvage<'b>(&mut self, from: u32, cut: bool, buf: &'b mut [u8]) -> Option<Packet<'b>> {
+        const LEAST: usize = DESCRIPTOR_SIZE as usize;
+        if !valid_index(from, self.size) {
+            return None;
+        }
+        let dropped = bytes_to_read(from, self.read, self.size);
+        let all = usize::try_from(dropped.checked_sub(VMBUS_PKT_TRAILER)?).ok()?;
+        let room = buf.len() & !7;
+        let len = match (all <= room, cut) {
+            (true, _) => all,
+            (false, true) => room,
+            (false, false) => LEAST,
+        };
+        // The longest length that a descriptor can say.
+        let len = len.min(usize::from(u16::MAX) * 8);
+        let bytes = buf.get_mut(..len).filter(|_| len >= LEAST)?;
+        // Once only: the writer may change it between two looks.
+        let words = self.mem.load_descriptor(from);
+        let ([type_, _, _, flags], [_, trans_id]) = (PacketHeader { words }.fields(), words);
+        let mut header = [0; 8];
+        for (to, field) in header.chunks_exact_mut(2).zip([
+            type_,
+            2,
+            u16::try_from(len / 8).ok()?,
+            flags,
+        ]) {
+            to.copy_from_slice(&field.to_le_bytes());
+        }
+        let header = PacketHeader {
+            words: [u64::from_ne_bytes(header), trans_id],
+        };
+        let (first, rest) = bytes.split_first_chunk_mut::<LEAST>()?;
+        first.copy_from_slice(header.words.as_bytes());
+        self.mem
+            .read_at(advance(from, DESCRIPTOR_SIZE, self.size), rest);
+        let back = u32::try_from(len).ok()? + VMBUS_PKT_TRAILER;
+        self.read = advance(self.read, self.size.checked_sub(back)?, self.size);
+        self.write = self.read;
+        Some(Packet { header, bytes })
+    }
+
     /// Publishes the read index and so gives the space of the packets read so far back to the writer.
     #[inline]
     pub fn commit(&mut self) -> Signal {

@@ -449,6 +449,86 @@ fn corrupt_packets_cost_no_more_than_themselves() {
     }
 }
 
+/// What is left of a packet that cannot be read: whose it was, and never more than was in the ring.
+#[test]
+fn dropped_packets_are_salvaged() {
+    for start in (0..256).step_by(8) {
+        for (offset8, len8) in [(1, 3), (4, 3), (2, 1), (2, 0), (2, u16::MAX)] {
+            for behind in [false, true] {
+                let ring = TestRing::new(256);
+                set_start(&ring, start);
+                let mut out = OutgoingRing::new(&ring).unwrap();
+                let mut inc = IncomingRing::new(&ring).unwrap();
+                let at = out.write_index();
+                let _ = out.write_inband(INBAND, 1, 7, &[&[9; 8]]).unwrap();
+                ring.write_at((at + 2) % 256, &u16::to_le_bytes(offset8));
+                ring.write_at((at + 4) % 256, &u16::to_le_bytes(len8));
+                if behind {
+                    let _ = out.write_inband(INBAND, 0, 8, &[&[8; 8]]).unwrap();
+                }
+                let mut buf = [0; 24];
+                let from = inc.read_index();
+                assert!(inc.copy(&mut buf).is_err());
+                let after = inc.read_index();
+                let packet = inc.salvage(from, false, &mut buf).unwrap();
+                let header = *packet.header();
+                assert_eq!((header.packet_type(), header.trans_id()), (INBAND, 7));
+                // If two packets were dropped, nobody knows what was the payload of the first one.
+                let two = behind && len8 != 3;
+                assert_eq!(packet.payload(), if two { &[][..] } else { &[9; 8] });
+                inc.advance_past(header.descriptor().len8).unwrap();
+                assert_eq!(inc.read_index(), after);
+                if behind && !two {
+                    assert_eq!(inc.read(&mut buf).unwrap().unwrap().header().trans_id(), 8);
+                }
+                assert!(inc.read(&mut buf).unwrap().is_none());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packet_that_is_too_long_is_cut() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let _ = out.write_inband(INBAND, 0, 7, &[&[9; 64]]).unwrap();
+    let mut buf = [0; 47];
+    assert!(matches!(inc.copy(&mut buf), Err(ReadError::TooLong { .. })));
+    let _ = inc.skip().unwrap();
+    let after = inc.read_index();
+    assert!(inc.salvage(after, true, &mut buf).is_none());
+    assert!(inc.salvage(0, true, &mut [0; 15]).is_none());
+    let packet = inc.salvage(0, true, &mut buf).unwrap();
+    assert_eq!(packet.payload(), [9; 24]);
+    let len8 = packet.header().descriptor().len8;
+    inc.advance_past(len8).unwrap();
+    assert_eq!(inc.read_index(), after);
+}
+
+#[test]
+fn a_wrong_index_that_passes_costs_no_packet() {
+    let ring = TestRing::new(256);
+    let mut out = OutgoingRing::new(&ring).unwrap();
+    let mut inc = IncomingRing::new(&ring).unwrap();
+    let mut buf = [0; 256];
+    inc.mask_interrupts();
+    out.write_inband(INBAND, 0, 1, &[]).unwrap();
+    let right = ring.load(HeaderField::WriteIndex);
+    ring.set(HeaderField::WriteIndex, 256 + 64);
+    assert!(inc.read(&mut buf).is_err());
+    assert!(inc.unmask_interrupts().is_err());
+    assert_eq!(ring.load(HeaderField::InterruptMask), 0);
+    ring.set(HeaderField::WriteIndex, right);
+    // The first packet was not read, so that the writer takes the reader for busy: who waits for a signal waits for ever.
+    assert_eq!(out.write_inband(INBAND, 0, 2, &[]), Ok(Signal::NotNeeded));
+    for id in [1, 2] {
+        let packet = inc.read(&mut buf).unwrap().unwrap();
+        assert_eq!(packet.header().trans_id(), id);
+    }
+    assert!(inc.read(&mut buf).unwrap().is_none());
+}
+
 #[test]
 fn invalid_indices_are_errors() {
     let ring = TestRing::new(256);

@@ -2,8 +2,9 @@
 
 //! Receiving packets. All functions are for the one reader of the channel.
 //!
-//! A packet whose length or offset cannot be is dropped, with a line in the log, as is one that is too long for
-//! `max_pkt_size`. The next packet is looked at then; only where the next one begins is unknown after a bad
+//! A packet whose length or offset cannot be costs a line in the log, as does one that is too long for `max_pkt_size`.
+//! Iterators get what is left of it, at least its descriptor: somebody may wait for it, and it does not come a second
+//! time. [`receive`] drops it. The next packet is looked at then; only where the next one begins is unknown after a bad
 //! length, so that all that is in the ring goes with it.
 
 use super::Mapped;
@@ -47,18 +48,46 @@ pub(crate) unsafe fn mask_interrupts(info: *const hv_ring_buffer_info) {
     }
 }
 
+/// What the inbound ring holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// Nothing.
+    Nothing,
+    /// Something to read.
+    Packets,
+    /// Nobody knows: the host's index is not in the ring. When it is again, the host takes what it has written
+    /// meanwhile for signalled.
+    Unknown,
+}
+
 /// Lets the host signal again, and tells whether there is something that it has not signalled (`hv_end_read`).
 ///
 /// # Safety
 ///
 /// `info` is the inbound ring of an open channel, and the caller its only reader.
 #[inline]
-pub(crate) unsafe fn unmask_interrupts(info: *const hv_ring_buffer_info) -> bool {
+pub(crate) unsafe fn unmask_interrupts(info: *const hv_ring_buffer_info) -> Contents {
     // SAFETY: The caller vouches for the ring.
-    match unsafe { reader(info) } {
-        // Nothing can be read while the host's index is invalid; the next read reports it.
-        Some(mut ring) => ring.unmask_interrupts().unwrap_or(false),
-        None => false,
+    match unsafe { reader(info) }.map(|mut ring| ring.unmask_interrupts()) {
+        Some(Ok(true)) => Contents::Packets,
+        Some(Ok(false)) | None => Contents::Nothing,
+        // The read before has reported it.
+        Some(Err(_)) => Contents::Unknown,
+    }
+}
+
+/// What the ring holds, for who has not masked the host's signals.
+///
+/// # Safety
+///
+/// As for [`unmask_interrupts`].
+#[inline]
+pub(crate) unsafe fn contents(info: *const hv_ring_buffer_info) -> Contents {
+    // SAFETY: The caller vouches for the ring.
+    match unsafe { reader(info) }.map(|mut ring| ring.has_data()) {
+        Some(Ok(true)) => Contents::Packets,
+        Some(Ok(false)) | None => Contents::Nothing,
+        Some(Err(_)) => Contents::Unknown,
     }
 }
 
@@ -191,7 +220,7 @@ unsafe fn packet_buffer(channel: &Channel) -> Option<&mut [u8]> {
     }
 }
 
-/// Drops what is no packet, and copies the packet that comes after it.
+/// Copies what is left of a packet that is none, or the packet that comes after what is dropped.
 ///
 /// # Safety
 ///
@@ -206,37 +235,49 @@ unsafe fn copy_after_bad(channel: &Channel) -> *mut bindings::vmpacket_descripto
             break;
         };
         let start = buffer.as_mut_ptr();
-        match ring.copy(buffer) {
+        let from = ring.read_index();
+        let error = match ring.copy(buffer) {
             // The host has changed it meanwhile, or it comes after one that was dropped.
             Ok(Some(_)) => return start.cast(),
             Ok(None) => break,
-            Err(e) if drop_packet(channel, &mut ring, e) => {}
-            Err(_) => break,
+            Err(error) => error,
+        };
+        let dropped = drop_packet(channel, &mut ring, error);
+        let cut = matches!(error, ReadError::TooLong { .. });
+        let left = dropped && ring.salvage(from, cut, buffer).is_some();
+        // SAFETY: The caller has the read side.
+        unsafe { (*inbound(channel)).priv_read_index = ring.read_index() };
+        if left {
+            return start.cast();
+        }
+        // The caller's caller will not learn of what was dropped, so it is given back to the host here.
+        commit(channel, &mut ring);
+        if !dropped {
+            break;
         }
     }
     ptr::null_mut()
 }
 
-/// Handles a packet that cannot be read; false if that holds for all. What is dropped is given back to the host: the
-/// caller's caller will not learn of it.
+/// Moves the reader past a packet that cannot be read; false if that holds for all.
 #[cold]
 fn drop_packet(channel: &Channel, ring: &mut IncomingRing<Mapped>, e: ReadError) -> bool {
-    ratelimit::warn(|| {
-        pr_err!(
-            "inbound ring of relid {}: {}\n",
-            channel.relid(),
-            core::format_args!("{e}")
-        );
-    });
-    let dropped = match e {
-        ReadError::Corrupt(RingError::WriteIndex(_)) => false,
+    let index = matches!(e, ReadError::Corrupt(RingError::WriteIndex(_)));
+    // An index that stays wrong is looked at again and again.
+    // SAFETY: The caller is the only reader of the channel, and nobody else calls this.
+    if !index || unsafe { bindings::channel_may_tell_index(channel.raw()) } {
+        ratelimit::warn(|| {
+            pr_err!(
+                "inbound ring of relid {}: {}\n",
+                channel.relid(),
+                core::format_args!("{e}")
+            );
+        });
+    }
+    match e {
         ReadError::TooLong { .. } => ring.skip().is_ok(),
-        ReadError::Corrupt(_) => true,
-    };
-    // SAFETY: The caller has the read side.
-    unsafe { (*inbound(channel)).priv_read_index = ring.read_index() };
-    commit(channel, ring);
-    dropped
+        ReadError::Corrupt(_) => !index,
+    }
 }
 
 /// Gives the packets that were read back to the host, and signals it if it waits for room.
@@ -311,7 +352,11 @@ pub(crate) unsafe fn receive(
                 return (Some(received), Err(ENOBUFS));
             }
             Err(e) => {
-                if !drop_packet(channel, &mut ring, e) {
+                let dropped = drop_packet(channel, &mut ring, e);
+                // SAFETY: The caller is the only one to use the read side.
+                unsafe { (*info).priv_read_index = ring.read_index() };
+                commit(channel, &mut ring);
+                if !dropped {
                     break;
                 }
             }
