@@ -36,6 +36,10 @@ const ARRIVING_MS: Msecs = 10_000;
 /// How long to wait for a signal before the ring is looked at all the same, in milliseconds.
 const LOOK_MS: Msecs = 1_000;
 
+/// How often in a row the host's index may turn out to be a wrong one until the answer counts as one that cannot be read:
+/// the index is right again with the answer to the next request.
+const UNREADABLE_LOOKS: u32 = 2;
+
 /// One request at a time, and the answer to it.
 ///
 /// Each request has an id of its own, so that an answer that comes after the time-out is not taken for the answer to
@@ -75,8 +79,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`, `ENODEV` if the host has withdrawn the device, `EPROTO` if the answer cannot be read, and as
-    /// [`Channel::send`].
+    /// `ETIMEDOUT`, `ENODEV` if the host has withdrawn the device, `EPROTO` if the answer cannot be read or the ring
+    /// that it should come in, and as [`Channel::send`].
     pub(crate) fn exchange(
         &self,
         channel: &Channel,
@@ -115,12 +119,18 @@ impl Control {
     /// while, the host may not know that there is something to signal.
     fn wait(&self, channel: &Channel, timeout: Msecs) -> Result {
         let mut left = timeout;
+        let mut unreadable = 0;
         loop {
             let step = left.min(LOOK_MS);
             left -= step;
             match self.done.wait_timeout(step) {
                 Err(error) if left == 0 => break Err(error),
-                Err(_) => channel.schedule()?,
+                Err(_) if channel.is_readable()? => {
+                    unreadable = 0;
+                    channel.schedule()?;
+                }
+                Err(_) if unreadable == UNREADABLE_LOOKS => break Err(EPROTO),
+                Err(_) => unreadable += 1,
                 Ok(()) => break Ok(()),
             }
         }
