@@ -483,13 +483,9 @@ impl<M: RingMem> IncomingRing<M> {
         // Once only: the writer may change it between two looks.
         let words = self.mem.load_descriptor(from);
         let ([type_, _, _, flags], [_, trans_id]) = (PacketHeader { words }.fields(), words);
+        let len8 = u16::try_from(len / 8).ok()?;
         let mut header = [0; 8];
-        for (to, field) in header.chunks_exact_mut(2).zip([
-            type_,
-            2,
-            u16::try_from(len / 8).ok()?,
-            flags,
-        ]) {
+        for (to, field) in header.chunks_exact_mut(2).zip([type_, 2, len8, flags]) {
             to.copy_from_slice(&field.to_le_bytes());
         }
         let header = PacketHeader {

@@ -513,7 +513,7 @@ fn a_wrong_index_that_passes_costs_no_packet() {
     let mut inc = IncomingRing::new(&ring).unwrap();
     let mut buf = [0; 256];
     inc.mask_interrupts();
-    out.write_inband(INBAND, 0, 1, &[]).unwrap();
+    let _ = out.write_inband(INBAND, 0, 1, &[]).unwrap();
     let right = ring.load(HeaderField::WriteIndex);
     ring.set(HeaderField::WriteIndex, 256 + 64);
     assert!(inc.read(&mut buf).is_err());
