@@ -3,14 +3,12 @@
 # shellcheck disable=SC2154 # dracut sets kernel
 #
 # dracut: where our modules are installed for the kernel, an initramfs has those that lead to the root disk, the
-# kernel's own ones for the case that ours do not load, and the program that chooses.
+# kernel's own ones for the case that ours do not load, and the program that chooses. That program is in every
+# initramfs: dracut takes all of modprobe.d, where rlis.conf names it, for kernels without modules of ours, too.
 
 rlis_ours() { find "/lib/modules/$kernel/updates" "/lib/modules/$kernel/extra" -name "$1.ko*" 2>/dev/null; }
 
-check() {
-	[ -n "$(rlis_ours hv_storvsc)" ] || return 255
-	return 0
-}
+check() { return 0; }
 depends() { echo kernel-modules; }
 
 installkernel() {
@@ -22,7 +20,7 @@ installkernel() {
 			inst_simple "$file"
 		done < <(find "/lib/modules/$kernel/kernel/drivers" -name "$module.ko*")
 	done
-	hostonly='' instmods scsi_transport_fc sd_mod
+	[ -z "$(rlis_ours hv_storvsc)" ] || hostonly='' instmods scsi_transport_fc sd_mod
 }
 
 install() {

@@ -42,6 +42,7 @@ new_run() {
 	# Initramfs are the distribution's alone; nothing of ours is put before or behind them.
 	: >"$run/base-none"
 	guests=()
+	lanes=0
 }
 
 # What a guest needs not, to keep its image small: what builds things, documents, other kernels.
@@ -50,18 +51,23 @@ left_out=(./boot ./proc ./sys ./dev ./tmp ./run ./work ./usr/src ./usr/include .
 	'*/librustc_driver*' ./usr/lib/debug ./var/lib/dkms ./var/lib/apt ./var/lib/dpkg ./var/cache '*.a' ./usr/bin/rustc
 	'./usr/bin/*lto-dump*' './usr/lib/x86_64-linux-gnu/libstd-*' ./root ./usr/lib/git-core ./usr/lib/rpm)
 
-# root_image IMAGE RELEASE: a file system of the system as it is now, that starts tests/packaging/guest when it is up.
+# root_image IMAGE RELEASE [PATH...]: a file system of the system as it is now, that starts tests/packaging/guest when it
+# is up. The PATHs (without the first slash) are in it though they are left out otherwise.
 root_image() {
-	local tree=$system/io/root other
+	local image=$1 tree=$system/io/root other
 	rm -rf "$tree"
 	mkdir -p "$tree"
 	other=$(releases | grep -vxF "$2" | sed 's,^,--exclude=./usr/lib/modules/,')
+	shift 2
 	# shellcheck disable=SC2086
 	in_system sh -euc 'cd / && tree=$1 && shift && tar --one-file-system "$@" -cf - . | tar -C "$tree" -xf -' sh "$tree" \
 		"${left_out[@]/#/--exclude=}" --exclude="./${system#/}" --exclude=".$RLIS_CACHE" $other
+	[ $# = 0 ] || in_system sh -euc 'cd / && tree=$1 && shift && tar -cf - "$@" | tar -C "$tree" -xf -' sh "$tree" "$@"
 	mkdir -p "$tree"/{proc,sys,dev,tmp,run,boot,root,scenario} "$tree/usr/share/dbus-1/system.d"
 	cp "$RLIS_TOP/tests/guest/lib.sh" "$tree/scenario/"
 	install -m 755 "$RLIS_TOP/tests/packaging/guest" "$tree/scenario/run"
+	# The file copy's daemon for a character device, which Debian 13 has no more.
+	install -m 755 "$("$RLIS_TOP/scripts/fcopy-daemon")" "$tree/usr/sbin/"
 	# The system as far as it is about devices: udev, mounts, modules, and what those start. No timers, no logins.
 	cat >"$tree/etc/systemd/system/rlis-scenario.target" <<-'END'
 		[Unit]
@@ -78,44 +84,65 @@ root_image() {
 	printf 'LABEL=rlis-root / ext4 defaults 0 1\n' >"$tree/etc/fstab"
 	echo guest >"$tree/etc/hostname"
 	: >"$tree/etc/machine-id"
-	in_system mke2fs -q -t ext4 -F -L rlis-root -E root_owner=0:0 -m 0 -d "$tree" "$1" 700M
+	in_system mke2fs -q -t ext4 -F -L rlis-root -E root_owner=0:0 -m 0 -d "$tree" "$image" 900M
 	rm -rf "$tree"
+}
+# without_units IMAGE: the distribution has no units for the daemons, so that ours are started.
+without_units() {
+	in_system sh -euc 'for file in systemd/system/hv-kvp-daemon.service systemd/system/hv-vss-daemon.service udev/rules.d/60-hyperv-daemons.rules; do
+		test -e "/usr/lib/$file" && echo "rm /usr/lib/$file"; done >without
+		debugfs -w -f without "$1" 2>&1; rm without' sh "$1" >&2
 }
 
 # add_guest NAME RELEASE IMAGE INITRAMFS CMDLINE ENVIRONMENT: a guest that boots RELEASE from a copy of IMAGE. The words
 # of ENVIRONMENT (A=b) tell tests/packaging/guest what to expect. GUESTS="A B" in the environment boots only those.
+# With AFTER=NAME instead of IMAGE, it goes on with the disk that this guest leaves, and the INITRAMFS in its /boot.
 add_guest() {
 	local dir=$run/jobs/$1
 	case " ${GUESTS:-$1} " in *" $1 "*) ;; *) return 0 ;; esac
 	mkdir -p "$dir"
-	cp --sparse=always "$3" "$dir/root.ext4"
-	cp "$4" "$dir/overlay.cpio.gz"
+	case $3 in
+	AFTER=*)
+		echo "${3#AFTER=}" >"$dir/after"
+		cp "$run/jobs/${3#AFTER=}/lane" "$dir/lane"
+		echo "$4" >"$dir/initramfs"
+		;;
+	*)
+		echo "${3##*/}" >"$dir/image"
+		echo $((lanes++)) >"$dir/lane"
+		cp "$4" "$dir/overlay.cpio.gz"
+		;;
+	esac
 	[ -e "$run/kernel-$2" ] || in_system cat "/boot/vmlinuz-$2" >"$run/kernel-$2"
 	echo "kernel-$2" >"$dir/kernel"
 	echo base-none >"$dir/base"
 	echo rlis >"$dir/host"
-	echo 420 >"$dir/seconds"
+	echo "${SECONDS_FOR:-420}" >"$dir/seconds"
 	echo 1 >"$dir/cpus"
 	echo 1G >"$dir/memory"
-	echo "--scsi scsi0 --disk scsi0:0:0,file=jobs/$1/root.ext4" >"$dir/args"
+	echo "--scsi scsi0 --disk scsi0:0:0,file=jobs/$1/root.ext4 --net net0,mac=00:15:5d:0a:0b:0c" >"$dir/args"
 	echo "console=ttyS0 panic=-1 root=LABEL=rlis-root ro systemd.unit=rlis-scenario.target systemd.show_status=0 $5 $(sed 's/[^ ]*=/rlis_test.&/g' <<<"$6")" >"$dir/cmdline"
 	guests+=("$1")
 }
 
-# run_guests [EXPECTED]: runs them and tells their results; EXPECTED is a pattern of kernel complaints that are not ours.
+# run_guests: runs them, some in one outer VM and some in another, and tells their results.
 run_guests() {
-	local name out
+	local name out part longest=120
 	say "booting ${#guests[@]} guest(s) from their own disks; results: $run/results"
 	"$RLIS_TOP/scripts/outer-vm" image >/dev/null
-	"$RLIS_TOP/scripts/outer-vm" run "$run" $((120 + 430 * ${#guests[@]})) 2> >(grep -v "TCG doesn't support" >&2) || true
+	for name in "${guests[@]}"; do longest=$((longest + $(cat "$run/jobs/$name/seconds") + 10)); done
+	for ((part = 0; part < RLIS_JOBS; part++)); do
+		RLIS_OUTER_SPACE=3000 "$RLIS_TOP/scripts/outer-vm" run "$run" "$longest" "$part" "$RLIS_JOBS" 2> >(grep -v "TCG doesn't support" >&2) &
+	done
+	wait
 	for name in "${guests[@]}"; do
 		out=$run/results/$name
 		if [ ! -e "$out/status" ]; then
-			result "packaging/$name/ran" FAIL "the guest was not run; console of the outer VM: $run/outer-0.log"
+			result "packaging/$name/ran" FAIL "the guest was not run; consoles of the outer VMs: $run/outer-*.log"
 			continue
 		fi
 		tr -d '\r' <"$out/log" >"$out/log.txt" 2>/dev/null || : >"$out/log.txt"
-		scenario_results "packaging/$name" "$out/log.txt" "$(cat "$out/status")" "${1:-}"
+		scenario_results "packaging/$name" "$out/log.txt" "$(cat "$out/status")"
 		if [ "$(cat "$out/status")" = 'exit 0' ]; then result "packaging/$name/host_content" ok
 		else result "packaging/$name/host_content" FAIL "$(cat "$out/status"): $(tail -n 3 "$out/host.log" | tr '\n' ' ')"; fi
 		if grep -qx 'exit 0' "$out/fsck" 2>/dev/null; then result "packaging/$name/root_clean" ok

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     Bus, storage and services go and come back twenty times; each time disks and answers are there again
+#: host     rlis
+#: drivers  rust mixed
+#: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
+#: args     --scsi scsi0,channels=2 --disk scsi0:0:0,size=8M --ide ide0 --disk ide0:0:0,size=8M --fc fc0 --disk fc0:0:0,size=8M
+#: cpus     2
+#: memory   384M
+#: when     all
+#: seconds  900
+
+check bus_loads load hv_vmbus
+check utils_load load hv_utils
+check storvsc_loads load hv_storvsc
+
+disks() { for disk in /sys/block/sd*; do [ -e "$disk" ] && basename "$disk"; done; true; }
+three() { [ "$(disks | wc -l)" = 3 ] || { echo "disks: $(disks | tr '\n' ' ')"; false; }; }
+answered() { host heartbeat | sed -n 's/.*answered=\([0-9]*\).*/\1/p'; }
+asked=0
+answers() { [ "$(answered)" -gt "$asked" ]; }
+offered() { wait_for 30 three && wait_for 30 answers; }
+check all_work_at_first offered
+
+# A different megabyte on each; names may change, contents may not.
+fill() { for disk in $(disks); do dd if=/dev/urandom of="/dev/$disk" bs=64k count=16 oflag=direct 2>/dev/null || return 1; done; }
+sums() { for disk in $(disks); do dd if="/dev/$disk" bs=64k count=16 iflag=direct 2>/dev/null | sha256sum; done | sort; }
+check disks_filled fill
+contents=$(sums)
+check three_contents test "$(echo "$contents" | sort -u | wc -l)" = 3
+devices=$(ls /sys/bus/vmbus/devices | wc -l)
+
+# The bus stays where it is built in.
+bus() { built_in hv_vmbus || "$1" hv_vmbus; }
+round() {
+	# A disk that is still being looked at holds its driver.
+	wait_for 20 unload hv_storvsc && unload hv_utils && bus unload || { echo 'did not unload'; return 1; }
+	[ -z "$(disks)" ] || { echo "left: $(disks)"; return 1; }
+	asked=$(answered)
+	bus load && load hv_utils && load hv_storvsc && offered || { echo 'did not come back'; return 1; }
+	[ "$(ls /sys/bus/vmbus/devices | wc -l)" = "$devices" ] || { echo 'other devices than before'; return 1; }
+	[ "$(sums)" = "$contents" ] || { echo 'other contents than before'; return 1; }
+}
+rounds() {
+	for number in $(seq "$1"); do
+		said=$(round 2>&1) || { echo "round $number: $said"; return 1; }
+	done
+}
+# What is in use for good after the first rounds, in kB.
+used() {
+	echo 3 >/proc/sys/vm/drop_caches
+	awk '/^(Slab|Percpu):/ { n += $2 } END { print n }' /proc/meminfo
+}
+available() { awk '/^MemFree:/ { print $2 }' /proc/meminfo; }
+check reload_5 rounds 5
+before=$(used) free=$(available)
+check reload_15_more rounds 15
+after=$(used) left=$(available)
+note "kernel memory before $before kB, after $after kB; free before $free kB, after $left kB"
+check kernel_memory_does_not_grow test $((after - before)) -lt 2048
+# Rings and buffers: a module that kept its own would take this much in four rounds.
+check pages_are_given_back test $((free - left)) -lt 8192
+check host_has_no_complaint equal '' "$(host violations)"
