@@ -165,7 +165,7 @@ macro_rules! module_param {
         $vis static $var: $crate::param::Param<$ty> = $crate::param::Param::new($default);
 
         const _: () = {
-            #[used]
+            #[used(compiler)]
             #[link_section = "__param"]
             static ENTRY: $crate::param::Entry = $crate::param::Entry::new(
                 &$var,
@@ -182,12 +182,12 @@ macro_rules! module_param {
             ];
             const TYPE_LEN: usize = ::core::concat!("parmtype=", $name, ":", "\0").len()
                 + <$ty as $crate::param::ParamType>::NAME.len();
-            #[used]
+            #[used(compiler)]
             #[link_section = ".modinfo"]
             static TYPE_TEXT: [u8; TYPE_LEN] = $crate::param::text(TYPE);
 
             const DESC: &str = ::core::concat!("parm=", $name, ":", $desc, "\0");
-            #[used]
+            #[used(compiler)]
             #[link_section = ".modinfo"]
             static DESC_TEXT: [u8; DESC.len()] = $crate::param::text(&[DESC]);
         };

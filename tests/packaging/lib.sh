@@ -81,6 +81,8 @@ root_image() {
 		Type=oneshot
 		ExecStart=/scenario/run
 	END
+	# Packed quickly, where a guest makes one.
+	echo COMPRESSLEVEL=1 >"$tree/etc/initramfs-tools/conf.d/quick"
 	printf 'LABEL=rlis-root / ext4 defaults 0 1\n' >"$tree/etc/fstab"
 	echo guest >"$tree/etc/hostname"
 	: >"$tree/etc/machine-id"

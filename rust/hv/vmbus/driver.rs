@@ -227,7 +227,7 @@ macro_rules! vmbus_device_table {
                 aliases
             };
 
-            #[used]
+            #[used(compiler)]
             #[link_section = ".modinfo"]
             static MODINFO: [[u8; $crate::driver::MODINFO_ALIAS_LEN]; $len] = ALIASES;
         };
