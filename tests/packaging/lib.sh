@@ -119,7 +119,7 @@ add_guest() {
 	echo "kernel-$2" >"$dir/kernel"
 	echo base-none >"$dir/base"
 	echo rlis >"$dir/host"
-	echo "${SECONDS_FOR:-420}" >"$dir/seconds"
+	echo "${SECONDS_FOR:-600}" >"$dir/seconds"
 	echo 1 >"$dir/cpus"
 	echo 1G >"$dir/memory"
 	echo "--scsi scsi0 --disk scsi0:0:0,file=jobs/$1/root.ext4 --net net0,mac=00:15:5d:0a:0b:0c" >"$dir/args"
