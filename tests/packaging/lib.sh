@@ -33,8 +33,9 @@ booted() { releases | grep "^${KERNEL:-}"; }
 
 # ---- guests --------------------------------------------------------------------------------------------------------
 
-run=$RLIS_TOP/build/packaging/boot
+# new_run PART: where that part's guests run and leave their logs.
 new_run() {
+	run=$RLIS_TOP/build/packaging/$1
 	rm -rf "$run"
 	mkdir -p "$run/jobs" "$run/results"
 	cp "$RLIS_TOP/scripts/guest-job" "$run/run"
@@ -137,6 +138,7 @@ run_guests() {
 		RLIS_OUTER_SPACE=3000 "$RLIS_TOP/scripts/outer-vm" run "$run" "$longest" "$part" "$RLIS_JOBS" 2> >(grep -v "TCG doesn't support" >&2) &
 	done
 	wait
+	rm -f "$run"/image-*
 	for name in "${guests[@]}"; do
 		out=$run/results/$name
 		if [ ! -e "$out/status" ]; then
