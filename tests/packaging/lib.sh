@@ -67,8 +67,6 @@ root_image() {
 	mkdir -p "$tree"/{proc,sys,dev,tmp,run,boot,root,scenario} "$tree/usr/share/dbus-1/system.d"
 	cp "$RLIS_TOP/tests/guest/lib.sh" "$tree/scenario/"
 	install -m 755 "$RLIS_TOP/tests/packaging/guest" "$tree/scenario/run"
-	# The file copy's daemon for a character device, which Debian 13 has no more.
-	install -m 755 "$("$RLIS_TOP/scripts/fcopy-daemon")" "$tree/usr/sbin/"
 	# The system as far as it is about devices: udev, mounts, modules, and what those start. No timers, no logins.
 	cat >"$tree/etc/systemd/system/rlis-scenario.target" <<-'END'
 		[Unit]
@@ -90,11 +88,14 @@ root_image() {
 	in_system mke2fs -q -t ext4 -F -L rlis-root -E root_owner=0:0 -m 0 -d "$tree" "$image" 900M
 	rm -rf "$tree"
 }
-# without_units IMAGE: the distribution has no units for the daemons, so that ours are started.
-without_units() {
+# with_our_units IMAGE: the distribution has no units for the daemons, so that ours are started; and there is the daemon
+# for the file copy through a character device, which Debian 13 has no more.
+with_our_units() {
+	cp "$("$RLIS_TOP/scripts/fcopy-daemon")" "$system/io/hv_fcopy_daemon"
 	in_system sh -euc 'for file in systemd/system/hv-kvp-daemon.service systemd/system/hv-vss-daemon.service udev/rules.d/60-hyperv-daemons.rules; do
-		test -e "/usr/lib/$file" && echo "rm /usr/lib/$file"; done >without
-		debugfs -w -f without "$1" 2>&1; rm without' sh "$1" >&2
+		test -e "/usr/lib/$file" && echo "rm /usr/lib/$file"; done >changes
+		printf "%s\n" "write hv_fcopy_daemon /usr/sbin/hv_fcopy_daemon" "sif /usr/sbin/hv_fcopy_daemon mode 0100755" >>changes
+		debugfs -w -f changes "$1" >changed 2>&1; rm changes' sh "$1"
 }
 
 # add_guest NAME RELEASE IMAGE INITRAMFS CMDLINE ENVIRONMENT: a guest that boots RELEASE from a copy of IMAGE. The words
