@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Long time-outs as they are: 55 s for a KVP daemon to come, 15 minutes for FREEZE, 10 minutes for a time sample
 #: host     rlis
-#: drivers  mixed
+#: drivers  mixed rust
 #: when     all
 #: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
 #: programs hv_vss_daemon mke2fs perl
