@@ -120,7 +120,7 @@ check loads_end wait_for 120 ended
 check nothing_was_broken equal '' "$(cat /tmp/broken)"
 # In a short run chance may leave one out.
 [ "$SOAK_SECONDS" -lt 600 ] || check every_kind_of_event equal 15 "$(sort -u /tmp/acts | wc -l)"
-check much_was_verified test "$(rounds main)" -ge $((SOAK_SECONDS / 120))
+check much_was_verified test "$(rounds main)" -ge $((SOAK_SECONDS / 240))
 none_busy() { equal '0' "$(cat /sys/class/scsi_host/host*/host_busy | sort -u)"; }
 check no_command_is_left wait_for 20 none_busy
 check files_clean e2fsck -fn "/dev/$files"
