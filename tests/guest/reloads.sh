@@ -7,7 +7,7 @@
 #: cpus     2
 #: memory   384M
 #: when     all
-#: seconds  900
+#: seconds  1800
 
 check bus_loads load hv_vmbus
 check utils_load load hv_utils
