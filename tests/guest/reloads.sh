@@ -3,22 +3,23 @@
 #: host     rlis
 #: drivers  rust mixed
 #: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
-#: args     --scsi scsi0,channels=2 --disk scsi0:0:0,size=8M --ide ide0 --disk ide0:0:0,size=8M --fc fc0 --disk fc0:0:0,size=8M
+#: args     --scsi scsi0,channels=2 --disk scsi0:0:0,size=8M --ide ide0 --disk ide0:0:0,size=8M
 #: cpus     2
 #: memory   384M
 #: when     all
-#: seconds  1800
+#: seconds  900
 
+# Without a Fibre Channel adapter, whose thousand addresses take half a minute to be looked through here each time.
 check bus_loads load hv_vmbus
 check utils_load load hv_utils
 check storvsc_loads load hv_storvsc
 
 disks() { for disk in /sys/block/sd*; do [ -e "$disk" ] && basename "$disk"; done; true; }
-three() { [ "$(disks | wc -l)" = 3 ] || { echo "disks: $(disks | tr '\n' ' ')"; false; }; }
+both() { [ "$(disks | wc -l)" = 2 ] || { echo "disks: $(disks | tr '\n' ' ')"; false; }; }
 answered() { host heartbeat | sed -n 's/.*answered=\([0-9]*\).*/\1/p'; }
 asked=0
 answers() { [ "$(answered)" -gt "$asked" ]; }
-offered() { wait_for 30 three && wait_for 30 answers; }
+offered() { wait_for 30 both && wait_for 30 answers; }
 check all_work_at_first offered
 
 # A different megabyte on each; names may change, contents may not.
@@ -26,7 +27,7 @@ fill() { for disk in $(disks); do dd if=/dev/urandom of="/dev/$disk" bs=64k coun
 sums() { for disk in $(disks); do dd if="/dev/$disk" bs=64k count=16 iflag=direct 2>/dev/null | sha256sum; done | sort; }
 check disks_filled fill
 contents=$(sums)
-check three_contents test "$(echo "$contents" | sort -u | wc -l)" = 3
+check two_contents test "$(echo "$contents" | sort -u | wc -l)" = 2
 devices=$(ls /sys/bus/vmbus/devices | wc -l)
 
 # The bus stays where it is built in.
