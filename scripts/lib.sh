@@ -7,6 +7,9 @@
 
 set -euo pipefail
 
+# Messages, the order of sort and what a character is, the same whatever the user's language.
+export LC_ALL=C.UTF-8
+
 RLIS_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 RLIS_CACHE=${RLIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/rlis}
 RLIS_LOGS=$RLIS_CACHE/logs
