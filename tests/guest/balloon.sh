@@ -5,7 +5,7 @@
 #: quick    mixed
 #: modules  hv_vmbus hv_balloon hv_utils
 #: args     -device hv-balloon
-#: seconds  120
+#: seconds  300
 
 check hyperv_detected logged 'Hypervisor detected: Microsoft Hyper-V'
 check bus_loads load hv_vmbus

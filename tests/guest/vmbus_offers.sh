@@ -5,7 +5,7 @@
 #: quick    rustbus
 #: modules  hv_vmbus hv_utils
 #: cpus     1
-#: seconds  90
+#: seconds  240
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 check bus_loads load hv_vmbus

@@ -6,7 +6,7 @@
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: args     --vmbus-max 5.3
-#: seconds  90
+#: seconds  240
 
 # The list is the newest first, as the driver tries them; the host was started with 5.3 as its newest.
 connect() {
