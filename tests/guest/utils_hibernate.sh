@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The system is written to disk and read back with all services at work
 #: host     rlis
-#: drivers  mixed c
+#: drivers  mixed rust rustbus c
 #: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
 #: programs hv_kvp_daemon hv_vss_daemon

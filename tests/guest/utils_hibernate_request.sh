@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The host asks the guest to hibernate, and user space is told by a uevent
 #: host     rlis
-#: drivers  mixed rust c
+#: drivers  mixed rust rustbus c
 #: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: args     --hibernation

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The host reads and sets the addresses of a network card through the distribution's unmodified hv_kvp_daemon
 #: host     rlis
-#: drivers  mixed rust c
+#: drivers  mixed rust rustbus c
 #: quick    none
 #: modules  hv_vmbus hv_netvsc hv_utils ptp
 #: programs hv_kvp_daemon ip

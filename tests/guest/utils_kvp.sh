@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Key-value pairs between the host and the distribution's unmodified hv_kvp_daemon
 #: host     rlis
-#: drivers  mixed rust c
+#: drivers  mixed rust rustbus c
 #: quick    mixed
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_kvp_daemon
@@ -31,7 +31,7 @@ check second_gets_busy grep -qi busy /tmp/second
 # daemon copies that many bytes.
 value_is() {
 	host_says "^$2=$3\$" kvp-list "$1" || return 1
-	[ "$DRIVERS" = c ] || equal "$3" "$(host kvp-get "$1" "$2")"
+	c_drivers || equal "$3" "$(host kvp-get "$1" "$2")"
 }
 for pool in external guest auto-external auto-internal; do
 	check "set_$pool" host "kvp-set $pool Grüße \"schöne Welt 日本 🙂\""
@@ -46,7 +46,7 @@ check auto_has_ten_keys test "$(host kvp-list auto | wc -l)" -ge 8
 check number_32 host kvp-set external n32 4294967295 --type u32
 check number_32_back value_is external n32 4294967295
 # The host types it as Windows does (REG_QWORD is 11), where Linux's header has 8.
-if [ "$DRIVERS" != c ]; then
+if ! c_drivers; then
 	check number_64 host kvp-set external n64 18446744073709551615 --type u64
 	check number_64_back value_is external n64 18446744073709551615
 fi
@@ -55,12 +55,12 @@ key=$(printf 'k%.0s' $(seq 255))
 value=$(printf 'v%.0s' $(seq 1023))
 check longest host kvp-set external "$key" "$value"
 # The C driver's enumeration does not give it back as it was set.
-[ "$DRIVERS" = c ] || check longest_back value_is external "$key" "$value"
+c_drivers || check longest_back value_is external "$key" "$value"
 check longest_gone host kvp-delete external "$key"
 # 1023 characters of three bytes do not fit into what the daemon stores; better refused than cut off.
 wide=$(printf '日%.0s' $(seq 1023))
 refused() { ! host kvp-set external wide "$wide"; }
-[ "$DRIVERS" = c ] || check too_wide_is_refused refused
+c_drivers || check too_wide_is_refused refused
 for i in $(seq 20); do host "kvp-set guest key$i \"value $i\"" >/dev/null || break; done
 check twenty_keys equal 20 "$(host kvp-list guest | wc -l)"
 check pool_file_size equal $((20 * 2560)) "$(stat -c %s /var/lib/hyperv/.kvp_pool_1)"
@@ -88,7 +88,7 @@ kill -KILL $daemon
 wait_for 20 test -s /tmp/killed.status
 took=$(($(date +%s) - started))
 check killed_daemon equal 1 "$(cat /tmp/killed.status)"
-[ "$DRIVERS" = c ] || check killed_is_noticed_at_once test "$took" -le 10
+c_drivers || check killed_is_noticed_at_once test "$took" -le 10
 start
 check new_daemon wait_for 20 value_is external n32 4294967295
 

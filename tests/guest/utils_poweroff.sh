@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The guest goes down for good when the host asks
 #: host     rlis
-#: drivers  mixed c
+#: drivers  mixed rust rustbus c
 #: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Power-off and restart on request of the host: answered first, then done by user space
 #: host     rlis
-#: drivers  mixed rust c
+#: drivers  mixed rust rustbus c
 #: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Freeze and thaw on request of the host, by the distribution's unmodified hv_vss_daemon
 #: host     rlis
-#: drivers  mixed rust c
+#: drivers  mixed rust rustbus c
 #: quick    none
 #: modules  hv_vmbus hv_utils ptp
 #: programs hv_vss_daemon
@@ -36,9 +36,9 @@ kill -STOP $daemon
 (host vss freeze >/tmp/frozen; echo $? >/tmp/frozen.status) &
 sleep 3
 kill -KILL $daemon
-[ "$DRIVERS" = c ] || check killed_while_freezing wait_for 15 test -s /tmp/frozen.status
-[ "$DRIVERS" = c ] || check killed_is_a_failure equal 1 "$(cat /tmp/frozen.status)"
-if [ "$DRIVERS" != c ]; then
+c_drivers || check killed_while_freezing wait_for 15 test -s /tmp/frozen.status
+c_drivers || check killed_is_a_failure equal 1 "$(cat /tmp/frozen.status)"
+if ! c_drivers; then
 	hv_vss_daemon -n & daemon=$!
 	sleep 3
 	check new_daemon host_says '^(0x)?5$' vss hot-backup

@@ -30,7 +30,7 @@ check frozen stands
 check thaw host vss thaw
 check thawed wait_for 10 grows
 
-if [ "$DRIVERS" != c ]; then
+if ! c_drivers; then
 	# The daemon dies with the file system frozen, and nobody asks for a thaw: the next daemon does it first of all.
 	check freeze_again host vss freeze
 	kill -KILL $daemon
