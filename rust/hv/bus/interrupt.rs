@@ -127,14 +127,13 @@ unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
             ring::contents(&raw const (*c).inbound)
         };
         match contents {
-            ring::Contents::Nothing => {}
             ring::Contents::Packets if batched => {
                 ring::mask_interrupts(&raw const (*c).inbound);
                 bindings::tasklet_schedule(&raw mut (*c).callback_event);
             }
-            // A driver that has not read everything waits for the next signal.
-            ring::Contents::Packets => {}
             ring::Contents::Unknown => bindings::channel_look_again(c, LOOK_AGAIN_MS),
+            // Without batches, a driver that has not read everything waits for the next signal.
+            ring::Contents::Nothing | ring::Contents::Packets => {}
         }
     }
 }

@@ -60,6 +60,19 @@ pub(crate) enum Contents {
     Unknown,
 }
 
+impl Contents {
+    /// From whether there is data, in a ring that may not be mapped.
+    #[inline]
+    fn of(has_data: Option<Result<bool, RingError>>) -> Self {
+        match has_data {
+            Some(Ok(true)) => Self::Packets,
+            Some(Ok(false)) | None => Self::Nothing,
+            // The read before has reported it.
+            Some(Err(_)) => Self::Unknown,
+        }
+    }
+}
+
 /// Lets the host signal again, and tells whether there is something that it has not signalled (`hv_end_read`).
 ///
 /// # Safety
@@ -68,12 +81,7 @@ pub(crate) enum Contents {
 #[inline]
 pub(crate) unsafe fn unmask_interrupts(info: *const hv_ring_buffer_info) -> Contents {
     // SAFETY: The caller vouches for the ring.
-    match unsafe { reader(info) }.map(|mut ring| ring.unmask_interrupts()) {
-        Some(Ok(true)) => Contents::Packets,
-        Some(Ok(false)) | None => Contents::Nothing,
-        // The read before has reported it.
-        Some(Err(_)) => Contents::Unknown,
-    }
+    Contents::of(unsafe { reader(info) }.map(|mut ring| ring.unmask_interrupts()))
 }
 
 /// What the ring holds, for who has not masked the host's signals.
@@ -84,11 +92,7 @@ pub(crate) unsafe fn unmask_interrupts(info: *const hv_ring_buffer_info) -> Cont
 #[inline]
 pub(crate) unsafe fn contents(info: *const hv_ring_buffer_info) -> Contents {
     // SAFETY: The caller vouches for the ring.
-    match unsafe { reader(info) }.map(|mut ring| ring.has_data()) {
-        Some(Ok(true)) => Contents::Packets,
-        Some(Ok(false)) | None => Contents::Nothing,
-        Some(Err(_)) => Contents::Unknown,
-    }
+    Contents::of(unsafe { reader(info) }.map(|mut ring| ring.has_data()))
 }
 
 /// The ring from the private index on, for who does not commit what is read.
