@@ -256,9 +256,18 @@ fn check_size(size: u32) -> Result<u32, RingError> {
     Ok(size)
 }
 
-/// Whether `index` is a possible index of a ring of `size` bytes.
+/// Whether `index`, in bytes, is one that a ring with a data area of `size` bytes can have: within it, and a multiple of
+/// eight.
+///
+/// # Examples
+///
+/// ```
+/// assert!(rlis_proto::ring::valid_index(4088, 4096));
+/// assert!(!rlis_proto::ring::valid_index(4096, 4096));
+/// assert!(!rlis_proto::ring::valid_index(4, 4096));
+/// ```
 #[inline]
-const fn valid_index(index: u32, size: u32) -> bool {
+pub const fn valid_index(index: u32, size: u32) -> bool {
     index < size && index % 8 == 0
 }
 

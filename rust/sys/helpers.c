@@ -59,11 +59,9 @@ void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel)
 }
 
 /* The channel has rings. */
-bool rlis_helper_inbound_index_valid(const struct vmbus_channel *channel)
+u32 rlis_helper_inbound_write_index(const struct vmbus_channel *channel)
 {
-	u32 index = READ_ONCE(channel->inbound.ring_buffer->write_index);
-
-	return index < channel->inbound.ring_datasize && !(index % 8);
+	return READ_ONCE(channel->inbound.ring_buffer->write_index);
 }
 
 void rlis_helper_tasklet_schedule(struct tasklet_struct *t)

@@ -24,7 +24,7 @@ u32 rlis_helper_hv_end_read(struct hv_ring_buffer_info *rbi);
 void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel);
 void rlis_helper_vmbus_device_unregister(struct hv_device *dev);
 void rlis_helper_tasklet_schedule(struct tasklet_struct *t);
-bool rlis_helper_inbound_index_valid(const struct vmbus_channel *channel);
+u32 rlis_helper_inbound_write_index(const struct vmbus_channel *channel);
 u32 rlis_helper_hv_get_bytes_to_read(const struct hv_ring_buffer_info *rbi);
 u32 rlis_helper_hv_get_bytes_to_write(const struct hv_ring_buffer_info *rbi);
 u32 rlis_helper_hv_get_avail_to_write_percent(const struct hv_ring_buffer_info *rbi);

@@ -19,6 +19,7 @@ use kernel::{
         rcu, //
     }, //
 };
+use rlis_proto::ring::valid_index;
 use rlis_sys::vmbus_channel;
 
 mod open;
@@ -224,8 +225,18 @@ impl Channel {
     /// `ENODEV` if the channel is closed.
     pub fn is_readable(&self) -> Result<bool> {
         self.with_open(|raw| {
-            // SAFETY: The channel is valid; the function needs its rings.
-            Ok(unsafe { !rings_exist(raw) || rlis_sys::inbound_index_valid(raw) })
+            // SAFETY: The channel is valid.
+            if !unsafe { rings_exist(raw) } {
+                return Ok(true);
+            }
+            // SAFETY: The rings exist; their size does not change while they do.
+            let (index, size) = unsafe {
+                (
+                    rlis_sys::inbound_write_index(raw),
+                    (*raw).inbound.ring_datasize,
+                )
+            };
+            Ok(valid_index(index, size))
         })
     }
 
