@@ -55,6 +55,24 @@ configured_mirror() {
 		sed 's,/*$,,' | grep '/debian$' | head -n 1 || true
 }
 
+# unpack_debs DIR SUITE PACKAGE...: unpacks packages of a Debian release into DIR/tree. The rig's own apt fetches them,
+# with its keys and its way to the mirror, but lists of its own.
+unpack_debs() {
+	local dir=$1 suite=$2
+	shift 2
+	mkdir -p "$dir"/apt/{lists/partial,cache/archives/partial}
+	echo "deb $(debian_mirror) $suite main" >"$dir/apt/sources.list"
+	# shellcheck disable=SC2016 # for the shell in there
+	RLIS_BIND=$dir "$RLIS_TOP/scripts/in-sysroot" rig -C "$dir/apt" sh -euc '
+		dir=$1; shift
+		options="-o Dir::Etc::SourceList=$dir/sources.list -o Dir::Etc::SourceParts=/dev/null
+			-o Dir::State::Lists=$dir/lists -o Dir::Cache=$dir/cache -o APT::Sandbox::User=root"
+		apt-get $options update
+		apt-get $options download "$@"
+		for deb in *.deb; do dpkg-deb -x "$deb" ../tree; done' sh "$dir/apt" "$@"
+	rm -rf "$dir/apt"
+}
+
 # need_command COMMAND PACKAGE: makes sure that COMMAND exists, installing Debian's PACKAGE if we may.
 need_command() {
 	command -v "$1" >/dev/null 2>&1 && return
