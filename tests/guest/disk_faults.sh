@@ -12,8 +12,6 @@
 # for good, reset or not; an SRB status that it does not know counts as success; and of a completion that comes twice the
 # second one is taken for that of the next command with the same tag.
 
-case $DRIVERS in rust | mixed) ours=1 ;; *) ours= ;; esac
-
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
 check disk wait_for 60 test -b /dev/sda || exit 1
@@ -49,7 +47,7 @@ check slow_reply survives slow-reply 5 300
 check unknown_transaction survives unknown-transaction 20
 check unsolicited_completion survives unsolicited-completion 20
 check unknown_packet_type survives unknown-packet-type 20
-if [ "$ours" ]; then
+if ! c_drivers; then
 	check duplicate_completion survives duplicate-completion 20
 	check ignored_packets_are_logged logged 'hv_storvsc.*ignored a packet'
 	check srb_unknown survives srb-status 3 0x33
@@ -63,7 +61,7 @@ check sense_too_long survives sense-too-long 3
 check transfer_too_long survives transfer-too-long 20
 
 # What cannot be read as a completion is the only one that the command gets: the driver resets the adapter by itself.
-if [ "$ours" ]; then
+if ! c_drivers; then
 	check short_packet survives short-packet 3
 	check zero_length_completion survives zero-length-completion 3
 	check wrong_operation survives wrong-operation 3
@@ -78,7 +76,7 @@ dropped() {
 	timeout 60 sg_reset -H /dev/sda || { echo "the reset ended with $?"; return 1; }
 	goes_on
 }
-if [ "$ours" ]; then
+if ! c_drivers; then
 	check no_reply_then_reset dropped
 	check no_reply_then_reset_again dropped
 fi
@@ -111,7 +109,7 @@ none_busy() { equal 0 "$(cat "/sys/class/scsi_host/host$host_number/host_busy")"
 check no_command_is_left wait_for 20 none_busy
 
 # A reset that gets no answer ends all the same, and the next one succeeds.
-if [ "$ours" ]; then
+if ! c_drivers; then
 	unanswered() {
 		host fault scsi0 no-reply 1 || return 1
 		! timeout 250 sg_reset -H /dev/sda 2>/dev/null || { echo "it succeeded"; return 1; }

@@ -100,6 +100,33 @@ archive() {
 	test -s /tmp/initrd
 }
 
+# all_in_use STAGE: loads the bus, the disk and the services, and sees that the host answers each. Whatever ran in this
+# guest before has left no connection.
+all_in_use() {
+	check "no_connection_$1" disconnected
+	check "bus_loads_$1" load hv_vmbus
+	check "storvsc_loads_$1" load hv_storvsc
+	check "utils_load_$1" load hv_utils
+	check "disk_$1" wait_for 30 test -b /dev/sda
+	check "heartbeat_$1" wait_for 20 host_says 'answered=[1-9]' heartbeat
+}
+disconnected() { ! host version; }
+# read_on: reads the disk for as long as this kernel runs.
+read_on() {
+	while :; do dd if=/dev/sda of=/dev/null bs=64k iflag=direct 2>/dev/null; done &
+	sleep 1
+	check no_violations_before equal '' "$(host violations)"
+}
+# all_unloads: takes it away again.
+all_unloads() {
+	check storvsc_unloads wait_for 20 unload hv_storvsc
+	check utils_unload unload hv_utils
+	check bus_unloads unload hv_vmbus
+	# The C bus of 6.12 sends no UNLOAD when it is unloaded.
+	[ "$DRIVERS" = c ] || check connection_ended disconnected
+	check no_violations equal '' "$(host violations)"
+}
+
 # no_leak [PATTERN]: kmemleak, where the kernel has it at work (the debug kernel with kmemleak=on), finds no memory that
 # nobody can reach; with PATTERN, none whose call trace has a line that matches. It looks twice, since what is just being
 # handed over looks lost.

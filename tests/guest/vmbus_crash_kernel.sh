@@ -18,22 +18,13 @@
 # The test kernels have no /proc/kcore, from which kexec takes where the kernel lies that has crashed.
 stage=first
 grep -q rlis_stage=crash /proc/cmdline && stage=crash
-disconnected() { ! host version; }
-# What the kernel before this one has left behind.
-check "no_connection_$stage" disconnected
-check "bus_loads_$stage" load hv_vmbus
-check "storvsc_loads_$stage" load hv_storvsc
-check "utils_load_$stage" load hv_utils
-check "disk_$stage" wait_for 30 test -b /dev/sda
-check "heartbeat_$stage" wait_for 20 host_says 'answered=[1-9]' heartbeat
+all_in_use "$stage"
 if [ $stage = first ]; then
 	check archive archive
 	check crash_kernel_loads kexec -a -p /scenario/kernel --initrd=/tmp/initrd \
 		--append="$(sed 's/crashkernel=[^ ]*//' /proc/cmdline) rlis_stage=crash nr_cpus=1 reset_devices"
 	check crash_kernel_there equal 1 "$(cat /sys/kernel/kexec_crash_loaded)"
-	(while :; do dd if=/dev/sda of=/dev/null bs=64k iflag=direct 2>/dev/null; done) &
-	sleep 1
-	check no_violations_before equal '' "$(host violations)"
+	read_on
 	echo 1 >/proc/sys/kernel/sysrq
 	echo c >/proc/sysrq-trigger
 	sleep 60
@@ -47,9 +38,4 @@ saved() {
 		head -c $((16 * 65536)) /proc/vmcore | cmp - /tmp/saved && head -c 4 /tmp/saved | grep -q ELF
 }
 check saved_to_disk saved
-check storvsc_unloads wait_for 20 unload hv_storvsc
-check utils_unload unload hv_utils
-check bus_unloads unload hv_vmbus
-# The C bus of 6.12 sends no UNLOAD when it is unloaded.
-[ "$DRIVERS" = c ] || check connection_ended disconnected
-check no_violations equal '' "$(host violations)"
+all_unloads
