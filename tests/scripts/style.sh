@@ -5,7 +5,6 @@
 # after the other. ALL=1 also plants those for shellcheck, checkpatch and clippy, which take minutes.
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
-
 # Inside build/, so that sysroots see it; a git tree of its own, since the gates ask git for the project's files.
 copy=$RLIS_TOP/build/style/copy
 rm -rf "$copy"
