@@ -16,7 +16,7 @@ pub fn orderly_reboot() {
     unsafe { rlis_sys::orderly_reboot() };
 }
 
-/// Returns whether the virtual machine may hibernate: the host has turned on its virtual ACPI S4 state.
+/// Returns whether the virtual machine may hibernate: the host has turned on its virtual ACPI S4 state. May sleep.
 pub fn hibernation_supported() -> bool {
     // SAFETY: No requirements.
     unsafe { rlis_sys::hv_is_hibernation_supported() }

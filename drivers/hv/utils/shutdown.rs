@@ -40,6 +40,8 @@ use rlis_vmbus::{
 pub(crate) struct Shutdown {
     #[pin]
     worker: Worker<Doer>,
+    /// Whether the machine may hibernate. Asking ACPI may sleep, so it is asked once and not for each request.
+    hibernation: bool,
 }
 
 /// Does what the host wants, in process context.
@@ -86,6 +88,7 @@ impl Simple for Shutdown {
                     next <- new_spinlock_irq!(None),
                 }? Error),
             ),
+            hibernation: power::hibernation_supported(),
         })
     }
 
@@ -94,7 +97,7 @@ impl Simple for Shutdown {
         body: &mut [u8],
         _negotiated: Option<Negotiated>,
     ) -> Result<(Status, Option<ShutdownAction>), ProtoError> {
-        shutdown::handle(body, power::hibernation_supported())
+        shutdown::handle(body, self.hibernation)
     }
 
     // Only after the reply: the host would wait for one from a machine that is down.
