@@ -21,7 +21,7 @@ modules:
 test:
 	@scripts/test
 
-## test-all       all of it: every scenario with every choice of drivers (more than an hour)
+## test-all       all of it: every scenario with every choice of drivers, on all kernels (several hours)
 .PHONY: test-all
 test-all:
 	@ALL=1 scripts/test

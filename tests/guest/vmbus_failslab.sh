@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Memory runs out anywhere while the bus loads and devices come: an error, and nothing is left behind
 #: host     rlis
+#: kernels  debug
 #: drivers  rustbus rust
 #: quick    none
 #: modules  hv_vmbus hv_utils
@@ -9,12 +10,7 @@
 #: when     all
 #: seconds  900
 
-# Only KERNEL=debug can make allocations fail.
 slab=/sys/kernel/debug/failslab
-if [ ! -d $slab ]; then
-	note 'this kernel cannot make allocations fail'
-	exit 0
-fi
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 module=/lib/modules/$(uname -r)/hv_vmbus.ko
 for attribute in $slab /sys/kernel/debug/fail_page_alloc; do
