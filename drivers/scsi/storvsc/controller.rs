@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A controller: commands out, completions in.
+//! A controller: its state, and commands out.
 
 use crate::{
     channels::Channels,
     control::Control,
     events::{
         notify,
-        Address,
         Event,
         Events, //
     },
-    settings::{
-        logs,
-        Settings, //
-    }, //
+    settings::Settings, //
 };
 use kernel::{
     prelude::*,
@@ -30,33 +26,19 @@ use kernel::{
         Arc,
         SetOnce, //
     },
-    time::{
-        delay::fsleep,
-        Delta,
-        Msecs, //
-    }, //
+    time::Msecs, //
 };
 use rlis_hv::{
     work::Worker,
     RateLimit, //
 };
 use rlis_proto::storvsc::{
-    classify,
-    incoming,
     DataDirection,
-    FollowUp,
-    HostByte,
-    Incoming,
-    LogLevel,
-    Operation,
     ProtocolVersion,
     SrbAddress,
-    SrbStatus,
     StorageKind,
-    VmScsiRequest,
     VstorPacket,
-    Wwn,
-    SAM_STAT_GOOD, //
+    Wwn, //
 };
 use rlis_scsi::{
     topology::current_cpu,
@@ -77,24 +59,20 @@ use rlis_vmbus::{
     Device,
     MpbDescriptor,
     OpenParams,
-    Packet,
     PacketType,
     Reader,
     SubChannelOffer, //
 };
 use zerocopy::IntoBytes;
 
+mod completion;
+mod reset;
+
 /// How long the host may take for a request of the driver itself, in milliseconds.
 pub(crate) const CONTROL_MS: Msecs = 180_000;
 
 /// How long a command may take before the mid-layer asks what to do, in seconds.
 const COMMAND_SECONDS: u32 = 180;
-
-/// How long commands may take to come back after the host has acknowledged a reset, in milliseconds.
-const DRAIN_MS: u32 = 5_000;
-
-/// How often a reset is asked for if the answer cannot be read.
-const RESET_TRIES: u32 = 5;
 
 /// Packets that are taken out of a ring before other work of the CPU has its turn.
 const BUDGET: u32 = 512;
@@ -165,6 +143,11 @@ impl Controller {
         )
     }
 
+    /// For messages.
+    fn dev(&self) -> &kernel::device::Device {
+        (*self.device).as_ref()
+    }
+
     /// How the device's channels are opened.
     pub(crate) fn open_params(&self) -> OpenParams<'static> {
         OpenParams {
@@ -232,71 +215,6 @@ impl Controller {
         });
     }
 
-    /// Resets the bus, and sees to it that all commands given to the host before are completed. Sleeps, for a
-    /// bounded time.
-    ///
-    /// # Errors
-    ///
-    /// As [`Control::exchange`], `EIO` if the host refuses.
-    pub(crate) fn reset_bus(&self) -> Result {
-        // What cannot be read from here on wants another reset.
-        let spoiled = self.spoiled.xchg(0, Full);
-        self.try_reset_bus().inspect_err(|error| {
-            if spoiled != 0 {
-                self.spoiled.xchg(1, Full);
-            }
-            self.failures.run(|_| {
-                dev_err!(
-                    AsRef::<kernel::device::Device>::as_ref(&*self.device),
-                    "the bus could not be reset: {error:?}\n"
-                );
-            });
-        })
-    }
-
-    fn try_reset_bus(&self) -> Result {
-        let packet = VstorPacket::request(Operation::VSTOR_OPERATION_RESET_BUS);
-        let channel = self.channels.primary().ok_or(ENODEV)?;
-        // Only these: the mid-layer may go on sending, and what is sent from here on the host still works on.
-        let before = self.tags.outstanding();
-        let mut tries = 1;
-        let answer = loop {
-            match self.control.exchange(&channel, &packet, CONTROL_MS) {
-                Ok(answer) if answer.op() == Operation::VSTOR_OPERATION_COMPLETE_IO => {
-                    break answer
-                }
-                // What makes an answer useless may have passed.
-                Ok(_) if tries < RESET_TRIES => tries += 1,
-                Err(error) if error == EPROTO && tries < RESET_TRIES => tries += 1,
-                Ok(_) => return Err(EPROTO),
-                Err(error) => return Err(error),
-            }
-        };
-        if answer.status != 0 {
-            return Err(EIO);
-        }
-        // The host is done with all commands; their completions may still be on the way.
-        let mut waited = 0;
-        self.channels.look_again();
-        while before.in_flight() != 0 && waited < DRAIN_MS {
-            fsleep(Delta::from_millis(10));
-            waited += 10;
-        }
-        // What is left now, the host has forgotten.
-        let mut lost = 0;
-        before.claim_each(|command| {
-            lost += 1;
-            command.complete(Outcome::failed(rlis_scsi::HostByte::RESET));
-        });
-        if lost != 0 {
-            dev_warn!(
-                AsRef::<kernel::device::Device>::as_ref(&*self.device),
-                "{lost} commands had no completion when the bus was reset\n"
-            );
-        }
-        Ok(())
-    }
-
     /// Completes a command that cannot be sent.
     fn fail(command: Command, host: rlis_scsi::HostByte) -> Queued {
         command.complete(Outcome::failed(host));
@@ -328,7 +246,7 @@ impl Controller {
         if error != ENODEV {
             self.failures.run(|_| {
                 dev_err!(
-                    AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                    self.dev(),
                     "cmd {:#x} could not be sent: {error:?}\n",
                     command.opcode()
                 );
@@ -336,139 +254,6 @@ impl Controller {
             return Self::fail(command, rlis_scsi::HostByte::ERROR);
         }
         Self::fail(command, rlis_scsi::HostByte::NO_CONNECT)
-    }
-
-    /// A packet from the host.
-    #[inline]
-    fn receive(&self, packet: &Packet<'_>) {
-        let id = packet.transaction_id();
-        let payload = packet.payload();
-        if id == 0 {
-            return self.unsolicited(payload);
-        }
-        let Ok(vstor) = VstorPacket::parse(payload) else {
-            self.control.spoiled(id);
-            return self.ignore(id, payload.len());
-        };
-        if Control::is_control(id) {
-            if !self.control.answered(id, &vstor) {
-                self.ignore(id, payload.len());
-            }
-            return;
-        }
-        // An id is worth something once only, so look at the packet first.
-        if vstor.op() != Operation::VSTOR_OPERATION_COMPLETE_IO {
-            return self.ignore(id, payload.len());
-        }
-        match self.tags.claim(id) {
-            Some(command) => self.completed(command, &vstor),
-            None => self.ignore(id, payload.len()),
-        }
-    }
-
-    /// A packet that means nothing, or not what it should.
-    #[cold]
-    fn ignore(&self, id: u64, len: usize) {
-        if self.tags.is_in_flight(id) {
-            // There may be no other completion for that command. A reset makes sure that it comes to an end.
-            self.spoiled.xchg(1, Full);
-            notify(&self.events, Event::Reset);
-        }
-        self.nonsense.run(|dropped| {
-            dev_err!(
-                AsRef::<kernel::device::Device>::as_ref(&*self.device),
-                "ignored a packet: id {id:#x}, {len} bytes ({dropped} like this not shown)\n"
-            );
-        });
-    }
-
-    #[cold]
-    fn unsolicited(&self, payload: &[u8]) {
-        match incoming(0, payload) {
-            Ok(Incoming::Rescan) => notify(&self.events, Event::Scan),
-            Ok(Incoming::FchbaData(names)) if self.kind == StorageKind::FibreChannel => {
-                self.set_names(names);
-                notify(&self.events, Event::Names);
-            }
-            _ => self.ignore(0, payload.len()),
-        }
-    }
-
-    /// The host has completed a command.
-    #[inline]
-    fn completed(&self, command: Command, vstor: &VstorPacket) {
-        let srb = vstor.vm_srb();
-        let success = SrbStatus::SRB_STATUS_SUCCESS.0;
-        if srb.srb_status == success && srb.scsi_status == SAM_STAT_GOOD {
-            // Nearly always, and nothing to decide.
-            return command.complete(Outcome {
-                status: SAM_STAT_GOOD,
-                host: rlis_scsi::HostByte::OK,
-                transferred: srb.data_transfer_length,
-            });
-        }
-        self.not_good(command, vstor, &srb);
-    }
-
-    #[cold]
-    fn not_good(&self, mut command: Command, vstor: &VstorPacket, srb: &VmScsiRequest) {
-        let is_fc = self.kind == StorageKind::FibreChannel;
-        let verdict = classify(command.opcode(), is_fc, command.len(), srb);
-        if verdict.log != LogLevel::None {
-            self.log(&command, srb, vstor.status, verdict.log);
-        }
-        if let Some(sense @ [_, ..]) = srb.cdb.get(..verdict.sense_len) {
-            command.set_sense(sense);
-        }
-        if verdict.follow_up != FollowUp::None {
-            self.follow_up(&command, verdict.follow_up);
-        }
-        command.complete(Outcome {
-            status: verdict.scsi_status,
-            host: match verdict.host_byte {
-                HostByte::Ok => rlis_scsi::HostByte::OK,
-                HostByte::Requeue => rlis_scsi::HostByte::REQUEUE,
-                HostByte::Error => rlis_scsi::HostByte::ERROR,
-                HostByte::NoConnect => rlis_scsi::HostByte::NO_CONNECT,
-                HostByte::Passthrough => rlis_scsi::HostByte::PASSTHROUGH,
-            },
-            transferred: verdict.transferred,
-        });
-    }
-
-    #[cold]
-    fn follow_up(&self, command: &Command, what: FollowUp) {
-        let Some((channel, target, lun)) = command.address() else {
-            return;
-        };
-        let address = Address {
-            channel,
-            target,
-            lun,
-        };
-        match what {
-            FollowUp::None => {}
-            FollowUp::RescanDevice => notify(&self.events, Event::Rescan(address)),
-            FollowUp::RemoveLun => notify(&self.events, Event::Remove(address)),
-        }
-    }
-
-    #[cold]
-    fn log(&self, command: &Command, srb: &VmScsiRequest, status: u32, level: LogLevel) {
-        if !logs(level) {
-            return;
-        }
-        self.failures.run(|_| {
-            dev_warn!(
-                AsRef::<kernel::device::Device>::as_ref(&*self.device),
-                "tag#{} cmd {:#x} status: scsi {:#x} srb {:#x} host {:#x}\n",
-                command.queue_and_tag().1,
-                command.opcode(),
-                srb.scsi_status,
-                srb.srb_status,
-                status
-            );
-        });
     }
 }
 
@@ -556,7 +341,7 @@ impl HostOps for Controller {
         } else {
             self.late.run(|_| {
                 dev_warn!(
-                    AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                    self.dev(),
                     "a command has been with the host for longer than its time-out; still waiting\n"
                 );
             });
@@ -596,10 +381,7 @@ impl ChannelHandler for Controller {
             .open(&self.open_params())
             .and_then(|channel| self.channels.add(&channel));
         if let Err(error) = opened {
-            dev_err!(
-                AsRef::<kernel::device::Device>::as_ref(&*self.device),
-                "sub-channel {index} is not used: {error:?}\n"
-            );
+            dev_err!(self.dev(), "sub-channel {index} is not used: {error:?}\n");
         }
     }
 
@@ -610,7 +392,7 @@ impl ChannelHandler for Controller {
     fn on_target_cpu(&self, channel: &Arc<Channel>, _old: u32, new: u32) {
         if let Err(error) = self.channels.moved(channel, new) {
             dev_err!(
-                AsRef::<kernel::device::Device>::as_ref(&*self.device),
+                self.dev(),
                 "channel {} is not moved to CPU {new}: {error:?}\n",
                 channel.relid()
             );
