@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The system is written to a disk of the driver and read back from it; all disks, names and sub-channels are as before
 #: host     rlis
-#: drivers  rust mixed c
+#: drivers  rust mixed c rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: programs fio mke2fs e2fsck

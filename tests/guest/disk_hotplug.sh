@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Units come, go, grow and shrink while another one is written and verified, as does the whole controller
 #: host     rlis
-#: drivers  rust mixed c
+#: drivers  rust mixed c rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: programs fio mke2fs e2fsck resize2fs

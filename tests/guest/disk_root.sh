@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The root file system is on a disk that the driver serves, from the initramfs to a clean power-off
 #: host     rlis
-#: drivers  rust mixed c
+#: drivers  rust mixed c rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: root     96M

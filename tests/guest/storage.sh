@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Disks and a DVD on a SCSI controller: found, read and written by every command, resized, added, removed
 #: host     rlis
-#: drivers  c mixed rust
+#: drivers  c mixed rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: programs mke2fs e2fsck sg_raw sg_unmap sg_write_same sg_verify sg_sync sg_luns sg_readcap sg_inq sg_turs

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A storage host that misbehaves costs at most the request, never the disk
 #: host     rlis
-#: drivers  c mixed rust
+#: drivers  c mixed rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: programs sg_reset
@@ -47,7 +47,7 @@ loses() {
 	lost=$!
 	wait_for 10 struck || { echo "$1 did not strike"; return 1; }
 	reads 100 || { echo "no read after $1"; return 1; }
-	[ "$DRIVERS" = c ] && return
+	c_drivers && return
 	[ "$1" != no-reply ] || timeout 60 sg_reset -H /dev/sda || { echo "the reset ended with $?"; return 1; }
 	ended() { ! kill -0 $lost 2>/dev/null; }
 	wait_for 30 ended || { echo "the command that met $1 did not end"; false; }
@@ -66,7 +66,7 @@ unsendable() {
 	lost=$!
 	sleep 4
 	reads 100 || { echo 'no read afterwards'; return 1; }
-	[ "$DRIVERS" = c ] && return
+	c_drivers && return
 	ended() { ! kill -0 $lost 2>/dev/null; }
 	wait_for 100 ended || { echo 'the command did not end'; false; }
 }

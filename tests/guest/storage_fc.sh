@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A synthetic Fibre Channel adapter: its names in sysfs, a disk behind it
 #: host     rlis
-#: drivers  c mixed rust
+#: drivers  c mixed rust rustbus
 #: quick    c
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --fc fc0 --disk fc0:0:0,size=16M

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Accelerated IDE disks: found under their targets, written and read
 #: host     rlis
-#: drivers  c mixed rust
+#: drivers  c mixed rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --ide ide0 --ide ide1 --ide ide2,version=6.0,max-transfer=64K --disk ide0:0:0,size=64M --disk ide1:1:0,size=32M --disk ide2:0:0,size=16M
@@ -33,7 +33,7 @@ for size in 131072 65536 32768; do
 	check "write_read_256k_$size" round_trip "$(disk_of $size)" 262144
 done
 # The C driver does not let go of a device whose disk was used, so that it cannot come back.
-if [ "$DRIVERS" = mixed ] || [ "$DRIVERS" = rust ]; then
+if ! c_drivers; then
 	check rescind host rescind ide1
 	two_disks() { [ "$(disks)" = 2 ]; }
 	check one_gone wait_for 20 two_disks

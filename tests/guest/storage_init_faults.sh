@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A storage host that fails during the initialisation costs the adapter once; loaded again, the driver works
 #: host     rlis
-#: drivers  c mixed rust
+#: drivers  c mixed rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=16M
@@ -27,7 +27,7 @@ fails() {
 check first_step_fails fails init-status 1
 check wrong_answer_to_first_step fails wrong-operation 1
 check open_refused fails bus-refuse-open
-if [ "$DRIVERS" = c ]; then
+if c_drivers; then
 	# The C driver makes a disk of it that moves no data, with a warning and a call trace.
 	note 'max-transfer is not for this driver'
 else

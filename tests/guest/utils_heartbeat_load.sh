@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Heartbeats are answered for ten minutes while all CPUs are busy
 #: host     rlis
-#: drivers  mixed c rust
+#: drivers  mixed c rust rustbus
 #: modules  hv_vmbus hv_utils ptp
 #: cpus     1
 #: seconds  720

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A mounted ext4 file system with a writer stands still between freeze and thaw
 #: host     rlis
-#: drivers  mixed c rust
+#: drivers  mixed c rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc ptp scsi_transport_fc
 #: programs hv_vss_daemon mke2fs
