@@ -6,7 +6,6 @@
 #: modules  hv_vmbus hv_utils hv_storvsc
 #: args     --scsi 0,channels=2 --disk 0:0:0,size=512M --disk 0:0:1,size=16M
 #: cpus     1
-#: memory   256M
 #: seconds  240
 
 check bus_loads load hv_vmbus
