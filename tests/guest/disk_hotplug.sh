@@ -73,12 +73,15 @@ check fsck_after_shrink /usr/bin/e2fsck -fn "$disk"
 beyond() { ! dd if="$disk" of=/dev/null bs=1M skip=63 count=1 iflag=direct 2>/dev/null || equal 0 "$(dd if="$disk" bs=1M skip=63 count=1 iflag=direct 2>/dev/null | wc -c)"; }
 check nothing_beyond_the_end beyond
 
-# The other controller goes and comes back.
+# The other controller goes and comes back. The C driver never ends a command that it could not send to one that has gone,
+# for which the power-off would wait.
 other() { [ "$(cat /sys/block/sd*/size | grep -cx 16384)" = "$1" ]; }
 check other_controller wait_for 30 other 1
 controller_goes() { host rescind scsi1 && wait_for 60 other 0; }
 controller_comes() { host offer scsi1 && wait_for 60 other 1; }
-for round in 1 2 3; do
+rounds='1 2 3'
+! c_drivers || rounds=
+for round in $rounds; do
 	check "controller_goes_$round" controller_goes
 	check "controller_comes_$round" controller_comes
 done

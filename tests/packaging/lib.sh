@@ -136,7 +136,7 @@ run_guests() {
 	"$RLIS_TOP/scripts/outer-vm" image >/dev/null
 	for name in "${guests[@]}"; do longest=$((longest + $(cat "$run/jobs/$name/seconds") + 10)); done
 	for ((part = 0; part < RLIS_JOBS; part++)); do
-		RLIS_OUTER_SPACE=3000 "$RLIS_TOP/scripts/outer-vm" run "$run" "$longest" "$part" "$RLIS_JOBS" 2> >(grep -v "TCG doesn't support" >&2) &
+		RLIS_OUTER_SPACE=3000 "$RLIS_TOP/scripts/outer-vm" run "$run" "$longest" "$part" "$RLIS_JOBS" 2> >(grep --line-buffered -v "TCG doesn't support" >&2) &
 	done
 	wait
 	rm -f "$run"/image-*
