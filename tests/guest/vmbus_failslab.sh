@@ -9,6 +9,8 @@
 #: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
+#: expect   lockdep_unregister_key|Call Trace
+# The kernel's bus_register(), if it fails early, takes back the lock class that it has not registered yet.
 
 slab=/sys/kernel/debug/failslab
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
