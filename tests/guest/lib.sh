@@ -111,7 +111,7 @@ all_in_use() {
 	check "heartbeat_$1" wait_for 20 host_says 'answered=[1-9]' heartbeat
 }
 disconnected() { ! host version; }
-# read_on: reads the disk for as long as this kernel runs.
+# read_on: reads the disk for as long as this kernel runs; the host has no complaint so far.
 read_on() {
 	while :; do dd if=/dev/sda of=/dev/null bs=64k iflag=direct 2>/dev/null; done &
 	sleep 1

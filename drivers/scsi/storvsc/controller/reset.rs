@@ -32,7 +32,7 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// As [`Control::exchange`], `EIO` if the host refuses.
+    /// As [`Control::exchange`](crate::control::Control::exchange), `EIO` if the host refuses.
     pub(crate) fn reset_bus(&self) -> Result {
         // What cannot be read from here on wants another reset.
         let spoiled = self.spoiled.xchg(0, Full);
