@@ -13,7 +13,7 @@
 #: memory   1G
 #: seconds  300
 #: host_log crashes reported: 1
-#: expect   Kernel panic|Call Trace|sysrq
+#: expect   Kernel panic - not syncing: sysrq triggered crash
 
 # The test kernels have no /proc/kcore, from which kexec takes where the kernel lies that has crashed.
 stage=first

@@ -5,11 +5,12 @@
 #: drivers  rustbus rust
 #: quick    none
 #: modules  hv_vmbus hv_utils
+#: programs perl
 #: cpus     1
 #: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
-#: expect   lockdep_unregister_key|Call Trace
+#: expect   lockdep_unregister_key
 # The kernel's bus_register(), if it fails early, takes back the lock class that it has not registered yet.
 
 slab=/sys/kernel/debug/failslab
@@ -24,32 +25,60 @@ lets_go() { unload hv_utils && unload hv_vmbus; }
 check loads_at_first loads
 check lets_go_at_first lets_go
 
-# The allocations before the module's own are those of starting insmod and reading the file.
-refused=0
-nth() {
-	for n in $(seq "$1" "$2" "$3"); do
-		sh -c "echo $n >/proc/self/fail-nth; exec insmod $module" 2>/dev/null || refused=$((refused + 1))
-		if loaded hv_vmbus; then unload hv_vmbus || { echo "allocation $n: does not unload"; return 1; }; fi
-	done
-	[ "$refused" -gt 5 ] || { echo "only $refused failures hit"; return 1; }
-	note "$refused of the loads were refused"
+# one_load N: loads the bus while the N-th allocation fails. Prints whether the load was refused, and how many of the N
+# allocations were left: 0 if one failed. insmod will not do: refused, it tries again in another way.
+one_load() {
+	perl -e 'my ($n, $file) = @ARGV;
+		open my $module, "<", $file or die "$file: $!\n";
+		open my $nth, "+<", "/proc/thread-self/fail-nth" or die "fail-nth: $!\n";
+		my $options = "";
+		syswrite $nth, $n;
+		my $refused = syscall(313, fileno $module, $options, 0);
+		sysread $nth, my $left, 16;
+		syswrite $nth, 0;
+		printf "%s %d\n", $refused ? "refused" : "loaded", $left;' "$1" "$module"
 }
-check each_allocation_of_the_load nth 30 7 700
+# nth FIRST GROWTH: the FIRST allocation of the load fails, then one later by a GROWTH-th, until there are no more.
+nth() {
+	local n=$1 hit=0 refused=0 left result
+	while :; do
+		result=$(one_load "$n") || return 1
+		left=${result#* }
+		[ "${result% *}" = loaded ] || refused=$((refused + 1))
+		! loaded hv_vmbus || unload hv_vmbus || { echo "allocation $n: does not unload"; return 1; }
+		[ "$left" = 0 ] || break
+		hit=$((hit + 1))
+		n=$((n + n / $2 + 1))
+	done
+	note "of the allocations up to $n, $hit failed, and $refused loads were refused"
+	[ "$refused" -gt 20 ] || { echo "only $refused loads were refused"; return 1; }
+}
+check each_allocation_of_the_load nth 1 12
 check loads_after_that loads
 
-# In the workers that add devices, too.
-everywhere() {
+# And in the workers that add and remove devices. Not everywhere: it would strike the guest's first process, too.
+workers() {
+	for comm in /proc/[0-9]*/comm; do
+		case $(cat "$comm" 2>/dev/null) in kworker/*) echo "$1" 2>/dev/null >"${comm%/comm}/make-it-fail" ;; esac
+	done
+}
+in_workers() {
+	echo Y >$slab/task-filter
 	echo 10 >$slab/probability
 	echo "$1" >$slab/times
 	for round in $(seq 25); do
+		workers 1
 		host rescind heartbeat >/dev/null 2>&1
 		host offer heartbeat >/dev/null 2>&1
 		sleep 0.1
 	done
 	echo 0 >$slab/probability
-	[ "$(cat $slab/times)" = 0 ] || note "$(cat $slab/times) failures left"
+	workers 0
+	echo N >$slab/task-filter
+	note "$(($1 - $(cat $slab/times))) allocations failed"
+	[ $(($1 - $(cat $slab/times))) -ge 20 ]
 }
-check failures_everywhere everywhere 200
+check failures_in_workers in_workers 500
 echo 0 >$slab/probability
 # A device whose addition failed comes with the next offer.
 again() {

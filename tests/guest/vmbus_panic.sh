@@ -10,7 +10,7 @@
 #: seconds  120
 #: ends     10
 #: host_log crashes reported: 1; VMBus at the end: not connected
-#: expect   Kernel panic|Call Trace|sysrq
+#: expect   Kernel panic - not syncing: sysrq triggered crash
 
 check bus_loads load hv_vmbus
 check storvsc_loads load hv_storvsc

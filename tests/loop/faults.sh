@@ -4,7 +4,7 @@
 #: when     all
 #: cpus     4
 #: seconds  600
-#: expect-rust WARNING: kernel/dma/direct\.c|Call Trace:
+#: expect-rust WARNING: kernel/dma/direct\.c
 # The C driver is not run here: it loses commands when the host withdraws a device or its ring is corrupt (it answers
 # 0 for them without completing them), and waits without end when a completion does not come.
 
