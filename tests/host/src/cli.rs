@@ -10,6 +10,7 @@ use rlis_proto::vmbus::version::Version;
 use crate::hyperv::cpuid::Stimer;
 use crate::netvsp::spec::{parse_nic, NicSpec};
 use crate::storvsp::spec::{self, AdapterSpec, UnitSpec};
+use crate::vpci::spec::{parse_pci, PciSpec};
 
 /// A Hyper-V host for tests: boots a Linux guest on KVM and offers it VMBus devices.
 ///
@@ -114,6 +115,9 @@ pub struct RunArgs {
     /// left out) answers ARP and echo requests; may be repeated.
     #[arg(long, value_parser = parse_nic)]
     pub net: Vec<NicSpec>,
+    /// A PCI bus with a serial port, passed through: NAME[,version=1.1|1.2|1.3|1.4]; may be repeated.
+    #[arg(long, value_parser = parse_pci)]
+    pub pci: Vec<PciSpec>,
     /// Let the guest hibernate: offer it ACPI's sleep state S4.
     #[arg(long)]
     pub hibernation: bool,

@@ -99,6 +99,28 @@ pub enum Command {
     },
     /// Network cards: cable, what was negotiated, counters.
     Nets,
+    /// PCI buses: state, addresses, interrupts, bytes.
+    Pcis,
+    /// Send bytes to the guest by the serial port of a PCI bus.
+    PciSend {
+        /// The bus.
+        device: String,
+        /// What, as the source of `fcopy`.
+        source: String,
+    },
+    /// What the guest has sent by the serial port of a PCI bus; with --take it is forgotten.
+    PciReceived {
+        /// The bus.
+        device: String,
+        /// Forget it.
+        #[arg(long)]
+        take: bool,
+    },
+    /// Ask the guest to let go of the function of a PCI bus, wait until it has, and withdraw the bus.
+    Eject {
+        /// The bus.
+        device: String,
+    },
     /// Switch a misbehaviour on.
     Fault {
         /// Device name, `vmbus` for the bus, `all` for every device.

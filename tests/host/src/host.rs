@@ -16,12 +16,14 @@ use crate::cli::{Ic, RunArgs};
 use crate::control::{self, Command, LinkState};
 use crate::faults::Faults;
 use crate::hyperv::cpuid::Features;
+use crate::hyperv::remap::Remapper;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::netvsp::nic::Nic;
 use crate::storvsp::adapter::{Adapter, Class};
 use crate::storvsp::lun;
 use crate::violations::{self, Violations};
+use crate::vm::mmio::Mmio;
 use crate::vm::pm::Pm;
 use crate::vm::ports::Ports;
 use crate::vm::serial::{self, IrqLine, LineSink, Port};
@@ -30,6 +32,7 @@ use crate::vm::{acpi, boot, memory, Outcome, OutcomeSender};
 use crate::vmbus::channel::Shared;
 use crate::vmbus::server::Server;
 use crate::vmbus::Offer;
+use crate::vpci::bus::Bus;
 
 /// How long a command waits for the guest's driver of a component.
 const DRIVER_WAIT: Duration = Duration::from_secs(10);
@@ -62,6 +65,7 @@ pub struct Host {
     components: Components,
     adapters: BTreeMap<String, Arc<Adapter>>,
     nics: BTreeMap<String, Arc<Nic>>,
+    pcis: BTreeMap<String, Arc<Bus>>,
     /// Everything that was offered at the start, to be offered again after a rescind.
     offers: Mutex<BTreeMap<String, Offer>>,
     outcome: OutcomeSender,
@@ -89,6 +93,11 @@ impl Host {
     fn adapter(&self, name: &str) -> Result<&Adapter> {
         let adapter = self.adapters.get(name).map(|a| &**a);
         adapter.with_context(|| format!("there is no storage adapter {name}"))
+    }
+
+    fn pci(&self, name: &str) -> Result<&Bus> {
+        let bus = self.pcis.get(name).map(|b| &**b);
+        bus.with_context(|| format!("there is no PCI bus {name}"))
     }
 
     fn timesync(&self) -> Result<&timesync::TimeSync> {
@@ -171,6 +180,21 @@ impl Host {
                 nothing
             }
             Command::Nets => self.nics.values().map(|n| n.describe()).collect(),
+            Command::Pcis => self.pcis.values().map(|b| b.describe()).collect(),
+            Command::PciSend { device, source } => {
+                self.pci(&device)?.send(&fcopy::source(&source)?)?;
+                nothing
+            }
+            Command::PciReceived { device, take } => {
+                let bytes = self.pci(&device)?.received(take);
+                vec![String::from_utf8_lossy(&bytes).into_owned()]
+            }
+            Command::Eject { device } => {
+                self.pci(&device)?.eject()?;
+                // Hyper-V takes the bus away, too.
+                self.server.rescind(&device)?;
+                nothing
+            }
             Command::Fault {
                 device,
                 fault,
@@ -392,6 +416,24 @@ fn nics(args: &RunArgs) -> Result<BTreeMap<String, Arc<Nic>>> {
     Ok(nics)
 }
 
+fn pcis(
+    args: &RunArgs,
+    remapper: &Arc<Remapper>,
+    mmio: &Arc<Mmio>,
+    violations: &Arc<Violations>,
+) -> Result<BTreeMap<String, Arc<Bus>>> {
+    let mut pcis = BTreeMap::new();
+    for (index, spec) in args.pci.iter().enumerate() {
+        let index = u8::try_from(index)?;
+        let (remapper, mmio) = (remapper.clone(), mmio.clone());
+        let bus = Bus::new(spec.clone(), index, remapper, mmio, violations.clone())?;
+        if pcis.insert(bus.name().to_string(), bus).is_some() {
+            bail!("there are two PCI buses {}", spec.name);
+        }
+    }
+    Ok(pcis)
+}
+
 /// Boots the guest and waits for its end. Returns the exit code.
 pub fn run(args: &RunArgs) -> Result<u8> {
     let kvm = vcpu::open()?;
@@ -422,6 +464,12 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         violations: violations.clone(),
         faults: Arc::new(Faults::default()),
     };
+    let mmio = Arc::new(Mmio::default());
+    let remapper = Remapper::new(machine.msi_line(), args.cpus.into(), violations.clone());
+    let remapper = Arc::new(remapper);
+    if !args.pci.is_empty() {
+        machine.fill_hypercall_page()?;
+    }
     let server = Server::new(shared, args.vmbus_max);
     let (outcome, ended) = mpsc::channel();
     let host = Arc::new(Host {
@@ -429,6 +477,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         components: components(args, &violations, machine.reference_counter())?,
         adapters: adapters(args)?,
         nics: nics(args)?,
+        pcis: pcis(args, &remapper, &mmio, &violations)?,
         offers: Mutex::default(),
         outcome: outcome.clone(),
     });
@@ -440,6 +489,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     for nic in host.nics.values() {
         host.offer(nic.offer())?;
+    }
+    for bus in host.pcis.values() {
+        host.offer(bus.offer())?;
     }
     for component in host.components.all.values() {
         host.offer(component.offer())?;
@@ -492,6 +544,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let shared = vcpu::Shared {
         memory,
         ports,
+        mmio,
+        remapper,
         synic,
         receiver: server,
         outcome,

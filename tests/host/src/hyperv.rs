@@ -5,4 +5,6 @@
 
 pub mod cpuid;
 pub mod hypercall;
+pub mod hypercall_page;
+pub mod remap;
 pub mod synic;

@@ -4,7 +4,7 @@
 //! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
 //!
 //! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
-//! bus, [`ic`], [`netvsp`] and [`storvsp`] the devices. [`control`] and [`faults`] are how a test steers it.
+//! bus, [`ic`], [`netvsp`], [`storvsp`] and [`vpci`] the devices. [`control`] and [`faults`] are how a test steers it.
 
 mod cli;
 mod control;
@@ -17,6 +17,7 @@ mod storvsp;
 mod violations;
 mod vm;
 mod vmbus;
+mod vpci;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod cpuid;
 pub mod kvm;
 pub mod memory;
+pub mod mmio;
 pub mod pm;
 pub mod ports;
 pub mod serial;

@@ -8,20 +8,27 @@ use std::thread;
 use anyhow::{bail, Context, Result};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
-    kvm_irq_routing_hv_sint, kvm_irq_routing_irqchip, kvm_msr_entry, kvm_pit_config, KvmIrqRouting,
-    Msrs, KVM_CAP_HYPERV_SYNIC2, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
-    KVM_IRQ_ROUTING_HV_SINT, KVM_IRQ_ROUTING_IRQCHIP, KVM_SYSTEM_EVENT_CRASH,
+    kvm_irq_routing_hv_sint, kvm_irq_routing_irqchip, kvm_msi, kvm_msr_entry, kvm_pit_config,
+    KvmIrqRouting, Msrs, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR, KVM_IRQCHIP_IOAPIC,
+    KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_HV_SINT,
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_SYSTEM_EVENT_CRASH,
 };
-use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{
+    Cap, Kvm, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuExit,
+    VcpuFd, VmFd,
+};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 use super::kvm::{self, HypervExit};
 use super::memory::Memory;
+use super::mmio::Mmio;
 use super::ports::Ports;
 use super::{cpuid, Outcome, OutcomeSender};
 use crate::hyperv::cpuid::Features;
 use crate::hyperv::hypercall::{self, Receiver};
+use crate::hyperv::hypercall_page;
+use crate::hyperv::remap::{MsiLine, Remapper};
 use crate::hyperv::synic::{SintLine, Synic, VMBUS_SINT};
 
 /// HV_X64_MSR_CRASH_P0; P1 to P4 follow.
@@ -37,6 +44,10 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// Port I/O.
     pub ports: Arc<Ports>,
+    /// Memory-mapped I/O.
+    pub mmio: Arc<Mmio>,
+    /// Interrupts of devices that are passed through.
+    pub remapper: Arc<Remapper>,
     /// The synthetic interrupt controllers.
     pub synic: Arc<Synic>,
     /// Who takes hypercalls.
@@ -62,6 +73,23 @@ impl SintLine for SintEvents {
         event
             .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?
             .write(1)
+    }
+}
+
+/// KVM as what a device writes its messages to.
+struct MsiWriter(Arc<VmFd>);
+
+impl MsiLine for MsiWriter {
+    fn send(&self, address: u64, data: u32) -> std::io::Result<()> {
+        let msi = kvm_msi {
+            address_lo: (address & 0xFFFF_FFFF) as u32,
+            address_hi: (address >> 32) as u32,
+            data,
+            ..Default::default()
+        };
+        // A guest whose APIC is off gets none; that is its own affair.
+        self.0.signal_msi(msi).map(drop)?;
+        Ok(())
     }
 }
 
@@ -193,6 +221,32 @@ impl Machine {
         })
     }
 
+    /// Where messages of devices that are passed through go.
+    pub fn msi_line(&self) -> Box<dyn MsiLine> {
+        Box::new(MsiWriter(self.vm.clone()))
+    }
+
+    /// Has the guest's writes to HV_X64_MSR_HYPERCALL come to the host, so that it can fill the hypercall page.
+    pub fn fill_hypercall_page(&self) -> Result<()> {
+        self.vm
+            .enable_cap(&kvm_enable_cap {
+                cap: KVM_CAP_X86_USER_SPACE_MSR,
+                args: [MsrExitReason::Filter.bits().into(), 0, 0, 0],
+                ..Default::default()
+            })
+            .context("KVM refuses KVM_CAP_X86_USER_SPACE_MSR")?;
+        // One bit, 0, says that the MSR is not KVM's. KVM reads whole words.
+        let range = MsrFilterRange {
+            flags: MsrFilterRangeFlags::WRITE,
+            base: hypercall_page::MSR_HYPERCALL,
+            msr_count: 1,
+            bitmap: &[0; 8],
+        };
+        self.vm
+            .set_msr_filter(MsrFilterDefaultAction::ALLOW, &[range])
+            .context("KVM refuses the MSR filter")
+    }
+
     /// Starts all vCPUs; the first begins at the kernel's 64-bit `entry`, the others wait for it.
     pub fn start(self, shared: Arc<Shared>, entry: u64) -> Result<()> {
         if let Some(bsp) = self.vcpus.first() {
@@ -253,15 +307,26 @@ fn watch_acknowledgements(synic: &Synic, events: &[EventFd]) -> Result<()> {
 fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
     loop {
         match vcpu.run() {
+            Ok(VcpuExit::IoOut(hypercall_page::PORT, _)) => {
+                if let Err(error) = hypercall_page::call(&vcpu, &shared.memory, &shared.remapper) {
+                    return Outcome::Fault(format!("vCPU {index}: {error:#}"));
+                }
+            }
             Ok(VcpuExit::IoOut(port, data)) => {
                 if let Some(outcome) = shared.ports.write(port, data) {
                     return outcome;
                 }
             }
             Ok(VcpuExit::IoIn(port, data)) => shared.ports.read(port, data),
-            // Nothing is mapped outside RAM: reads give all ones, writes are lost, as on a bus without a device.
-            Ok(VcpuExit::MmioRead(_, data)) => data.fill(0xFF),
-            Ok(VcpuExit::MmioWrite(..)) => {}
+            Ok(VcpuExit::MmioRead(address, data)) => shared.mmio.read(address, data),
+            Ok(VcpuExit::MmioWrite(address, data)) => shared.mmio.write(address, data),
+            Ok(VcpuExit::X86Wrmsr(exit)) => {
+                // The filter lets no other MSR come here.
+                let value = exit.data;
+                if let Err(error) = hypercall_page::set(&vcpu, &shared.memory, value) {
+                    return Outcome::Fault(format!("vCPU {index}: {error:#}"));
+                }
+            }
             Ok(VcpuExit::Hyperv) => match kvm::hyperv_exit(&mut vcpu) {
                 HypervExit::Synic {
                     control,
