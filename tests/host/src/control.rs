@@ -100,7 +100,10 @@ pub enum Command {
     /// Network cards: cable, what was negotiated, counters.
     Nets,
     /// PCI buses: state, addresses, interrupts, bytes.
-    Pcis,
+    Pcis {
+        /// Just this one.
+        device: Option<String>,
+    },
     /// Send bytes to the guest by the serial port of a PCI bus.
     PciSend {
         /// The bus.

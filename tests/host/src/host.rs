@@ -180,7 +180,10 @@ impl Host {
                 nothing
             }
             Command::Nets => self.nics.values().map(|n| n.describe()).collect(),
-            Command::Pcis => self.pcis.values().map(|b| b.describe()).collect(),
+            Command::Pcis { device: None } => self.pcis.values().map(|b| b.describe()).collect(),
+            Command::Pcis {
+                device: Some(device),
+            } => vec![self.pci(&device)?.describe()],
             Command::PciSend { device, source } => {
                 self.pci(&device)?.send(&fcopy::source(&source)?)?;
                 nothing
