@@ -52,7 +52,7 @@ struct Counts {
     interrupts: BTreeMap<u8, u64>,
     /// Interrupts whose message the guest had deleted.
     lost: u64,
-    /// Messages that the guest did not delete before it let go of the bus.
+    /// Messages that the guest did not delete before it released the function.
     undeleted: usize,
     /// Accesses to configuration space, and to the BARs.
     config: u64,
@@ -337,6 +337,8 @@ impl Device for Bus {
 
     fn closed(&self, _channel: &Arc<Channel>) {
         let mut state = self.state();
+        // Once the bus is withdrawn the guest cannot send any more what it would delete.
+        self.remapper.delete_all(self.device);
         self.exit_d0(&mut state);
         self.remapper.close(self.device);
         state.channel = None;
