@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rlis_proto::vmbus::version::Version;
 
 use crate::hyperv::cpuid::Stimer;
+use crate::input;
 use crate::netvsp::spec::{parse_nic, NicSpec};
 use crate::storvsp::spec::{self, AdapterSpec, UnitSpec};
 use crate::vpci::spec::{parse_pci, PciSpec};
@@ -118,6 +119,9 @@ pub struct RunArgs {
     /// A PCI bus with a serial port, passed through: NAME[,version=1.1|1.2|1.3|1.4]; may be repeated.
     #[arg(long, value_parser = parse_pci)]
     pub pci: Vec<PciSpec>,
+    /// Keyboard and mouse.
+    #[command(flatten)]
+    pub input: input::Options,
     /// Let the guest hibernate: offer it ACPI's sleep state S4.
     #[arg(long)]
     pub hibernation: bool,

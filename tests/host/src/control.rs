@@ -23,6 +23,7 @@ use crate::host::Host;
 use crate::ic::kvp::{Pool, ValueType};
 use crate::ic::shutdown;
 use crate::ic::vss;
+use crate::input;
 use crate::storvsp::spec::{self, Place, UnitSpec};
 
 /// A command.
@@ -255,6 +256,9 @@ pub enum Command {
         #[arg(long)]
         create_path: bool,
     },
+    /// Keyboard and mouse.
+    #[command(flatten)]
+    Input(input::Command),
     /// End the run at once.
     Quit,
 }

@@ -56,7 +56,7 @@ pub enum Fault {
     UnsolicitedCompletion,
     /// storvsp: the request fails with SRB status VALUE (default 4, SRB_STATUS_ERROR), without sense data.
     SrbStatus,
-    /// storvsp: the initialisation step fails with status VALUE (default 1).
+    /// storvsp: the initialisation step fails with status VALUE (default 1). Keyboard and mouse: the version is refused.
     InitStatus,
     /// storvsp: the request fails with CHECK CONDITION, sense key/ASC/ASCQ in VALUE as 0xKKAAQQ (default 0x031100).
     CheckCondition,

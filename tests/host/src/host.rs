@@ -19,6 +19,7 @@ use crate::hyperv::cpuid::Features;
 use crate::hyperv::remap::Remapper;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
+use crate::input::Input;
 use crate::netvsp::nic::Nic;
 use crate::storvsp::adapter::{Adapter, Class};
 use crate::storvsp::lun;
@@ -66,6 +67,7 @@ pub struct Host {
     adapters: BTreeMap<String, Arc<Adapter>>,
     nics: BTreeMap<String, Arc<Nic>>,
     pcis: BTreeMap<String, Arc<Bus>>,
+    input: Input,
     /// Everything that was offered at the start, to be offered again after a rescind.
     offers: Mutex<BTreeMap<String, Offer>>,
     outcome: OutcomeSender,
@@ -319,6 +321,7 @@ impl Host {
                 )?;
                 nothing
             }
+            Command::Input(command) => self.input.execute(command)?,
             Command::Quit => {
                 // The main thread is about to end the process; a second quit changes nothing.
                 let _ = self.outcome.send(Outcome::Quit);
@@ -481,6 +484,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         adapters: adapters(args)?,
         nics: nics(args)?,
         pcis: pcis(args, &remapper, &mmio, &violations)?,
+        input: Input::new(&args.input),
         offers: Mutex::default(),
         outcome: outcome.clone(),
     });
@@ -495,6 +499,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     for bus in host.pcis.values() {
         host.offer(bus.offer())?;
+    }
+    for offer in host.input.offers() {
+        host.offer(offer)?;
     }
     for component in host.components.all.values() {
         host.offer(component.offer())?;

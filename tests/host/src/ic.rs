@@ -66,7 +66,7 @@ pub struct Kind {
 }
 
 /// A GUID from its text, for constants.
-const fn instance(text: &str) -> Guid {
+pub const fn instance(text: &str) -> Guid {
     match Guid::parse(text) {
         Some(guid) => guid,
         None => panic!("malformed GUID"),
@@ -357,7 +357,7 @@ impl Component {
 }
 
 /// User data of an offer that is a pipe in message mode (VMBUS_PIPE_TYPE_MESSAGE).
-fn pipe_message_mode() -> [u8; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES] {
+pub fn pipe_message_mode() -> [u8; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES] {
     let mut data = [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES];
     let mode = rlis_proto::vmbus::VMBUS_PIPE_TYPE_MESSAGE.to_le_bytes();
     data.iter_mut().zip(mode).for_each(|(d, s)| *d = s);
