@@ -83,7 +83,7 @@ gives() {
 	kill $reader
 	equal "$want" "$(events "$type")"
 }
-# keys, mouse: the same for each of both.
+# keys, moves: the same for each of both.
 keys() { gives $keyboard $KEY "$@"; }
 moves() { gives $mouse "$@"; }
 works() {
@@ -147,7 +147,6 @@ check side_buttons moves $KEY "$RIGHT:0 $MIDDLE:0 $SIDE:1 $EXTRA:1" mouse 32767 
 check all_released moves $KEY "$SIDE:0 $EXTRA:0" mouse 32767 5
 check wheel_up moves $REL "$WHEEL:1 $WHEEL_HI_RES:120" mouse 32767 5 none 1
 check wheel_down moves $REL "$WHEEL:-3 $WHEEL_HI_RES:-360" mouse 32767 5 none -3
-check no_position_with_the_wheel moves $ABS '' mouse 32767 5 none 1
 check home moves $ABS "$X:0 $Y:0" mouse 0 0
 line=$(for i in $(seq 30); do printf '%s ' "$X:$((i * 100)) $Y:$((i * 200))"; done)
 check burst moves $ABS "${line% }" mouse-line 3000 6000 30
