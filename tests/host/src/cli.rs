@@ -122,6 +122,10 @@ pub struct RunArgs {
     /// Keyboard and mouse.
     #[command(flatten)]
     pub input: input::Options,
+    /// Offer Hyper-V sockets, with services on these ports of VSOCK: 7 echoes; 9 tells how many bytes came, when the guest
+    /// has shut down its side; 19 takes a line with a number and sends that many bytes: 0, 1, …, 250, 0, …
+    #[arg(long)]
+    pub sockets: bool,
     /// Let the guest hibernate: offer it ACPI's sleep state S4.
     #[arg(long)]
     pub hibernation: bool,

@@ -125,6 +125,19 @@ pub enum Command {
         /// The bus.
         device: String,
     },
+    /// Hyper-V sockets: counters, and connections that have a channel. `rescind` ends one.
+    Sockets,
+    /// Connect to a program of the guest, send, and collect what comes until the guest has shut down its side; the answer
+    /// tells how much that was, and whether it was what was sent.
+    SocketConnect {
+        /// Its port of VSOCK.
+        port: u32,
+        /// What to send, written as for `fcopy`.
+        source: String,
+        /// Give up after this many seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Switch a misbehaviour on.
     Fault {
         /// Device name, `vmbus` for the bus, `all` for every device.

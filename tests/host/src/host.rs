@@ -21,6 +21,7 @@ use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::input::Input;
 use crate::netvsp::nic::Nic;
+use crate::sockets::Sockets;
 use crate::storvsp::adapter::{Adapter, Class};
 use crate::storvsp::lun;
 use crate::violations::{self, Violations};
@@ -68,6 +69,7 @@ pub struct Host {
     nics: BTreeMap<String, Arc<Nic>>,
     pcis: BTreeMap<String, Arc<Bus>>,
     input: Input,
+    sockets: Option<Arc<Sockets>>,
     /// Everything that was offered at the start, to be offered again after a rescind.
     offers: Mutex<BTreeMap<String, Offer>>,
     outcome: OutcomeSender,
@@ -105,6 +107,11 @@ impl Host {
     fn timesync(&self) -> Result<&timesync::TimeSync> {
         let service = self.components.timesync.as_deref();
         service.context("the host was started without Timesync")
+    }
+
+    fn sockets(&self) -> Result<&Sockets> {
+        let sockets = self.sockets.as_deref();
+        sockets.context("the host was started without --sockets")
     }
 
     fn knows(&self, device: &str) -> bool {
@@ -199,6 +206,16 @@ impl Host {
                 // Hyper-V takes the bus away, too.
                 self.server.rescind(&device)?;
                 nothing
+            }
+            Command::Sockets => self.sockets()?.list(),
+            Command::SocketConnect {
+                port,
+                source,
+                seconds,
+            } => {
+                let bytes = fcopy::source(&source)?;
+                let limit = Duration::from_secs(seconds);
+                self.sockets()?.connect(port, bytes, limit)?
             }
             Command::Fault {
                 device,
@@ -485,6 +502,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         nics: nics(args)?,
         pcis: pcis(args, &remapper, &mmio, &violations)?,
         input: Input::new(&args.input),
+        sockets: args.sockets.then(|| Sockets::new(&server)),
         offers: Mutex::default(),
         outcome: outcome.clone(),
     });

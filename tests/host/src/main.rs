@@ -4,8 +4,8 @@
 //! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
 //!
 //! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
-//! bus, [`ic`], [`input`], [`netvsp`], [`storvsp`] and [`vpci`] the devices. [`control`] and [`faults`] are how a test
-//! steers it.
+//! bus, [`ic`], [`input`], [`netvsp`], [`sockets`], [`storvsp`] and [`vpci`] the devices. [`control`] and [`faults`]
+//! are how a test steers it.
 
 mod cli;
 mod control;
@@ -15,6 +15,7 @@ mod hyperv;
 mod ic;
 mod input;
 mod netvsp;
+mod sockets;
 mod storvsp;
 mod violations;
 mod vm;

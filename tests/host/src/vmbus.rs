@@ -25,9 +25,25 @@ pub trait Device: Send + Sync {
     /// The guest sent `packet` on `channel`. Called on the channel's own thread, one packet at a time.
     fn packet(&self, channel: &Arc<Channel>, packet: Packet);
 
+    /// Whether the device takes packets of `channel` now; they stay in the ring if not. Called on the channel's own
+    /// thread, again whenever [`Device::has_room`] was.
+    fn accepts(&self, _channel: &Arc<Channel>) -> bool {
+        true
+    }
+
+    /// All that was sent on `channel` is in the ring. Called on the channel's own thread, also if nothing has changed.
+    fn has_room(&self, _channel: &Arc<Channel>) {}
+
     /// The guest closed `channel`, or the connection ended. The device must not touch the guest's memory for
     /// this channel any more when this returns.
     fn closed(&self, channel: &Arc<Channel>);
+}
+
+/// Who answers when the guest wants to connect to a service of the host.
+pub trait Connector: Send + Sync {
+    /// The guest asks for a connection of `endpoint`, its own end, to `service`. False refuses it at once. Called with
+    /// the bus's lock held: what calls the bus, as the offer does, has to be done by another thread.
+    fn connect_request(&self, endpoint: Guid, service: Guid) -> bool;
 }
 
 /// What the host offers: a device instance with the values that go into its OFFERCHANNEL message.
@@ -47,4 +63,11 @@ pub struct Offer {
     pub monitored: bool,
     /// Who answers.
     pub device: Arc<dyn Device>,
+}
+
+impl Offer {
+    /// Whether this is a connection of a socket, which ends with its channel or with the bus, and is not a device.
+    pub fn is_socket(&self) -> bool {
+        self.flags & rlis_proto::vmbus::VMBUS_CHANNEL_TLNPI_PROVIDER_OFFER != 0
+    }
 }

@@ -185,16 +185,27 @@ impl Channel {
         }
         self.device.opened(&self);
         let mut broken = false;
+        // Packets were left in the ring because the device took no more.
+        let mut left = false;
         while !self.is_stopped() {
             if !broken {
-                if let Err(error) = self.drain(&mut incoming) {
-                    // A broken ring cannot be read on; the channel stays silent until it is closed.
-                    self.violation(&format!("{error:#}"));
-                    broken = true;
+                match self.drain(&mut incoming, left) {
+                    Ok(some) => left = some,
+                    Err(error) => {
+                        // A broken ring cannot be read on; the channel stays silent until it is closed.
+                        self.violation(&format!("{error:#}"));
+                        broken = true;
+                    }
                 }
                 if let Err(error) = self.flush() {
                     self.violation(&format!("{error:#}"));
                     broken = true;
+                }
+                if !broken && self.has_room() {
+                    self.device.has_room(&self);
+                    if left && self.device.accepts(&self) {
+                        continue;
+                    }
                 }
             }
             if let Err(error) = self.kick.read() {
@@ -205,14 +216,18 @@ impl Channel {
         self.device.closed(&self);
     }
 
-    /// Hands all packets in the ring to the device.
-    fn drain(self: &Arc<Self>, incoming: &mut Incoming) -> Result<()> {
-        if incoming.is_empty()? {
+    /// Hands all packets in the ring to the device. Returns whether it left some there, or may have, because the device
+    /// takes no more; the guest has been asked not to signal then. `again` tells that it left some the last time.
+    fn drain(self: &Arc<Self>, incoming: &mut Incoming, again: bool) -> Result<bool> {
+        if !again && incoming.is_empty()? {
             self.stats.empty_signals.fetch_add(1, Ordering::Relaxed);
         }
         loop {
             incoming.mask(true)?;
             while !self.is_stopped() {
+                if !self.device.accepts(self) {
+                    return Ok(true);
+                }
                 let Some((packet, wake)) = incoming.pop()? else {
                     break;
                 };
@@ -223,7 +238,7 @@ impl Channel {
                 self.device.packet(self, packet);
             }
             if self.is_stopped() {
-                return Ok(());
+                return Ok(false);
             }
             incoming.mask(false)?;
             let faults = &self.context.faults;
@@ -232,9 +247,20 @@ impl Channel {
             }
             // A packet may have come in while the guest was asked not to signal.
             if incoming.is_empty()? {
-                return Ok(());
+                return Ok(false);
             }
         }
+    }
+
+    /// Whether all that was sent is in the ring, so that a device that has much to send may go on.
+    pub fn has_room(&self) -> bool {
+        let out = self.out();
+        !out.closed && out.queue.is_empty()
+    }
+
+    /// The most bytes of payload that a packet without further headers can have in the host's ring.
+    pub fn largest_payload(&self) -> usize {
+        self.out().ring.largest_payload()
     }
 
     fn interrupt(&self) -> Result<()> {

@@ -22,7 +22,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::channel::Shared;
 use super::gpadl::GuestPages;
-use super::ring::{Distortion, Incoming, Outgoing, Packet};
+use super::ring::{Distortion, Incoming, Outgoing, Packet, Pushed};
 use super::server::Server;
 use crate::hyperv::hypercall::Receiver;
 use crate::hyperv::synic::{SintLine, Synic};
@@ -33,6 +33,8 @@ pub const MONITOR_PAGE: u64 = 4;
 /// The slot of the message page that the bus uses.
 const SLOT: u64 = 0x1000 + VMBUS_MESSAGE_SINT as u64 * 256;
 const EVENT_CONNECTION: u32 = 0x1_0000;
+/// Where a ring's header says that its reader looks at pending_send_sz.
+const FEATURE_BITS: u64 = 64;
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -148,6 +150,11 @@ impl Guest {
         }
     }
 
+    /// Begins anew, as a guest whose bus was unloaded.
+    pub fn forget_connection(&mut self) {
+        self.connection = VMBUS_MESSAGE_CONNECTION_ID_4;
+    }
+
     /// Makes a GPADL of pages. Returns the host's status.
     pub fn gpadl(&self, relid: u32, handle: u32, pages: Range<u64>) -> u32 {
         let len = u32::try_from(pages.end - pages.start).unwrap() * 4096;
@@ -179,6 +186,10 @@ impl Guest {
     pub fn open(&self, relid: u32, handle: u32, pages: Range<u64>) -> GuestChannel {
         let half = (pages.end - pages.start) / 2;
         assert_eq!(self.gpadl(relid, handle, pages.clone()), 0);
+        for page in [pages.start, pages.start + half] {
+            let at = GuestAddress(page * 4096 + FEATURE_BITS);
+            self.memory.write_obj(1u32, at).unwrap();
+        }
         let mut open: OpenChannel = message();
         open.header = ChannelMessageHeader::of::<OpenChannel>();
         open.child_relid = relid;
@@ -224,11 +235,29 @@ impl Guest {
         assert_eq!(self.server.event(0, EVENT_CONNECTION + channel.relid, 0), 0);
     }
 
+    /// Sends a packet if there is room for it in the ring.
+    pub fn try_send(&self, channel: &mut GuestChannel, packet: &Packet) -> bool {
+        let sent = channel.out.push(packet, Distortion::None).unwrap() != Pushed::Full;
+        if sent {
+            assert_eq!(self.server.event(0, EVENT_CONNECTION + channel.relid, 0), 0);
+        }
+        sent
+    }
+
+    /// Takes a packet of the host if there is one, and signals if the host waits for room.
+    pub fn try_receive(&self, channel: &mut GuestChannel) -> Option<Packet> {
+        let (packet, wake) = channel.inc.pop().unwrap()?;
+        if wake {
+            assert_eq!(self.server.event(0, EVENT_CONNECTION + channel.relid, 0), 0);
+        }
+        Some(packet)
+    }
+
     /// Takes the host's next packet.
     pub fn receive(&self, channel: &mut GuestChannel) -> Packet {
         let deadline = Instant::now() + LIMIT;
         loop {
-            if let Some((packet, _)) = channel.inc.pop().unwrap() {
+            if let Some(packet) = self.try_receive(channel) {
                 return packet;
             }
             assert!(Instant::now() < deadline, "the host sends no packet");

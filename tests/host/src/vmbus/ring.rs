@@ -98,6 +98,14 @@ impl Incoming {
     /// Takes the next packet. `Ok(None)` means the ring is empty; an error, that the guest broke the ring.
     /// The second value tells whether the guest waits for room and must be signalled.
     pub fn pop(&mut self) -> Result<Option<(Packet, bool)>> {
+        let Some((packet, len)) = self.copy()? else {
+            return Ok(None);
+        };
+        Ok(Some((packet, self.release(len)?)))
+    }
+
+    /// A copy of the next packet, and how many bytes it takes up.
+    fn copy(&self) -> Result<Option<(Packet, usize)>> {
         let write = index(&self.pages, WRITE_INDEX, self.size, "write index")?;
         let available = (write + self.size - self.read) % self.size;
         if available == 0 {
@@ -143,16 +151,21 @@ impl Incoming {
             header: bytes.split_off(DESCRIPTOR),
             payload,
         };
-        let free_before = self.size - available;
-        self.read = (self.read + len + TRAILER) % self.size;
+        Ok(Some((packet, len + TRAILER)))
+    }
+
+    /// Gives the room of the next packet, `len` bytes, back. Returns whether the guest must be signalled.
+    fn release(&mut self, len: usize) -> Result<bool> {
+        self.read = (self.read + len) % self.size;
         self.pages
             .store(READ_INDEX, u32::try_from(self.read)?, Ordering::SeqCst)?;
         fence(Ordering::SeqCst);
         let wanted = self.pages.load(PENDING_SEND_SIZE, Ordering::SeqCst)? as usize;
-        let free_now = free_before + len + TRAILER;
+        // Only now: the guest may have filled the ring, and begun to wait, since the packet was looked at.
+        let write = index(&self.pages, WRITE_INDEX, self.size, "write index")?;
+        let free = self.size - (write + self.size - self.read) % self.size;
         // Signal once, when the room that the guest waits for comes to be.
-        let wake = wanted != 0 && free_before <= wanted && free_now > wanted;
-        Ok(Some((packet, wake)))
+        Ok(wanted != 0 && free > wanted && free.saturating_sub(len) <= wanted)
     }
 
     /// Shows the guest a read index outside of the ring for a while, for faults.
@@ -224,6 +237,12 @@ impl Outgoing {
             .context("a ring without data pages")?;
         let write = index(&pages, WRITE_INDEX, size, "write index")?;
         Ok(Self { pages, size, write })
+    }
+
+    /// The most bytes of payload that fit into the ring, behind a descriptor without further headers.
+    pub fn largest_payload(&self) -> usize {
+        // The ring's size is a multiple of 8, and at least one byte stays free.
+        self.size.saturating_sub(DESCRIPTOR + TRAILER + 8)
     }
 
     /// Whether the guest has taken everything.
@@ -405,6 +424,22 @@ mod tests {
         assert_eq!(inc.pop().unwrap().unwrap().0, sent);
         sent.header.pop();
         assert!(out.push(&sent, Distortion::None).is_err());
+    }
+
+    #[test]
+    fn a_writer_that_fills_the_ring_while_a_packet_is_taken_is_woken() {
+        let (mut out, mut inc, _) = rings(1);
+        let big = packet(1, &[0; 1000]);
+        while out.push(&big, Distortion::None).unwrap() != Pushed::Full {}
+        assert!(inc.pop().unwrap().unwrap().1, "there is room for one more");
+        let (_, len) = inc.copy().unwrap().unwrap();
+        assert_ne!(out.push(&big, Distortion::None).unwrap(), Pushed::Full);
+        assert_eq!(
+            out.push(&big, Distortion::None).unwrap(),
+            Pushed::Full,
+            "it waits from here on"
+        );
+        assert!(inc.release(len).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use anyhow::{bail, ensure, Context as _, Result};
@@ -27,7 +27,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::channel::{Channel, Shared};
 use super::gpadl::{Gpadl, Loan};
-use super::Offer;
+use super::{Connector, Offer};
 use crate::faults::Fault;
 use crate::hyperv::hypercall::{self, Receiver};
 
@@ -92,6 +92,7 @@ type Stopping = Vec<(Arc<Channel>, JoinHandle<()>)>;
 pub struct Server {
     shared: Shared,
     max_version: Version,
+    connector: OnceLock<Arc<dyn Connector>>,
     state: Mutex<State>,
     this: Weak<Server>,
 }
@@ -118,6 +119,7 @@ mod connection;
 mod gpadls;
 mod monitor;
 mod offers;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
@@ -127,6 +129,7 @@ impl Server {
         Arc::new_cyclic(|this| Self {
             shared,
             max_version,
+            connector: OnceLock::new(),
             state: Mutex::new(State {
                 next_relid: 1,
                 ..State::default()
@@ -259,8 +262,9 @@ impl Server {
                 self.unload(state, stopping);
                 Ok(())
             }
-            Message::TlConnectRequest(_) => {
-                bail!("TL_CONNECT_REQUEST, but the host offers no sockets")
+            Message::TlConnectRequest(m) => {
+                self.connect_request(state, m.guest_endpoint_id, m.host_service_id);
+                Ok(())
             }
             other => bail!("unexpected message {other:?}"),
         }

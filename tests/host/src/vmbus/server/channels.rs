@@ -108,6 +108,10 @@ impl Server {
         })?;
         channel.stop();
         stopping.push((channel, thread));
+        if slot.offer.is_socket() && !slot.rescinded {
+            // It cannot be opened a second time.
+            self.rescind_relid(state, relid);
+        }
         self.withdraw_sub_channels(state, relid, stopping);
         Ok(())
     }

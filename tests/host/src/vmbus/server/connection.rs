@@ -110,7 +110,9 @@ impl Server {
                 stopping.push((channel, thread));
             }
         }
-        state.slots.retain(|_, s| s.sub_index == 0 && !s.rescinded);
+        state
+            .slots
+            .retain(|_, s| s.sub_index == 0 && !s.rescinded && !s.offer.is_socket());
         state.gpadls.clear();
         if let Some(connection) = state.connection.take() {
             state.unloaded = Some(connection.message_connection);

@@ -219,7 +219,7 @@ impl Server {
         );
         let was_open = slot.open.take();
         let name = slot.offer.name.clone();
-        if slot.rescinded || slot.sub_index != 0 {
+        if slot.rescinded || slot.sub_index != 0 || slot.offer.is_socket() {
             state.slots.remove(&relid);
         } else {
             // The driver let go of a device that is still there; it is offered again on the next connection.
