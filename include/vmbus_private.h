@@ -154,6 +154,8 @@ int hv_remove_ring_sysfs(struct vmbus_channel *channel);
 struct rlis_channel {
 	struct vmbus_channel channel;
 	struct work_struct rescind_work;
+	/* Of a primary channel: sub-channels are handed to the driver one at a time. */
+	struct mutex additions;
 	/* Calls the callback again: the host's index could not be, and no signal may come when it is right again. */
 	struct timer_list look_again;
 	/* When the log was told of that, in jiffies. */

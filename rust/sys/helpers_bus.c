@@ -11,7 +11,9 @@
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/reciprocal_div.h>
 #include <linux/sched/isolation.h>
@@ -19,6 +21,7 @@
 #include <linux/slab.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
+#include <clocksource/hyperv_timer.h>
 #include <asm/mshyperv.h>
 
 #include "helpers_bus.h"
@@ -160,6 +163,35 @@ u8 rlis_helper_hv_callback_vector(void)
 	return HYPERVISOR_CALLBACK_VECTOR;
 }
 
+/* Newer kernels do so before they call the handler. Twice does no harm. */
+void rlis_helper_vmbus_interrupt_randomness(void)
+{
+#ifdef RLIS_HAVE_STIMER_MESSAGES
+	add_interrupt_randomness(HYPERVISOR_CALLBACK_VECTOR);
+#endif
+}
+
+void rlis_helper_stimer_messages_on(unsigned int cpu, int sint)
+{
+#ifdef RLIS_HAVE_STIMER_MESSAGES
+	hv_stimer_legacy_init(cpu, sint);
+#endif
+}
+
+void rlis_helper_stimer_messages_off(unsigned int cpu)
+{
+#ifdef RLIS_HAVE_STIMER_MESSAGES
+	hv_stimer_legacy_cleanup(cpu);
+#endif
+}
+
+void rlis_helper_stimer_expired(void)
+{
+#ifdef RLIS_HAVE_STIMER_MESSAGES
+	hv_stimer0_isr();
+#endif
+}
+
 void *rlis_helper_get_zeroed_page(void)
 {
 	return (void *)get_zeroed_page(GFP_KERNEL);
@@ -231,6 +263,17 @@ void *rlis_helper_vmbus_vzalloc(unsigned long size)
 void rlis_helper_vmbus_vfree(const void *addr)
 {
 	vfree(addr);
+}
+
+/* vfree() gives up its own reference to each page; this one stays. */
+void rlis_helper_vmbus_keep_vmalloc_pages(void *addr, size_t size)
+{
+	size_t at;
+
+	if (!is_vmalloc_addr(addr))
+		return;
+	for (at = 0; at < size; at += PAGE_SIZE)
+		get_page(vmalloc_to_page(addr + at));
 }
 
 struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d)
@@ -367,6 +410,30 @@ void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel)
 	timer_delete_sync(&c->look_again);
 }
 
+void rlis_helper_channel_lock_additions(struct vmbus_channel *primary)
+{
+	mutex_lock(&container_of(primary, struct rlis_channel, channel)->additions);
+}
+
+void rlis_helper_channel_unlock_additions(struct vmbus_channel *primary)
+{
+	mutex_unlock(&container_of(primary, struct rlis_channel, channel)->additions);
+}
+
+static DEFINE_MUTEX(retarget_mutex);
+
+void rlis_helper_vmbus_retarget_begin(void)
+{
+	cpus_read_lock();
+	mutex_lock(&retarget_mutex);
+}
+
+void rlis_helper_vmbus_retarget_end(void)
+{
+	mutex_unlock(&retarget_mutex);
+	cpus_read_unlock();
+}
+
 struct vmbus_channel *rlis_helper_channel_alloc(void)
 {
 	struct rlis_channel *c = kzalloc(sizeof(*c), GFP_KERNEL);
@@ -380,6 +447,7 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 	tasklet_init(&c->channel.callback_event, rlis_bus_on_event, (unsigned long)&c->channel);
 	mutex_init(&c->channel.inbound.ring_buffer_mutex);
 	mutex_init(&c->channel.outbound.ring_buffer_mutex);
+	mutex_init(&c->additions);
 	INIT_WORK(&c->channel.add_channel_work, rlis_bus_add_channel_work);
 	INIT_WORK(&c->rescind_work, rlis_bus_rescind_channel_work);
 	timer_setup(&c->look_again, channel_look_again, 0);

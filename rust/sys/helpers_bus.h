@@ -40,6 +40,12 @@ bool rlis_helper_hv_paravisor_present(void);
 u64 rlis_helper_hv_shared_gpa_boundary(void);
 u8 rlis_helper_hv_vtl(void);
 u8 rlis_helper_hv_callback_vector(void);
+void rlis_helper_vmbus_interrupt_randomness(void);
+
+/* Synthetic timers that expire with a SynIC message. Nothing in kernels that do not use those. */
+void rlis_helper_stimer_messages_on(unsigned int cpu, int sint);
+void rlis_helper_stimer_messages_off(unsigned int cpu);
+void rlis_helper_stimer_expired(void);
 
 /* Memory. */
 void *rlis_helper_get_zeroed_page(void);
@@ -56,6 +62,7 @@ int rlis_helper_set_memory_encrypted(void *addr, size_t size);
 void *rlis_helper_vmbus_kzalloc(size_t size);
 void *rlis_helper_vmbus_vzalloc(unsigned long size);
 void rlis_helper_vmbus_vfree(const void *addr);
+void rlis_helper_vmbus_keep_vmalloc_pages(void *addr, size_t size);
 struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d);
 
 /* Locks, waiting, work. */
@@ -85,6 +92,10 @@ void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ri
 void rlis_helper_channel_look_again(struct vmbus_channel *channel, unsigned int ms);
 bool rlis_helper_channel_may_tell_index(struct vmbus_channel *channel);
 void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel);
+void rlis_helper_channel_lock_additions(struct vmbus_channel *primary);
+void rlis_helper_channel_unlock_additions(struct vmbus_channel *primary);
+void rlis_helper_vmbus_retarget_begin(void);
+void rlis_helper_vmbus_retarget_end(void);
 void rlis_helper_isr_annotated(void (*fn)(void));
 
 /* ---- helpers_bus_sysfs.c: files ---- */

@@ -91,7 +91,7 @@ unsafe impl AlwaysRefCounted for Channel {
 pub(crate) enum ChannelState {
     /// Not yet handed to a driver.
     Offer,
-    /// A driver's open is under way.
+    /// A driver's open or close is under way.
     Opening,
     /// Can be opened. (The C name for this is `CHANNEL_OPEN_STATE`.)
     Open,
@@ -247,11 +247,6 @@ impl Channel {
         device_class::is_perf(self.class())
     }
 
-    /// Whether devices of the class are added one after the other.
-    pub(crate) fn keeps_order(&self) -> bool {
-        device_class::keeps_order(self.class())
-    }
-
     fn rescind_flag(&self) -> &AtomicBool {
         // SAFETY: The field lives as long as `self`; C code reads it only.
         unsafe { AtomicBool::from_ptr(&raw mut (*self.raw()).rescind) }
@@ -304,6 +299,13 @@ impl Channel {
         self.state_cell()
             .compare_exchange(from.to_c(), to.to_c(), Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
+    }
+
+    /// Ends a close: from here on a rescind removes the channel itself. Whoever closes it looks afterwards whether it
+    /// was rescinded, and whoever rescinds it looks afterwards at the state, so that one of them sees the other.
+    pub(crate) fn end_close(&self) {
+        self.state_cell()
+            .swap(ChannelState::Open.to_c(), Ordering::SeqCst);
     }
 
     fn target_cpu_cell(&self) -> &AtomicU32 {

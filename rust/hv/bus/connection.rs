@@ -18,6 +18,7 @@ use crate::{
 use core::{
     ptr,
     sync::atomic::{
+        AtomicBool,
         AtomicU32,
         Ordering, //
     }, //
@@ -76,6 +77,9 @@ fn state_cell() -> &'static AtomicU32 {
     // SAFETY: The static lives forever, an enum of C is a `u32`, and all accesses here are atomic.
     unsafe { AtomicU32::from_ptr((&raw mut (*raw()).conn_state).cast()) }
 }
+
+/// The host was told of the monitor pages, and has not said that it will not use them, or not any more.
+static PAGES_LENT: AtomicBool = AtomicBool::new(false);
 
 fn msg_conn_id_cell() -> &'static AtomicU32 {
     // SAFETY: As above.
@@ -197,7 +201,7 @@ impl Connection {
             (*c).handle_primary_chan_wq =
                 workqueue(bindings::workqueue_unbound(c"hv_pri_chan".as_char_ptr()))?;
             (*c).handle_sub_chan_wq =
-                workqueue(bindings::workqueue_ordered(c"hv_sub_chan".as_char_ptr()))?;
+                workqueue(bindings::workqueue_unbound(c"hv_sub_chan".as_char_ptr()))?;
             control::setup()?;
 
             // Interrupts look here as soon as there is a first channel; so the table comes first.
@@ -359,7 +363,16 @@ fn workqueue(wq: *mut bindings::workqueue_struct) -> Result<*mut bindings::workq
 
 fn propose(connection_id: u32, message: &InitiateContact) -> Result<VersionResponse> {
     msg_conn_id_cell().store(connection_id, Ordering::Relaxed);
-    request::version(|| hypercall::post(connection_id, message.as_bytes(), true, true))
+    PAGES_LENT.store(true, Ordering::Relaxed);
+    let response =
+        request::version(|| hypercall::post(connection_id, message.as_bytes(), true, true));
+    match &response {
+        // It may still accept.
+        Err(e) if *e == ETIMEDOUT => {}
+        Ok(response) if response.version_supported != 0 => {}
+        _ => PAGES_LENT.store(false, Ordering::Relaxed),
+    }
+    response
 }
 
 /// The host's answer to UNLOAD.
@@ -399,7 +412,9 @@ pub(crate) fn unload(crash: bool) {
         // SAFETY: As above; process context.
         unsafe { bindings::wait_for_completion_ms(event, UNLOAD_TIMEOUT_MS) }
     };
-    if !done {
+    if done {
+        PAGES_LENT.store(false, Ordering::Relaxed);
+    } else {
         pr_err!("the host did not confirm the end of the connection, going on without\n");
     }
 }
@@ -409,8 +424,9 @@ impl Drop for Connection {
         unload(false);
         let c = raw();
         control::stop();
-        // SAFETY: The connection has ended. The queues are destroyed before what their work uses. A host that
-        // did not confirm could still write to the monitor pages, but there is nobody left to wait for.
+        let lent = PAGES_LENT.swap(false, Ordering::Relaxed);
+        // SAFETY: The connection has ended. The queues are destroyed before what their work uses. Pages that the host
+        // may still write to are not freed.
         unsafe {
             for wq in [
                 &raw mut (*c).work_queue,
@@ -429,14 +445,18 @@ impl Drop for Connection {
             let table = crate::channel::table().swap(ptr::null_mut(), Ordering::AcqRel);
             bindings::synchronize_rcu();
             bindings::kfree(table.cast());
-            free_page((*c).int_page, false);
+            if lent {
+                pr_warn!("three pages are lost: the host may still write to them\n");
+            } else {
+                free_page((*c).int_page, false);
+                for page in (*c).monitor_pages {
+                    free_page(page.cast(), true);
+                }
+            }
             (*c).int_page = ptr::null_mut();
             (*c).send_int_page = ptr::null_mut();
             (*c).recv_int_page = ptr::null_mut();
-            for page in &mut (*c).monitor_pages {
-                free_page(page.cast(), true);
-                *page = ptr::null_mut();
-            }
+            (*c).monitor_pages = [ptr::null_mut(); 2];
         }
     }
 }

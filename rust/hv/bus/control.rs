@@ -21,6 +21,10 @@ use crate::{
         State, //
     },
     cpu, device,
+    device_class::{
+        self,
+        NamedInOrder, //
+    },
     lock::SpinGuard,
     policy, synic,
 };
@@ -91,14 +95,19 @@ static IS_SET_UP: AtomicBool = AtomicBool::new(false);
 /// Offers are dropped while the guest suspends; the host sends them again when it resumes.
 static IGNORE_OFFERS: AtomicBool = AtomicBool::new(false);
 
-/// NICs and pass-through PCI devices are added in the order of their offers, which their names depend on.
-/// Other devices do not wait for each other.
-struct OrderedQueue(UnsafeCell<*mut bindings::workqueue_struct>);
+/// NICs are added in the order of their offers, which their names depend on, and so are pass-through PCI devices. Other
+/// devices do not wait for each other.
+struct OrderedQueues(UnsafeCell<[*mut bindings::workqueue_struct; 2]>);
 
 // SAFETY: Written only by `setup` and `teardown`, when nothing uses it.
-unsafe impl Sync for OrderedQueue {}
+unsafe impl Sync for OrderedQueues {}
 
-static ORDERED: OrderedQueue = OrderedQueue(UnsafeCell::new(ptr::null_mut()));
+static ORDERED: OrderedQueues = OrderedQueues(UnsafeCell::new([ptr::null_mut(); 2]));
+
+fn ordered() -> [*mut bindings::workqueue_struct; 2] {
+    // SAFETY: Not written while there is a connection.
+    unsafe { *ORDERED.0.get() }
+}
 
 fn with_queue<R>(f: impl FnOnce(&mut Queue) -> R) -> Option<R> {
     if !IS_SET_UP.load(Ordering::Acquire) {
@@ -116,11 +125,15 @@ pub(crate) fn setup() -> Result {
     // SAFETY: Nobody uses the statics yet.
     unsafe {
         bindings::ring_lock_init(SHARED.lock.get());
-        let wq = bindings::workqueue_ordered(c"hv_ordered_chan".as_char_ptr());
-        if wq.is_null() {
-            return Err(ENOMEM);
+        for (wq, name) in (*ORDERED.0.get())
+            .iter_mut()
+            .zip([c"hv_nic_chan", c"hv_pci_chan"])
+        {
+            *wq = bindings::workqueue_ordered(name.as_char_ptr());
+            if wq.is_null() {
+                return Err(ENOMEM);
+            }
         }
-        *ORDERED.0.get() = wq;
         *SHARED.queue.get() = Some(Queue {
             slots,
             first: 0,
@@ -155,10 +168,11 @@ pub(crate) fn stop() {
 pub(crate) unsafe fn teardown() {
     // SAFETY: Nobody uses the queue any more.
     unsafe {
-        let wq = *ORDERED.0.get();
-        if !wq.is_null() {
-            bindings::destroy_workqueue(wq);
-            *ORDERED.0.get() = ptr::null_mut();
+        for wq in &mut *ORDERED.0.get() {
+            if !wq.is_null() {
+                bindings::destroy_workqueue(*wq);
+                *wq = ptr::null_mut();
+            }
         }
     }
 }
@@ -206,25 +220,34 @@ pub(crate) fn flush() {
 
 /// Waits until the devices whose order matters are added.
 pub(crate) fn flush_ordered() {
-    // SAFETY: The queue exists as long as there is a connection; process context.
-    unsafe { bindings::flush_workqueue(*ORDERED.0.get()) };
+    for wq in ordered() {
+        // SAFETY: The queue exists as long as there is a connection; process context.
+        unsafe { bindings::flush_workqueue(wq) };
+    }
 }
 
-/// Queues the work that makes a device or sub-channel of `channel`.
+/// Queues the work that makes a device or sub-channel of `channel`, unless the connection has ended.
 pub(crate) fn queue_add(channel: &Channel) {
+    let [nics, pci] = ordered();
+    // SAFETY: The queues change only when the connection begins and ends.
+    let wq = unsafe {
+        if channel.primary().is_some() {
+            (*connection::raw()).handle_sub_chan_wq
+        } else {
+            match device_class::names_depend_on_order(channel.class()) {
+                Some(NamedInOrder::Nic) => nics,
+                Some(NamedInOrder::Pci) => pci,
+                None => (*connection::raw()).handle_primary_chan_wq,
+            }
+        }
+    };
+    if wq.is_null() {
+        return;
+    }
     // The work owns a reference.
     channel.inc_ref();
-    // SAFETY: The queues exist as long as there is a connection.
-    let queued = unsafe {
-        let wq = if channel.primary().is_some() {
-            (*connection::raw()).handle_sub_chan_wq
-        } else if channel.keeps_order() {
-            *ORDERED.0.get()
-        } else {
-            (*connection::raw()).handle_primary_chan_wq
-        };
-        bindings::queue_work(wq, &raw mut (*channel.raw()).add_channel_work)
-    };
+    // SAFETY: The queue exists as long as there is a connection.
+    let queued = unsafe { bindings::queue_work(wq, &raw mut (*channel.raw()).add_channel_work) };
     if !queued {
         // SAFETY: It was queued already, with a reference of its own.
         unsafe { Channel::dec_ref(NonNull::from(channel)) };
@@ -266,7 +289,7 @@ extern "C" fn rlis_bus_control_work(_work: *mut bindings::work_struct) {
 fn on_offer(offer: &OfferChannel) {
     let relid = offer.child_relid;
     if let Err(reason) = try_offer(offer) {
-        pr_err!("offer of relid {} refused: {}\n", relid, reason);
+        crate::ratelimit::warn(|| pr_err!("offer of relid {} refused: {}\n", relid, reason));
         // The relid of another channel stays what it is.
         if Channel::find(relid).is_none() && relid != 0 && relid < MAX_CHANNEL_RELIDS {
             channel::release_relid(relid);

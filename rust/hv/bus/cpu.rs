@@ -33,7 +33,10 @@ use kernel::{
     },
     prelude::*, //
 };
-use rlis_proto::vmbus::Version;
+use rlis_proto::vmbus::{
+    Version,
+    VMBUS_MESSAGE_SINT, //
+};
 use rlis_sys as bindings;
 
 /// The CPU that gets the host's messages. It never goes offline while there is a connection: the host cannot
@@ -60,7 +63,7 @@ fn set_serving(cpu: u32, on: bool, _lock: &ChannelLock) {
 }
 
 /// Whether channels may be placed on the CPU.
-pub(crate) fn is_serving(cpu: u32) -> bool {
+fn is_serving(cpu: u32) -> bool {
     serving_word(cpu).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
 }
 
@@ -193,6 +196,8 @@ extern "C" fn rlis_bus_cpu_online(cpu: c_uint) -> c_int {
         return ENOMEM.to_errno();
     }
     synic::enable(cpu);
+    // SAFETY: The CPU's SynIC is set up, and this runs on it.
+    unsafe { bindings::stimer_messages_on(cpu, c_int::from(VMBUS_MESSAGE_SINT)) };
     set_serving(cpu, true, &channel::lock());
     0
 }
@@ -208,6 +213,8 @@ extern "C" fn rlis_bus_cpu_offline(cpu: c_uint) -> c_int {
         }
     }
     set_serving(cpu, false, &channel::lock());
+    // SAFETY: This runs on the CPU, whose SynIC is still set up.
+    unsafe { bindings::stimer_messages_off(cpu) };
     synic::disable();
     0
 }

@@ -8,6 +8,8 @@ use crate::{
     channel::{
         self,
         Channel,
+        ChannelLock,
+        ChannelRef,
         ChannelState, //
     },
     lock::SpinGuard,
@@ -74,11 +76,13 @@ pub(crate) fn add_channel(channel: &Channel) {
 }
 
 fn add_sub_channel(primary: &Channel, channel: &Channel) -> Result {
+    // Drivers do not expect two at a time. Those of other devices need not wait for this driver and its host.
+    let _one_at_a_time = Additions::of(primary);
     let device = primary.device();
     if device.is_null() || primary.is_rescinded() {
         return Err(ENODEV);
     }
-    add_sysfs(device, channel)?;
+    add_sysfs(device, channel, &channel::lock())?;
     // A driver sets and clears the callback while it has the device; it must cope with a call that crosses its
     // removal, as with the C bus.
     // SAFETY: A field of a valid channel.
@@ -90,11 +94,54 @@ fn add_sub_channel(primary: &Channel, channel: &Channel) -> Result {
     Ok(())
 }
 
-fn add_sysfs(device: *mut bindings::hv_device, channel: &Channel) -> Result {
+/// The right to hand a sub-channel of this primary channel to the driver.
+struct Additions<'a>(&'a Channel);
+
+impl<'a> Additions<'a> {
+    /// Sleeps until the one before has been added.
+    fn of(primary: &'a Channel) -> Self {
+        // SAFETY: Initialised with the channel; drop unlocks it.
+        unsafe { bindings::channel_lock_additions(primary.raw()) };
+        Self(primary)
+    }
+}
+
+impl Drop for Additions<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Locked by `of`.
+        unsafe { bindings::channel_unlock_additions(self.0.raw()) };
+    }
+}
+
+/// Waits until none of the device's sub-channels is being added. For a rescinded primary channel, which gets no more of
+/// them. Sleeps; not from an addition.
+pub(crate) fn finish_additions(primary: &Channel) {
+    let mut at = 0;
+    loop {
+        let list = channel::lock();
+        let next = list.sub_channels(primary).nth(at).map(ChannelRef::from);
+        drop(list);
+        let Some(sub) = next else { return };
+        // SAFETY: Initialised with the channel, which is kept.
+        let waited = unsafe { bindings::flush_work(&raw mut (*sub.raw()).add_channel_work) };
+        // The list may be a different one after a wait.
+        at = if waited { 0 } else { at + 1 };
+    }
+}
+
+/// Makes the channel's files, unless it has them or its device has no folder for them yet, which then makes them itself.
+fn add_sysfs(device: *mut bindings::hv_device, channel: &Channel, list: &ChannelLock) -> Result {
+    // SAFETY: The device exists; the field is written under the lock.
+    if unsafe { (*device).channels_kset.is_null() }
+        || !list.has(channel)
+        || channel.set_in_sysfs(true)
+    {
+        return Ok(());
+    }
     // SAFETY: The device is registered and has its kset; the channel was not added before.
-    to_result(unsafe { bindings::channel_add_sysfs(device, channel.raw()) })?;
-    channel.set_in_sysfs(true);
-    Ok(())
+    to_result(unsafe { bindings::channel_add_sysfs(device, channel.raw()) }).inspect_err(|_| {
+        channel.set_in_sysfs(false);
+    })
 }
 
 /// Registers the device of a primary channel. On failure the device is gone, and with it the channel, or
@@ -132,10 +179,15 @@ fn add_device(channel: &Channel) -> Result {
             if kset.is_null() {
                 return Err(ENOMEM);
             }
-            // SAFETY: Only this work writes the field; a driver that looks at it while it is probed finds none,
-            // as with the C bus.
+            let list = channel::lock();
+            // SAFETY: Only this work writes the field, under the lock; a driver that looks at it while it is probed
+            // finds none, as with the C bus.
             unsafe { (*device).channels_kset = kset };
-            add_sysfs(device, channel)
+            // Sub-channels that came while the driver was probed.
+            for sub in list.sub_channels(channel) {
+                add_sysfs(device, sub, &list)?;
+            }
+            add_sysfs(device, channel, &list)
         });
     if registered.is_err() {
         if channel.set_registered(false) {
@@ -181,7 +233,7 @@ pub(crate) fn remove_rescinded(channel: &Channel) {
         channel.remove();
         return;
     }
-    // SAFETY: Set by hv_sock only, before its probe ends.
+    // SAFETY: Set by the driver before its probe ends.
     if let Some(callback) = unsafe { (*channel.raw()).chn_rescind_callback } {
         // SAFETY: The driver's function, called as declared. The driver unregisters the device itself.
         unsafe { callback(channel.raw()) };
@@ -189,8 +241,7 @@ pub(crate) fn remove_rescinded(channel: &Channel) {
         return;
     }
     // Sub-channels that are being added use the device; those that come later see the flag.
-    // SAFETY: The queue exists as long as there is a connection, and its work does not wait for this one.
-    unsafe { bindings::flush_workqueue((*crate::connection::raw()).handle_sub_chan_wq) };
+    finish_additions(channel);
     if channel.set_registered(false) {
         unregister(device);
     }

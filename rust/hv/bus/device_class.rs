@@ -174,7 +174,9 @@ pub(crate) fn of_offer(offer: &OfferChannel) -> u16 {
         None => {
             // Devices that only Windows guests use come with every VM.
             if ![HV_AVMA1_GUID, HV_AVMA2_GUID, HV_RDV_GUID].contains(&class) {
-                pr_info!("Unknown GUID: {}\n", core::format_args!("{class}"));
+                crate::ratelimit::warn(|| {
+                    pr_info!("Unknown GUID: {}\n", core::format_args!("{class}"));
+                });
             }
             UNKNOWN
         }
@@ -195,8 +197,20 @@ pub(crate) fn is_perf(class: u16) -> bool {
         .is_some_and(|d| d.perf_device)
 }
 
-/// Whether names in user space depend on the order in which devices of this class are added.
-pub(crate) fn keeps_order(class: u16) -> bool {
-    let class = u32::from(class);
-    class == bindings::vmbus_device_type_HV_NIC || class == bindings::vmbus_device_type_HV_PCIE
+/// Devices whose names in user space depend on the order in which they are added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamedInOrder {
+    /// Network cards: `eth0`, `eth1`.
+    Nic,
+    /// Pass-through PCI devices: what their drivers number.
+    Pci,
+}
+
+/// Whether the class is one of those.
+pub(crate) fn names_depend_on_order(class: u16) -> Option<NamedInOrder> {
+    match u32::from(class) {
+        bindings::vmbus_device_type_HV_NIC => Some(NamedInOrder::Nic),
+        bindings::vmbus_device_type_HV_PCIE => Some(NamedInOrder::Pci),
+        _ => None,
+    }
 }

@@ -4,10 +4,14 @@
 //!
 //! While a GPADL exists, or may exist because the host has not confirmed its end, the memory must not be used
 //! for anything else. `decrypted` in `struct vmbus_gpadl` tells drivers to leak the memory instead of freeing
-//! it, so that is what is set in such a case too.
+//! it, so that is what is set in such a case too. For those that free it all the same, the pages of a vmalloc buffer
+//! get a reference that is never given up.
 
 use crate::{
-    channel::Channel,
+    channel::{
+        Channel,
+        INVALID_RELID, //
+    },
     connection,
     request::{
         self,
@@ -78,7 +82,7 @@ fn next_handle() -> u32 {
 /// # Errors
 ///
 /// `EINVAL` for a size that is no multiple of 4 KiB or too large for one GPADL; `EDQUOT` if the host refuses;
-/// `ENODEV` if the channel is or gets rescinded; `ETIMEDOUT` if the host does not answer; what posting
+/// `ENODEV` if the channel is or gets rescinded, or did not come back after a resume; `ETIMEDOUT` if the host does not answer; what posting
 /// returns.
 ///
 /// # Safety
@@ -96,6 +100,9 @@ pub(crate) unsafe fn establish(
     gpadl.decrypted = false;
     if bytes == 0 || bytes % HV_HYP_PAGE_SIZE != 0 {
         return Err(EINVAL);
+    }
+    if channel.relid() == INVALID_RELID {
+        return Err(ENODEV);
     }
     let handle = next_handle();
     let pfns = (0..bytes / HV_HYP_PAGE_SIZE).map(|page| {
@@ -152,6 +159,8 @@ pub(crate) unsafe fn establish(
             gpadl.buffer = buffer;
             gpadl.size = size;
             let _ = teardown(channel, gpadl);
+            // There is nothing that the driver could end. What it may not free, `decrypted` says.
+            gpadl.gpadl_handle = 0;
             Err(e)
         }
         Err(e) => {
@@ -187,7 +196,7 @@ pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> 
         gpadl: gpadl.gpadl_handle,
     };
     match request::status(key, channel, || connection::post(&message)) {
-        Ok(_) => gpadl.gpadl_handle = 0,
+        Ok(_) => {}
         Err(_) if channel.is_rescinded() => {}
         // After an unload there is no host side any more.
         Err(e) if e == ENODEV => {}
@@ -198,9 +207,13 @@ pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> 
                 e.to_errno()
             );
             gpadl.decrypted = true;
+            // Not every driver looks at that before it frees a buffer. Then at least its pages stay what they are.
+            // SAFETY: The buffer is the driver's, of that size, and not freed yet.
+            unsafe { bindings::vmbus_keep_vmalloc_pages(gpadl.buffer, gpadl.size as usize) };
             return Err(e);
         }
     }
+    gpadl.gpadl_handle = 0;
     let (buffer, bytes) = (gpadl.buffer, gpadl.size as usize);
     encrypt_again(gpadl, buffer, bytes);
     if gpadl.decrypted {

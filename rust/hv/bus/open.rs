@@ -7,7 +7,8 @@ use crate::{
         self,
         Channel,
         ChannelRef,
-        ChannelState, //
+        ChannelState,
+        INVALID_RELID, //
     },
     connection,
     cpu,
@@ -53,7 +54,8 @@ static NEXT_OPENID: AtomicU32 = AtomicU32::new(1);
 /// # Errors
 ///
 /// `EINVAL` if the channel is open already, has no rings or `userdata` is longer than 120 bytes; `EAGAIN` if
-/// the host refuses; `ENODEV` if the channel is or gets rescinded; `ETIMEDOUT` if the host does not answer;
+/// the host refuses; `ENODEV` if the channel is or gets rescinded, or did not come back after a resume;
+/// `ETIMEDOUT` if the host does not answer; `EIO` if it may still use the rings as they were opened before;
 /// `ENOMEM`; those of [`gpadl::establish`].
 pub(crate) fn connect(
     channel: &Channel,
@@ -89,8 +91,15 @@ pub(crate) fn connect(
     if page.is_null() {
         return Err(EINVAL);
     }
-    if !channel.change_state(ChannelState::Open, ChannelState::Opening) {
-        return Err(EINVAL);
+    if message.child_relid == INVALID_RELID {
+        return Err(ENODEV);
+    }
+    {
+        // A CPU that goes offline takes the channel's interrupts elsewhere before this, or is refused.
+        let _list = channel::lock();
+        if !channel.change_state(ChannelState::Open, ChannelState::Opening) {
+            return Err(EINVAL);
+        }
     }
     let undo_state = ScopeGuard::new(|| channel.set_state(ChannelState::Open));
 
@@ -99,6 +108,10 @@ pub(crate) fn connect(
 
     // SAFETY: As above. The rings' memory stays allocated until `ring::free`, which looks at `decrypted`.
     let ring_gpadl = unsafe {
+        // Set while there is no GPADL: the last one was not confirmed to have ended.
+        if (*c).ringbuffer_gpadlhandle.decrypted {
+            return Err(EIO);
+        }
         if (*c).max_pkt_size == 0 {
             (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
         }
@@ -177,6 +190,8 @@ fn post_close(channel: &Channel) -> Result {
 
 /// Closes one channel and ends its rings' GPADL; the memory stays allocated. Sleeps.
 ///
+/// The channel counts as open until that is done: a rescind meanwhile leaves its removal to the caller.
+///
 /// # Errors
 ///
 /// `EINVAL` if the channel is not open, in which case only its callback is reset; those of
@@ -184,7 +199,7 @@ fn post_close(channel: &Channel) -> Result {
 fn close(channel: &Channel) -> Result {
     channel.reset_callback();
     // A probe that failed leaves a channel that is not open to the driver's remove.
-    if !channel.change_state(ChannelState::Opened, ChannelState::Open) {
+    if !channel.change_state(ChannelState::Opened, ChannelState::Opening) {
         return Err(EINVAL);
     }
     // The host needs no message about a channel that it has withdrawn, nor after the connection's end.
@@ -202,6 +217,7 @@ fn close(channel: &Channel) -> Result {
         Ok(()) if ring_gpadl.gpadl_handle != 0 => gpadl::teardown(channel, ring_gpadl),
         Ok(()) => Ok(()),
     };
+    channel.end_close();
     match result {
         Ok(()) => requestor::free(channel),
         Err(e) => pr_err!(
@@ -222,10 +238,13 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
     if channel.primary().is_some() {
         return Err(EINVAL);
     }
-    let mut at = 0;
     loop {
         let list = channel::lock();
-        let next = list.sub_channels(channel).nth(at).map(ChannelRef::from);
+        // Each round closes one or takes one off the list. A closed one stays on it until the host rescinds it.
+        let next = list
+            .sub_channels(channel)
+            .find(|sub| sub.is_rescinded() || sub.state() == ChannelState::Opened)
+            .map(ChannelRef::from);
         drop(list);
         let Some(sub) = next else { break };
         if sub.is_rescinded() && !sub.wait_rescind(HOST_RESPONSE_TIMEOUT_MS) {
@@ -236,9 +255,6 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
         }
         if sub.is_rescinded() {
             sub.remove();
-        } else {
-            // It stays on the list until the host rescinds it.
-            at += 1;
         }
     }
     close(channel)

@@ -23,6 +23,7 @@ use rlis_proto::vmbus::{
     },
     Version,
 };
+use rlis_sys as bindings;
 
 /// Asks the host to send the channel's interrupts to virtual processor `target_vp`, and from protocol 5.3 on
 /// waits until it does. Sleeps.
@@ -48,7 +49,7 @@ pub(crate) fn modify(channel: &Channel, target_vp: u32) -> Result {
     }
 }
 
-/// Moves an open channel to `target`. Sleeps.
+/// Moves an open channel to `target`, which cannot go offline meanwhile. Sleeps.
 ///
 /// Before 5.3 the host does not say when it has changed over. Interrupts may come to the old CPU for a while,
 /// which does no harm as long as it is online.
@@ -61,31 +62,53 @@ pub(crate) fn set_cpu(channel: &Channel, target: u32) -> Result {
     if !connection::version().has_modify_channel() {
         return Err(EIO);
     }
+    let _guard = Retargeting::begin();
     if !cpu::may_serve(target) {
         return Err(EINVAL);
     }
-    let from = channel.target_cpu();
     if channel.state() != ChannelState::Opened {
         return Err(EIO);
     }
+    let from = channel.target_cpu();
     if target == from {
         return Ok(());
     }
     // The lock of channels is not held while the host thinks: a rescind needs it. A close meanwhile makes the
     // host ignore the message, and costs a time-out at worst.
     modify(channel, cpu::vp_number(target)).map_err(|_| EIO)?;
-    moved(channel, from, target)
+    moved(channel, from, target);
+    Ok(())
 }
 
-/// Records that the host has moved the channel.
-fn moved(channel: &Channel, from: u32, to: u32) -> Result {
-    let lock = channel::lock();
-    if !cpu::is_serving(to) {
-        // It has left meanwhile. Interrupts are lost if the channel stays there.
-        drop(lock);
-        modify(channel, cpu::vp_number(from)).map_err(|_| EIO)?;
-        return Err(EINVAL);
+/// Keeps CPUs from going offline, and channels from being moved by anyone else.
+///
+/// A CPU that goes offline moves its channels, for which it needs no such guard: it waits until there is none.
+///
+/// # Invariants
+///
+/// The current task has the kernel's lock of CPUs for reading, and the lock of retargeting.
+struct Retargeting(core::marker::PhantomData<*mut ()>);
+
+impl Retargeting {
+    /// Sleeps.
+    fn begin() -> Self {
+        // SAFETY: Process context, with neither lock held; drop gives them up.
+        unsafe { bindings::vmbus_retarget_begin() };
+        // INVARIANT: Just taken.
+        Self(core::marker::PhantomData)
     }
+}
+
+impl Drop for Retargeting {
+    fn drop(&mut self) {
+        // SAFETY: Held by the invariants.
+        unsafe { bindings::vmbus_retarget_end() };
+    }
+}
+
+/// Records that the host has moved the channel, to a CPU that has not left meanwhile.
+fn moved(channel: &Channel, from: u32, to: u32) {
+    let lock = channel::lock();
     channel.set_target_cpu(to, &lock);
     // SAFETY: The driver's function, set while the channel is open, called as declared; under the lock, as
     // with the C bus.
@@ -95,7 +118,6 @@ fn moved(channel: &Channel, from: u32, to: u32) -> Result {
             callback(c, from, to);
         }
     }
-    Ok(())
 }
 
 /// Moves a channel away from a CPU that is going offline, which no channel is placed on any more. Sleeps.
@@ -134,7 +156,10 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
         return Err(EBUSY);
     }
     match modify(channel, cpu::vp_number(target)) {
-        Ok(()) => moved(channel, leaving, target).map_err(|_| EBUSY),
+        Ok(()) => {
+            moved(channel, leaving, target);
+            Ok(())
+        }
         // Closed or rescinded meanwhile: no more interrupts.
         Err(_) if channel.is_rescinded() || channel.state() != ChannelState::Opened => {
             channel.set_target_cpu(target, &channel::lock());

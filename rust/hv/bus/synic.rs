@@ -321,6 +321,27 @@ pub(crate) fn has_message(context: *mut bindings::hv_per_cpu_context) -> bool {
     })
 }
 
+/// Whether the message is that a synthetic timer of this CPU has expired.
+fn is_timer(message_type: u32) -> bool {
+    message_type == SynicMessageType::HVMSG_TIMER_EXPIRED.0
+}
+
+/// If a synthetic timer has expired, tells the clock event device and frees the slot. Newer kernels use such timers only
+/// where they interrupt by themselves. In the interrupt handler, on the CPU of the context.
+pub(crate) fn take_timer_message(context: *mut bindings::hv_per_cpu_context) -> bool {
+    let Some(slot) = Slot::of(context) else {
+        return false;
+    };
+    let message_type = slot.message_type().load(Ordering::Acquire);
+    if !is_timer(message_type) {
+        return false;
+    }
+    // SAFETY: The clock event device of this CPU has asked for the message.
+    unsafe { bindings::stimer_expired() };
+    slot.end_of_message(message_type);
+    true
+}
+
 /// The tasklet that takes a message out of a CPU's page; runs on that CPU.
 #[no_mangle]
 unsafe extern "C" fn rlis_bus_on_message(context: usize) {
@@ -329,6 +350,10 @@ unsafe extern "C" fn rlis_bus_on_message(context: usize) {
     };
     let Some(message) = slot.read() else { return };
     let message_type = message.header.message_type;
+    if is_timer(message_type) {
+        // For the interrupt that it comes with.
+        return;
+    }
     let handled = match message.channel_message() {
         Ok(Some(message)) => dispatch(message),
         Ok(None) => true,

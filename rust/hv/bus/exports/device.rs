@@ -82,8 +82,10 @@ unsafe extern "C" fn vmbus_driver_unregister(drv: *mut hv_driver) {
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
-    // SAFETY: The driver's promise: only hv_sock calls this, for its own devices.
+    // SAFETY: The driver's promise: it calls this from its rescind callback.
     let channel = unsafe { channel_of((*dev).channel) };
+    // Sub-channels that are being added use the device.
+    device::finish_additions(channel);
     if channel.set_registered(false) {
         device::unregister(dev);
     }

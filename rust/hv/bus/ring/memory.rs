@@ -36,6 +36,8 @@ pub(crate) fn alloc(channel: &Channel, send_size: u32, recv_size: u32) -> Result
             return Err(ENOMEM);
         }
         (*c).ringbuffer_page = page;
+        // Of this memory the host knows nothing, whatever became of that before.
+        (*c).ringbuffer_gpadlhandle.decrypted = false;
         (*c).ringbuffer_pagecount = total / PAGE_SIZE as u32;
         (*c).ringbuffer_send_offset = send_size / PAGE_SIZE as u32;
     }
@@ -77,7 +79,7 @@ pub(crate) fn unmap(channel: &Channel) {
     }
 }
 
-/// Maps one ring and sets it up as empty. Sleeps.
+/// Maps one ring, instead of what was mapped there, and sets it up as empty. Sleeps.
 ///
 /// # Errors
 ///
@@ -109,12 +111,16 @@ pub(crate) unsafe fn init(
         ptr::write_bytes(mapping.cast::<u8>(), 0, PAGE_SIZE);
         let size = count * PAGE_SIZE as u32;
         let guard = RingMutex::lock(info);
-        (*info).ring_buffer = mapping.cast();
+        // A driver that opens the same rings again has left them mapped.
+        let old = ptr::replace(&raw mut (*info).ring_buffer, mapping.cast());
         (*info).ring_size = size;
         (*info).ring_size_div10_reciprocal = bindings::vmbus_reciprocal_value(size / 10);
         (*info).ring_datasize = size - PAGE_SIZE as u32;
         (*info).priv_read_index = 0;
         drop(guard);
+        if !old.is_null() {
+            bindings::vmbus_vunmap(old.cast());
+        }
         bindings::ring_lock_init(&raw mut (*info).ring_lock);
         // In both rings: the host reads the one of its side before it asks to be told about room.
         if let Some(ring) = Mapped::of(info) {
@@ -123,7 +129,11 @@ pub(crate) unsafe fn init(
                 .enable_pending_send_sz();
         }
         if max_pkt_size > 0 {
-            (*info).pkt_buffer = bindings::vmbus_kzalloc(max_pkt_size as usize);
+            let old = ptr::replace(
+                &raw mut (*info).pkt_buffer,
+                bindings::vmbus_kzalloc(max_pkt_size as usize),
+            );
+            bindings::kfree(old);
             if (*info).pkt_buffer.is_null() {
                 return Err(ENOMEM);
             }
