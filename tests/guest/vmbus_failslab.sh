@@ -51,7 +51,7 @@ nth() {
 		n=$((n + n / $2 + 1))
 	done
 	note "of the allocations up to $n, $hit failed, and $refused loads were refused"
-	[ "$refused" -gt 20 ] || { echo "only $refused loads were refused"; return 1; }
+	[ "$refused" -gt 10 ] || { echo "only $refused loads were refused"; return 1; }
 }
 check each_allocation_of_the_load nth 1 12
 check loads_after_that loads

@@ -15,7 +15,7 @@ use anyhow::{bail, Context, Result};
 use crate::cli::{Ic, RunArgs};
 use crate::control::{self, Command, LinkState};
 use crate::faults::Faults;
-use crate::hyperv::cpuid::Features;
+use crate::hyperv::cpuid::{Features, Stimer};
 use crate::hyperv::remap::Remapper;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
@@ -578,7 +578,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         receiver: server,
         outcome,
     };
-    machine.start(Arc::new(shared), entry)?;
+    // The messages of timers are KVM's.
+    let turns = args.stimer == Stimer::Message;
+    machine.start(Arc::new(shared), entry, turns)?;
 
     let ending = wait_for_end(args, &host, &ended)?;
     eprintln!("rlis-host: {ending}");

@@ -4,8 +4,8 @@
 //! flags into the event flags page, and the interrupt that goes with them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{ensure, Context, Result};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, VolatileMemory};
@@ -37,6 +37,9 @@ pub trait SintLine: Send + Sync {
     fn raise(&self, vp: u32) -> std::io::Result<()>;
 }
 
+/// Makes the thread of a virtual processor leave the guest and take a [`Synic::turn`].
+pub type Call = Box<dyn Fn(u32) + Send + Sync>;
+
 struct Message {
     type_: u32,
     payload: Vec<u8>,
@@ -67,6 +70,9 @@ pub struct Synic {
     memory: Arc<Memory>,
     line: Box<dyn SintLine>,
     vps: Vec<Mutex<Vp>>,
+    call: OnceLock<Call>,
+    /// Turns that each virtual processor has taken.
+    turns: Vec<AtomicU64>,
 }
 
 impl Synic {
@@ -76,6 +82,47 @@ impl Synic {
             memory,
             line,
             vps: (0..count).map(|_| Mutex::new(Vp::default())).collect(),
+            call: OnceLock::new(),
+            turns: (0..count).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// From now on messages are delivered in turns of the virtual processors, for which `call` calls them. Needed where
+    /// KVM puts messages of timers into the same slots: it does that on the way into the guest, on the same thread, and
+    /// one of two that find a slot empty at the same time would overwrite the other's message.
+    pub fn deliver_in_turns(&self, call: Call) {
+        // A second call changes nothing: the first one will do.
+        let _ = self.call.set(call);
+    }
+
+    /// Takes a turn: on the thread of `vp`, while the guest does not run there.
+    pub fn turn(&self, vp: u32) -> Result<()> {
+        if self.call.get().is_none() {
+            return Ok(());
+        }
+        let result = self
+            .vp(vp)
+            .and_then(|mut state| self.deliver(vp, &mut state));
+        if let Some(turns) = usize::try_from(vp).ok().and_then(|i| self.turns.get(i)) {
+            turns.fetch_add(1, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// How many turns `vp` has taken.
+    pub fn turns(&self, vp: u32) -> u64 {
+        let turns = usize::try_from(vp).ok().and_then(|i| self.turns.get(i));
+        turns.map_or(0, |t| t.load(Ordering::SeqCst))
+    }
+
+    fn deliver_or_call(&self, vp: u32, mut state: MutexGuard<'_, Vp>) -> Result<()> {
+        match self.call.get() {
+            None => self.deliver(vp, &mut state),
+            Some(call) => {
+                drop(state);
+                call(vp);
+                Ok(())
+            }
         }
     }
 
@@ -140,13 +187,13 @@ impl Synic {
             type_: MESSAGE_TYPE_VMBUS,
             payload: payload.to_vec(),
         });
-        self.deliver(vp, &mut state)
+        self.deliver_or_call(vp, state)
     }
 
     /// The guest acknowledged the SINT (EOM or EOI): deliver what waits.
     pub fn acknowledged(&self, vp: u32) -> Result<()> {
-        let mut state = self.vp(vp)?;
-        self.deliver(vp, &mut state)
+        let state = self.vp(vp)?;
+        self.deliver_or_call(vp, state)
     }
 
     /// Messages that wait for `vp`, for statistics.
@@ -288,6 +335,29 @@ mod tests {
         assert_eq!(head, [1, 0, 0, 0, 2, 0]);
         let payload: [u8; 3] = memory.read_obj(GuestAddress(SLOT.0 + 16)).unwrap();
         assert_eq!(payload, [2, 3, 0]);
+    }
+
+    #[test]
+    fn in_turns_a_message_waits_for_the_turn() {
+        let (synic, memory, _) = synic();
+        synic.set_registers(0, ENABLE, SIEFP, SIMP).unwrap();
+        let (call, calls) = std::sync::mpsc::channel();
+        synic.deliver_in_turns(Box::new(move |vp| call.send(vp).unwrap()));
+        synic.post_message(0, &[1]).unwrap();
+        assert_eq!(calls.try_recv(), Ok(0));
+        assert_eq!(memory.read_obj::<u32>(SLOT).unwrap(), 0);
+        // A timer's message is in the slot when the turn comes.
+        let timer = 0x8000_0010_u32;
+        memory.write_obj(timer, SLOT).unwrap();
+        synic.turn(0).unwrap();
+        assert_eq!((synic.turns(0), synic.queued(0)), (1, 1));
+        assert_eq!(memory.read_obj::<u32>(SLOT).unwrap(), timer);
+        memory.write_obj(0u32, SLOT).unwrap();
+        synic.acknowledged(0).unwrap();
+        assert_eq!(calls.try_recv(), Ok(0));
+        synic.turn(0).unwrap();
+        assert_eq!((synic.turns(0), synic.queued(0)), (2, 0));
+        assert_eq!(memory.read_obj::<u32>(SLOT).unwrap(), MESSAGE_TYPE_VMBUS);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 //! The virtual machine as KVM runs it: creation, interrupt routes, and the loop of each vCPU.
 
-use std::sync::Arc;
-use std::thread;
+use std::sync::{mpsc, Arc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use kvm_bindings::{
@@ -19,6 +20,7 @@ use kvm_ioctls::{
 };
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
+use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 use super::kvm::{self, HypervExit};
 use super::memory::Memory;
@@ -29,7 +31,7 @@ use crate::hyperv::cpuid::Features;
 use crate::hyperv::hypercall::{self, Receiver};
 use crate::hyperv::hypercall_page;
 use crate::hyperv::remap::{MsiLine, Remapper};
-use crate::hyperv::synic::{SintLine, Synic, VMBUS_SINT};
+use crate::hyperv::synic::{self, SintLine, Synic, VMBUS_SINT};
 
 /// HV_X64_MSR_CRASH_P0; P1 to P4 follow.
 const MSR_CRASH_P0: u32 = 0x4000_0100;
@@ -37,6 +39,8 @@ const MSR_CRASH_P0: u32 = 0x4000_0100;
 const IO_APIC_LINES: u32 = 24;
 /// Where Intel's VT-x keeps its task state segment, in the hole below 4 GiB.
 const TSS: usize = 0xFFFB_D000;
+/// After which time a vCPU that has not left the guest is signalled again.
+const CALL_AGAIN: Duration = Duration::from_micros(500);
 
 /// What every vCPU thread works with.
 pub struct Shared {
@@ -247,8 +251,9 @@ impl Machine {
             .context("KVM refuses the MSR filter")
     }
 
-    /// Starts all vCPUs; the first begins at the kernel's 64-bit `entry`, the others wait for it.
-    pub fn start(self, shared: Arc<Shared>, entry: u64) -> Result<()> {
+    /// Starts all vCPUs; the first begins at the kernel's 64-bit `entry`, the others wait for it. With `turns` messages
+    /// are delivered on the vCPUs' own threads, see [`Synic::deliver_in_turns`].
+    pub fn start(self, shared: Arc<Shared>, entry: u64, turns: bool) -> Result<()> {
         if let Some(bsp) = self.vcpus.first() {
             super::boot::set_up_bsp(&shared.memory, bsp, entry)?;
         }
@@ -260,10 +265,19 @@ impl Machine {
                     eprintln!("rlis-host: {error:#}");
                 }
             })?;
+        let (call, calls) = mpsc::channel();
+        if turns {
+            register_signal_handler(leave_guest(), ignore)
+                .context("the signal for vCPUs cannot be handled")?;
+            // The receiver lives as long as the process.
+            let call: synic::Call = Box::new(move |vp| drop(call.send(vp)));
+            shared.synic.deliver_in_turns(call);
+        }
+        let mut threads = Vec::new();
         for (index, vcpu) in (0u32..).zip(self.vcpus) {
             // The VM must stay open while its vCPUs run.
             let (shared, vm) = (shared.clone(), self.vm.clone());
-            thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name(format!("vcpu{index}"))
                 .spawn(move || {
                     let outcome = run(vcpu, index, &shared);
@@ -271,8 +285,36 @@ impl Machine {
                     let _ = shared.outcome.send(outcome);
                     drop(vm);
                 })?;
+            threads.push(thread);
+        }
+        if turns {
+            thread::Builder::new()
+                .name("vcpu-calls".into())
+                .spawn(move || call_vcpus(&shared.synic, &threads, &calls))?;
         }
         Ok(())
+    }
+}
+
+/// The signal that makes a vCPU leave the guest.
+fn leave_guest() -> libc::c_int {
+    SIGRTMIN()
+}
+
+/// It does all that it has to by coming.
+extern "C" fn ignore(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+/// Makes each vCPU that is called for take a turn.
+fn call_vcpus(synic: &Synic, threads: &[JoinHandle<()>], calls: &mpsc::Receiver<u32>) {
+    for vp in calls {
+        let Some(thread) = usize::try_from(vp).ok().and_then(|i| threads.get(i)) else {
+            continue;
+        };
+        let before = synic.turns(vp);
+        // A signal that comes just before the thread enters the guest has no effect, so there may have to be more.
+        while synic.turns(vp) == before && thread.kill(leave_guest()).is_ok() {
+            thread::sleep(CALL_AGAIN);
+        }
     }
 }
 
@@ -306,6 +348,9 @@ fn watch_acknowledgements(synic: &Synic, events: &[EventFd]) -> Result<()> {
 /// Runs one vCPU until the run ends.
 fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
     loop {
+        if let Err(error) = shared.synic.turn(index) {
+            return Outcome::Fault(format!("SynIC of vCPU {index}: {error:#}"));
+        }
         match vcpu.run() {
             Ok(VcpuExit::IoOut(hypercall_page::PORT, _)) => {
                 if let Err(error) = hypercall_page::call(&vcpu, &shared.memory, &shared.remapper) {
