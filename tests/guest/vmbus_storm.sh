@@ -12,8 +12,8 @@
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 # The debug kernel takes several times as long.
-storms=1000 rounds=100
-grep -q debug /proc/version && storms=200 rounds=20
+storms=1000 rounds=100 reloads=90
+grep -q debug /proc/version && storms=200 rounds=20 reloads=5
 check bus_loads load hv_vmbus
 check utils_load load hv_utils
 check storvsc_loads load hv_storvsc
@@ -66,9 +66,9 @@ reload() {
 	done
 }
 check all_drivers load_all
-check reload_first reload $((rounds / 10))
+check reload_first reload $((reloads / 9 + 1))
 before=$(slab)
-check reload reload $((rounds - rounds / 10))
+check reload reload $reloads
 after=$(slab)
 note "slab before $before kB, after $after kB"
 check slab_does_not_grow test $((after - before)) -lt 2048
