@@ -59,7 +59,8 @@ check loads_after_that loads
 # And in the workers that add and remove devices. Not everywhere: it would strike the guest's first process, too.
 workers() {
 	for comm in /proc/[0-9]*/comm; do
-		case $(cat "$comm" 2>/dev/null) in kworker/*) echo "$1" 2>/dev/null >"${comm%/comm}/make-it-fail" ;; esac
+		{ read -r name <"$comm"; } 2>/dev/null || continue
+		case $name in kworker/*) { echo "$1" >"${comm%/comm}/make-it-fail"; } 2>/dev/null ;; esac
 	done
 }
 in_workers() {
