@@ -29,7 +29,7 @@ mod outgoing;
 pub mod packet;
 
 pub use incoming::{mask_interrupts, Finish, IncomingRing, Packet, PacketHeader, ReadError};
-pub use outgoing::{OutgoingRing, Reservation, Space, WriteError};
+pub use outgoing::{Filled, OutgoingRing, Reservation, Space, WriteError};
 pub use packet::PacketType;
 
 use core::fmt;

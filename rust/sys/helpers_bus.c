@@ -171,9 +171,15 @@ void rlis_helper_vmbus_interrupt_randomness(void)
 #endif
 }
 
+#ifdef RLIS_HAVE_STIMER_MESSAGES
+/* A message may come late, when the clock event device has no handler any more. */
+static DEFINE_PER_CPU(bool, stimer_messages);
+#endif
+
 void rlis_helper_stimer_messages_on(unsigned int cpu, int sint)
 {
 #ifdef RLIS_HAVE_STIMER_MESSAGES
+	this_cpu_write(stimer_messages, true);
 	hv_stimer_legacy_init(cpu, sint);
 #endif
 }
@@ -181,6 +187,7 @@ void rlis_helper_stimer_messages_on(unsigned int cpu, int sint)
 void rlis_helper_stimer_messages_off(unsigned int cpu)
 {
 #ifdef RLIS_HAVE_STIMER_MESSAGES
+	this_cpu_write(stimer_messages, false);
 	hv_stimer_legacy_cleanup(cpu);
 #endif
 }
@@ -188,7 +195,8 @@ void rlis_helper_stimer_messages_off(unsigned int cpu)
 void rlis_helper_stimer_expired(void)
 {
 #ifdef RLIS_HAVE_STIMER_MESSAGES
-	hv_stimer0_isr();
+	if (this_cpu_read(stimer_messages))
+		hv_stimer0_isr();
 #endif
 }
 

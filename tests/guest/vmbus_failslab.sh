@@ -10,7 +10,7 @@
 #: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
-#: expect   lockdep_unregister_key
+#: expect   lockdep_unregister_key|vmalloc error|page allocation failure
 # The kernel's bus_register(), if it fails early, takes back the lock class that it has not registered yet.
 
 slab=/sys/kernel/debug/failslab

@@ -35,6 +35,7 @@ complaint another_warning_is_not 'WARNING: at other' planned < <(warning planned
 complaint nor_one_before 'WARNING: at other' planned < <(warning other; warning planned)
 complaint trace_of_something_else 'Call Trace' planned < <(warning planned; echo '[ 2.0] Call Trace:')
 complaint expected_panic '' 'triggered crash' < <(panic 'sysrq: triggered crash'; echo '[ 0.0] Linux version')
+complaint failed_allocation '' 'vmalloc error' < <(panic x | sed 's/Kernel panic.*/perl: vmalloc error: size 1/')
 complaint other_panic 'not syncing: VFS' 'triggered crash' < <(panic VFS)
 complaint complaint_after_a_panic 'BUG: after' 'triggered crash' < <(panic 'triggered crash'; echo 'BUG: after')
 unended() {

@@ -259,19 +259,18 @@ pub struct Reservation<'a, M> {
     len: u32,
 }
 
-impl<M: RingMem> Reservation<'_, M> {
+impl<'a, M: RingMem> Reservation<'a, M> {
     /// Bytes the packet takes in the ring, trailer included.
     #[inline]
     pub const fn ring_bytes(&self) -> u32 {
         self.len + VMBUS_PKT_TRAILER
     }
 
-    /// Writes the packet and publishes it. `extension` are the bytes between descriptor and payload.
+    /// Writes the packet and publishes it: [`Self::fill`] and [`Filled::publish`] in one.
     ///
     /// # Errors
     ///
-    /// `Mismatch` if the slices do not have the lengths that were reserved; `Corrupt` if the reader's index
-    /// has become invalid, which leaves open whether it will see the packet.
+    /// Those of [`Self::fill`].
     #[inline]
     pub fn write(
         self,
@@ -281,6 +280,17 @@ impl<M: RingMem> Reservation<'_, M> {
         extension: &[&[u8]],
         payload: &[&[u8]],
     ) -> Result<Signal, WriteError> {
+        Ok(self.fill(extension, payload)?.publish(ty, flags, trans_id))
+    }
+
+    /// Copies what the packet consists of, but for its descriptor, into the ring. `extension` are the bytes between
+    /// descriptor and payload. The reader sees nothing of it yet.
+    ///
+    /// # Errors
+    ///
+    /// `Mismatch` if the slices do not have the lengths that were reserved.
+    #[inline]
+    pub fn fill(self, extension: &[&[u8]], payload: &[&[u8]]) -> Result<Filled<'a, M>, WriteError> {
         let Self {
             ring,
             header_len,
@@ -294,16 +304,8 @@ impl<M: RingMem> Reservation<'_, M> {
         else {
             return Err(WriteError::Mismatch);
         };
-        let descriptor = Descriptor {
-            type_: ty.0,
-            offset8,
-            len8,
-            flags,
-            trans_id,
-        };
         let start = ring.write;
         let size = ring.size;
-        ring.mem.write_at(start, descriptor.as_bytes());
         let mut at = advance(start, DESCRIPTOR_SIZE, size);
         // One loop for each: callers have one slice of a kind, so that the compiler makes no loop of it.
         for s in extension {
@@ -322,19 +324,58 @@ impl<M: RingMem> Reservation<'_, M> {
         );
         let trailer = u64::from(start) << 32;
         ring.mem.write_at(at, trailer.as_bytes());
-        at = advance(at, VMBUS_PKT_TRAILER, size);
-        ring.write = at;
+        Ok(Filled {
+            end: advance(at, VMBUS_PKT_TRAILER, size),
+            ring,
+            offset8,
+            len8,
+        })
+    }
+}
+
+/// A packet that lies in the ring and lacks only its descriptor. Dropping it leaves the ring as it was.
+///
+/// Whoever sends may take the transaction id only now: as soon as there is one, a completion from the reader, asked for or
+/// not, finds what the id stands for, and the sender must be through with it by then.
+#[derive(Debug)]
+pub struct Filled<'a, M> {
+    ring: &'a mut OutgoingRing<M>,
+    end: u32,
+    offset8: u16,
+    len8: u16,
+}
+
+impl<M: RingMem> Filled<'_, M> {
+    /// Writes the descriptor and publishes the packet.
+    #[inline]
+    pub fn publish(self, ty: PacketType, flags: u16, trans_id: u64) -> Signal {
+        let Self {
+            ring,
+            end,
+            offset8,
+            len8,
+        } = self;
+        let descriptor = Descriptor {
+            type_: ty.0,
+            offset8,
+            len8,
+            flags,
+            trans_id,
+        };
+        let start = ring.write;
+        ring.mem.write_at(start, descriptor.as_bytes());
+        ring.write = end;
         // The reader clears its mask (or publishes its index) and then looks for data; this side publishes
         // data and then looks at mask and index. With a full barrier on both sides one sees the other.
-        ring.mem.publish(HeaderField::WriteIndex, at);
+        ring.mem.publish(HeaderField::WriteIndex, end);
         if ring.mem.load_acquire(HeaderField::InterruptMask) != 0 {
-            return Ok(Signal::NotNeeded);
+            return Signal::NotNeeded;
         }
         // If the reader has not come up to this packet it is still busy with an earlier one and will find it.
-        Ok(if ring.mem.load(HeaderField::ReadIndex) == start {
+        if ring.mem.load(HeaderField::ReadIndex) == start {
             Signal::Needed
         } else {
             Signal::NotNeeded
-        })
+        }
     }
 }

@@ -81,7 +81,10 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
     // SAFETY: As above.
     unsafe { (*c).out_full_flag = false };
 
-    // The id is allocated once there is room for the packet: from then on a completion could find it.
+    let filled = room
+        .fill(&[packet.extension], &[packet.payload])
+        .map_err(|_| EINVAL)?;
+    // From here on a completion can find what the id stands for, and the driver can free it: the payload, too.
     let mut allocated = None;
     if packet.flags == VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED {
         // SAFETY: The driver's function, set while the channel is open, called as declared.
@@ -95,24 +98,16 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
         }
     }
     let trans_id = allocated.unwrap_or(packet.request_id);
-    let written = room.write(
-        packet.packet_type,
-        packet.flags,
-        trans_id,
-        &[packet.extension],
-        &[packet.payload],
-    );
+    let signal = filled.publish(packet.packet_type, packet.flags, trans_id);
     drop(guard);
 
-    if let Ok(signal) = written {
-        if signal.needed() {
-            // SAFETY: A statistic that may miss a count.
-            unsafe { (*c).intr_out_empty += 1 };
-            interrupt::signal(channel);
-        }
-        if !channel.is_rescinded() {
-            return Ok(trans_id);
-        }
+    if signal.needed() {
+        // SAFETY: A statistic that may miss a count.
+        unsafe { (*c).intr_out_empty += 1 };
+        interrupt::signal(channel);
+    }
+    if !channel.is_rescinded() {
+        return Ok(trans_id);
     }
     // The id would never be completed.
     if let Some(id) = allocated {
@@ -123,7 +118,7 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
             }
         }
     }
-    Err(if written.is_err() { EINVAL } else { ENODEV })
+    Err(ENODEV)
 }
 
 #[cold]
