@@ -11,6 +11,7 @@
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/random.h>
@@ -198,6 +199,21 @@ void rlis_helper_stimer_expired(void)
 	if (this_cpu_read(stimer_messages))
 		hv_stimer0_isr();
 #endif
+}
+
+bool rlis_helper_stimer_needs_bus(void)
+{
+#ifdef RLIS_HAVE_STIMER_MESSAGES
+	return (ms_hyperv.features & HV_MSR_SYNTIMER_AVAILABLE) &&
+	       !(ms_hyperv.misc_features & HV_STIMER_DIRECT_MODE_AVAILABLE);
+#else
+	return false;
+#endif
+}
+
+void rlis_helper_vmbus_stay_loaded(void)
+{
+	__module_get(THIS_MODULE);
 }
 
 void *rlis_helper_get_zeroed_page(void)

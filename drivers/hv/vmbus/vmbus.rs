@@ -78,6 +78,7 @@ impl Bus {
         let connection =
             Connection::establish().inspect_err(|_| pr_err!("Unable to connect to host\n"))?;
         let handlers = Handlers::set();
+        rlis_bus::cpu::stay_for_timers();
         // Without offers there are no devices, but some may come later.
         let _ = connection.request_offers();
         Ok(Self {

@@ -168,6 +168,20 @@ impl Hotplug {
     }
 }
 
+/// Keeps the module loaded if the kernel takes its time from timers that only this bus can hear.
+///
+/// The kernel may not find another timer for the boot CPU: its local APIC's serves all CPUs by then, as the broadcast
+/// device. A CPU without a timer stands still.
+pub fn stay_for_timers() {
+    // SAFETY: No requirements; the module is being loaded, and so has a reference that is not given up yet.
+    unsafe {
+        if bindings::stimer_needs_bus() {
+            pr_info!("the host's timers expire with messages, so this module cannot be unloaded\n");
+            bindings::vmbus_stay_loaded();
+        }
+    }
+}
+
 /// The hotplug state, for kexec.
 static STATE: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
 
