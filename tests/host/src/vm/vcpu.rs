@@ -270,7 +270,9 @@ impl Machine {
             register_signal_handler(leave_guest(), ignore)
                 .context("the signal for vCPUs cannot be handled")?;
             // The receiver lives as long as the process.
-            let call: synic::Call = Box::new(move |vp| drop(call.send(vp)));
+            let call: synic::Call = Box::new(move |vp| {
+                let _ = call.send(vp);
+            });
             shared.synic.deliver_in_turns(call);
         }
         let mut threads = Vec::new();
