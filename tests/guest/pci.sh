@@ -7,7 +7,7 @@
 #: modules  hv_vmbus pci-hyperv
 #: args     --no-ic --pci pci0 --pci pci1,version=1.1 --pci pci2,version=1.2 --pci pci3,version=1.3
 #: cpus     2
-#: seconds  300
+#: seconds  400
 
 # The buses are the PCI domains 1000 to 1003; behind each is a serial port, which the kernel's own 8250_pci drives.
 pci_device() { echo "/sys/bus/pci/devices/100$1:00:00.0"; }
