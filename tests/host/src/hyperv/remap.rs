@@ -55,6 +55,14 @@ pub struct Message {
     pub data: u32,
 }
 
+impl Message {
+    /// What stands in the registers of a device that got none (hv_compose_msi_msg in pci-hyperv.c).
+    const EMPTY: Self = Self {
+        address: 0,
+        data: 0,
+    };
+}
+
 /// Where an interrupt goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -176,8 +184,11 @@ impl Remapper {
     }
 
     /// The device writes `message`. Returns the virtual processor that was interrupted; `None` if the message is one
-    /// that the guest has deleted.
+    /// that the guest has deleted, or the empty one that Linux writes if it could not get any.
     pub fn deliver(&self, device: u32, message: Message) -> Result<Option<u8>> {
+        if message == Message::EMPTY {
+            return Ok(None);
+        }
         let table = self.table();
         let (vector, vp) = match table.find(device, message) {
             Ok(entry) => (entry.vector, entry.vp),
@@ -458,6 +469,7 @@ mod tests {
             ..message
         };
         assert!(b.remapper.deliver(DEVICE, other).is_err(), "never given");
+        assert_eq!(b.remapper.deliver(DEVICE, Message::EMPTY).unwrap(), None);
         assert!(b.remapper.deliver(DEVICE + 1, message).is_err());
         assert!(b.remapper.delete(DEVICE, other).is_err());
         assert!(b.remapper.delete(DEVICE + 1, message).is_err());
