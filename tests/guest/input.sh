@@ -7,7 +7,7 @@
 #: modules  hv_vmbus hyperv-keyboard hid-hyperv evdev
 #: args     --no-ic --keyboard --mouse
 #: cpus     1
-#: seconds  400
+#: seconds  500
 
 keyboard=f912ad6d-2b17-48ea-bd65-f927a61c7684
 mouse=cfa8b69e-5b4a-4cc0-b98b-8ba1a1f3f95a
