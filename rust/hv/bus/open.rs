@@ -182,6 +182,10 @@ pub(crate) fn connect(
 }
 
 fn post_close(channel: &Channel) -> Result {
+    if channel.relid() == INVALID_RELID {
+        // A socket that was in use at a suspend: the host has forgotten it, and another channel may have its relid.
+        return Ok(());
+    }
     connection::post(&CloseChannel {
         header: ChannelMessageHeader::of::<CloseChannel>(),
         child_relid: channel.relid(),
