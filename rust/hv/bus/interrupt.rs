@@ -40,9 +40,8 @@ unsafe extern "C" fn isr() {
     // SAFETY: Interrupts are off, so that this stays on its CPU; the handler is set after the contexts exist.
     let context = unsafe { bindings::hv_this_cpu_context() };
     schedule_channels(context);
-    let timer = cfg!(RLIS_HAVE_STIMER_MESSAGES) && synic::take_timer_message(context);
     // Behind a timer's message the next comes with an interrupt of its own.
-    if !timer && synic::has_message(context) {
+    if !synic::take_timer_message(context) && synic::has_message(context) {
         // SAFETY: The tasklet is initialised with the context.
         unsafe { bindings::tasklet_schedule(&raw mut (*context).msg_dpc) };
     }

@@ -321,14 +321,18 @@ pub(crate) fn has_message(context: *mut bindings::hv_per_cpu_context) -> bool {
     })
 }
 
-/// Whether the message is that a synthetic timer of this CPU has expired.
+/// Whether the message is that a synthetic timer of this CPU has expired. In kernels that do not set such timers no message
+/// is: one that the host sends all the same is done with like any that nobody knows.
 fn is_timer(message_type: u32) -> bool {
-    message_type == SynicMessageType::HVMSG_TIMER_EXPIRED.0
+    cfg!(RLIS_HAVE_STIMER_MESSAGES) && message_type == SynicMessageType::HVMSG_TIMER_EXPIRED.0
 }
 
 /// If a synthetic timer has expired, tells the clock event device and frees the slot. Newer kernels use such timers only
 /// where they interrupt by themselves. In the interrupt handler, on the CPU of the context.
 pub(crate) fn take_timer_message(context: *mut bindings::hv_per_cpu_context) -> bool {
+    if !cfg!(RLIS_HAVE_STIMER_MESSAGES) {
+        return false;
+    }
     let Some(slot) = Slot::of(context) else {
         return false;
     };
