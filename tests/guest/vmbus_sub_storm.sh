@@ -9,7 +9,7 @@
 #: memory   768M
 #: cmdline  kmemleak=on
 #: when     all
-#: seconds  600
+#: seconds  900
 
 # The debug kernel takes several times as long.
 storms=100
@@ -33,14 +33,14 @@ reading() {
 storm() { host offer-storm scsi0 "$1" "$2"; }
 check from_offer_to_open storm "$storms" 100000
 check while_they_open storm "$storms" 400000
-check disk_after_storm wait_for 60 disk
-check open_after_storm wait_for 60 open
+check disk_after_storm wait_for 240 disk
+check open_after_storm wait_for 240 open
 reading &
 check in_use storm $((storms / 5)) 2000000
 touch /tmp/enough
 wait
-check disk_at_last wait_for 60 disk
-check open_at_last wait_for 60 open
+check disk_at_last wait_for 240 disk
+check open_at_last wait_for 240 open
 check folders_at_last wait_for 10 folders
 check reads dd if=/dev/"$(disk)" of=/dev/null bs=64k count=16 iflag=direct
 
