@@ -84,6 +84,17 @@ pub fn hyperv_exit(vcpu: &mut VcpuFd) -> HypervExit {
     }
 }
 
+/// What KVM says of an internal error: its number (KVM_INTERNAL_ERROR_*) and the data that belongs to it. Call it only
+/// right after `VcpuExit::InternalError`.
+pub fn internal_error(vcpu: &mut VcpuFd) -> (u32, Vec<u64>) {
+    let run = vcpu.get_kvm_run();
+    // SAFETY: KVM filled the `internal` member of the union for the exit reason KVM_EXIT_INTERNAL_ERROR; all its members
+    // are plain integers, for which every bit pattern is valid, so the read is defined even if the caller was wrong.
+    let error = unsafe { run.__bindgen_anon_1.internal };
+    let count = usize::try_from(error.ndata).unwrap_or(usize::MAX);
+    (error.suberror, error.data.into_iter().take(count).collect())
+}
+
 /// Sets what the hypercall that `hyperv_exit` reported returns to the guest (RAX).
 pub fn set_hypercall_result(vcpu: &mut VcpuFd, result: u64) {
     let run = vcpu.get_kvm_run();

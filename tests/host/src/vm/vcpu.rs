@@ -408,8 +408,9 @@ fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
             }
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt) => {}
             Ok(VcpuExit::InternalError) => {
+                let (number, data) = kvm::internal_error(&mut vcpu);
                 return Outcome::Fault(format!(
-                    "KVM internal error on vCPU {index}{}",
+                    "KVM internal error {number} on vCPU {index}{}, data {data:x?}",
                     place(&vcpu)
                 ));
             }
