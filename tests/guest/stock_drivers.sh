@@ -5,7 +5,7 @@
 #: drivers  rustbus
 #: modules  hv_vmbus hv_balloon hv_netvsc hid-hyperv hyperv-keyboard hv_sock pci-hyperv uio_hv_generic hv_storvsc hv_utils
 #: args     -device hv-balloon
-#: seconds  150
+#: seconds  300
 
 check bus_loads load hv_vmbus
 check bus_is_ours test -e /sys/module/hv_vmbus/parameters/max_version
