@@ -10,9 +10,10 @@ use anyhow::{bail, Context, Result};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
     kvm_irq_routing_hv_sint, kvm_irq_routing_irqchip, kvm_msi, kvm_msr_entry, kvm_pit_config,
-    KvmIrqRouting, Msrs, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR, KVM_IRQCHIP_IOAPIC,
-    KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_HV_SINT,
-    KVM_IRQ_ROUTING_IRQCHIP, KVM_SYSTEM_EVENT_CRASH,
+    KvmIrqRouting, Msrs, KVM_CAP_HYPERV_SYNIC2, KVM_CAP_X86_USER_SPACE_MSR,
+    KVM_INTERNAL_ERROR_DELIVERY_EV, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_HV_SINT, KVM_IRQ_ROUTING_IRQCHIP,
+    KVM_SYSTEM_EVENT_CRASH,
 };
 use kvm_ioctls::{
     Cap, Kvm, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuExit,
@@ -39,6 +40,9 @@ const MSR_CRASH_P0: u32 = 0x4000_0100;
 const IO_APIC_LINES: u32 = 24;
 /// Where Intel's VT-x keeps its task state segment, in the hole below 4 GiB.
 const TSS: usize = 0xFFFB_D000;
+/// How often in a row a vCPU goes on after an access to a device's memory that KVM takes for one of the delivery of an
+/// interrupt. On an emulated processor (QEMU's) that happens when an interrupt and such an access meet.
+const MOST_DELIVERIES: u32 = 8;
 /// After which time a vCPU that has not left the guest is signalled again.
 const CALL_AGAIN: Duration = Duration::from_micros(500);
 
@@ -349,11 +353,16 @@ fn watch_acknowledgements(synic: &Synic, events: &[EventFd]) -> Result<()> {
 
 /// Runs one vCPU until the run ends.
 fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
+    let mut deliveries = 0;
     loop {
         if let Err(error) = shared.synic.turn(index) {
             return Outcome::Fault(format!("SynIC of vCPU {index}: {error:#}"));
         }
-        match vcpu.run() {
+        let exit = vcpu.run();
+        if !matches!(exit, Ok(VcpuExit::InternalError)) {
+            deliveries = 0;
+        }
+        match exit {
             Ok(VcpuExit::IoOut(hypercall_page::PORT, _)) => {
                 if let Err(error) = hypercall_page::call(&vcpu, &shared.memory, &shared.remapper) {
                     return Outcome::Fault(format!("vCPU {index}: {error:#}"));
@@ -409,6 +418,12 @@ fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt) => {}
             Ok(VcpuExit::InternalError) => {
                 let (number, data) = kvm::internal_error(&mut vcpu);
+                // The event is delivered again when the vCPU goes on, and then the instruction is.
+                if number == KVM_INTERNAL_ERROR_DELIVERY_EV && deliveries < MOST_DELIVERIES {
+                    deliveries += 1;
+                    eprintln!("rlis-host: vCPU {index} goes on after KVM internal error {number}");
+                    continue;
+                }
                 return Outcome::Fault(format!(
                     "KVM internal error {number} on vCPU {index}{}, data {data:x?}",
                     place(&vcpu)
