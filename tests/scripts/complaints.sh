@@ -44,3 +44,4 @@ unended() {
 	echo 'BUG: far behind'
 }
 complaint report_without_an_end 'far behind' planned < <(unended)
+results_summary
