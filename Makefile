@@ -21,10 +21,16 @@ modules:
 test:
 	@scripts/test
 
-## test-all       all of it: every scenario with every choice of drivers, on all kernels (several hours)
+## test-all       all of it: every scenario with every choice of drivers, on all kernels (many hours); goes on where it was
+##                stopped: what has passed on these sources is not run again; PART="guest/debug/*" AGAIN=1
 .PHONY: test-all
 test-all:
-	@ALL=1 scripts/test
+	@scripts/test-all
+
+## test-list      what make test-all has run on these sources, and what is missing; PART=
+.PHONY: test-list
+test-list:
+	@scripts/test-all list
 
 ## check-style    rustfmt, clippy, shellcheck, checkpatch, SPDX lines, where unsafe may stand
 .PHONY: check-style

@@ -160,6 +160,43 @@ header() {
 	printf '%s\n' "${found:-${3:-}}"
 }
 
+# choose_scenarios FOLDER [SCENARIO...]: the scenarios of a folder that fit the names and the environment (DRIVERS, HOST,
+# ALL and the runner's $kernel), 'SCENARIO DRIVERS' a line. A few choices of drivers are enough for every day; naming a
+# scenario, DRIVERS= or ALL=1 runs them all.
+choose_scenarios() {
+	local folder=$1 file name wanted choices drivers
+	shift
+	for file in "$folder"/*.sh; do
+		name=$(basename "$file" .sh)
+		# What scenarios read is no scenario.
+		[ -n "$(header "$file" what)" ] || continue
+		if [ $# -gt 0 ]; then
+			case " $* " in *" $name "*) ;; *) continue ;; esac
+		elif [ "$(header "$file" when)" = all ] && [ -z "${ALL:-}" ]; then
+			continue
+		fi
+		[ -n "${HOST:-}" ] && [ "$(header "$file" host)" != "$HOST" ] && continue
+		wanted=$(header "$file" kernels)
+		if [ -n "$wanted" ]; then case " $wanted " in *" ${kernel:-} "*) ;; *) continue ;; esac; fi
+		choices=$(header "$file" drivers)
+		if [ $# = 0 ] && [ -z "${ALL:-}${DRIVERS:-}" ]; then choices=$(header "$file" quick "$choices"); fi
+		for drivers in ${choices/none/}; do
+			[ -n "${DRIVERS:-}" ] && [ "$drivers" != "$DRIVERS" ] && continue
+			echo "$name $drivers"
+		done
+	done
+}
+# chosen_or_fail CHOSEN FOLDER [SCENARIO...]: with LIST=1 prints what is chosen and ends; ends, too, if nothing is.
+chosen_or_fail() {
+	local chosen=$1 folder=$2
+	shift 2
+	if [ -n "${LIST:-}" ]; then
+		[ -z "$chosen" ] || printf '%s\n' "$chosen"
+		exit
+	fi
+	[ -n "$chosen" ] || fail "no scenario fits SCENARIO='$*' HOST='${HOST:-}' DRIVERS='${DRIVERS:-}' KERNEL='${KERNEL:-}'. There are: $(cd "$folder" && grep -l '^#: what' -- *.sh | sed 's/\.sh$//' | paste -sd' ')"
+}
+
 # archive_tree TREE ARCHIVE: packs TREE, owned by root, as an initramfs.
 archive_tree() {
 	RLIS_BIND=$(dirname "$2") "$RLIS_TOP/scripts/in-sysroot" rig -C "$1" sh -euc \
