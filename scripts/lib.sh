@@ -242,6 +242,14 @@ scenario_results() {
 	fi
 }
 
+# patience: how many times as long as alone a program takes here now, rounded up, 1 to 10. Limits of time are multiplied
+# by it: they are there to end what hangs, and must not judge how busy the machine is.
+patience() {
+	local spent TIMEFORMAT='%R %U %S'
+	spent=$({ time awk 'BEGIN { for (i = 0; i < 5000000; i++) n += i }'; } 2>&1)
+	awk '{ n = $1 / ($2 + $3 + 0.01); n = n == int(n) ? n : int(n) + 1; print (n < 1 ? 1 : n > 10 ? 10 : n) }' <<<"$spent"
+}
+
 # measure_guest DIR CPUS KDIR BASE PREFIX: boots DIR/tree on top of the initramfs BASE in plain QEMU, and appends the
 # lines 'PREFIX NAME FIGURE' of the figures that the guest printed to DIR/../results. One thread runs all CPUs in turn,
 # and time passes by instructions, so that the figures do not depend on this machine.

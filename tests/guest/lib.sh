@@ -31,9 +31,9 @@ logged() { dmesg | grep -v 'rlis-check:' | grep -qE "$1" || { echo "no line matc
 # equal WANT GOT
 equal() { [ "$1" = "$2" ] || { echo "wanted '$1', got '$2'"; false; }; }
 
-# wait_for SECONDS COMMAND...: tries COMMAND until it succeeds.
+# wait_for SECONDS COMMAND...: tries COMMAND until it succeeds, for longer where the machine is busy with other things.
 wait_for() {
-	limit=$(($(cut -d. -f1 /proc/uptime) + $1))
+	limit=$(($(cut -d. -f1 /proc/uptime) + $1 * ${PATIENCE:-1}))
 	shift
 	until "$@"; do
 		[ "$(cut -d. -f1 /proc/uptime)" -lt "$limit" ] || return 1
