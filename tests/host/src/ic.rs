@@ -388,13 +388,8 @@ impl Device for Component {
         }
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        if let Err(error) = self.receive(&packet) {
-            channel
-                .context
-                .violations
-                .record(format!("{}: {error:#}", self.kind.name));
-        }
+    fn packet(&self, _channel: &Arc<Channel>, packet: Packet) -> Result<()> {
+        self.receive(&packet)
     }
 
     fn closed(&self, _channel: &Arc<Channel>) {

@@ -12,6 +12,7 @@ pub mod server;
 
 use std::sync::Arc;
 
+use anyhow::Result;
 use rlis_proto::Guid;
 
 use channel::Channel;
@@ -22,8 +23,9 @@ pub trait Device: Send + Sync {
     /// The guest opened `channel`. Called before the first packet.
     fn opened(&self, channel: &Arc<Channel>);
 
-    /// The guest sent `packet` on `channel`. Called on the channel's own thread, one packet at a time.
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet);
+    /// The guest sent `packet` on `channel`. Called on the channel's own thread, one packet at a time. An error is what
+    /// the guest did against the protocol; it is recorded under the device's name.
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()>;
 
     /// Whether the device takes packets of `channel` now; they stay in the ring if not. Called on the channel's own
     /// thread, again whenever [`Device::has_room`] was.
@@ -31,8 +33,11 @@ pub trait Device: Send + Sync {
         true
     }
 
-    /// All that was sent on `channel` is in the ring. Called on the channel's own thread, also if nothing has changed.
-    fn has_room(&self, _channel: &Arc<Channel>) {}
+    /// All that was sent on `channel` is in the ring. Called on the channel's own thread, also if nothing has changed. An
+    /// error counts as one of [`Device::packet`].
+    fn has_room(&self, _channel: &Arc<Channel>) -> Result<()> {
+        Ok(())
+    }
 
     /// The guest closed `channel`, or the connection ended. The device must not touch the guest's memory for
     /// this channel any more when this returns.

@@ -251,14 +251,12 @@ impl Device for Keyboard {
         state.leds = None;
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        if let Err(error) = self.receive(channel, &packet) {
-            let violations = &channel.context.violations;
-            violations.record(format!("{NAME}: {error:#}"));
-        }
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
+        let result = self.receive(channel, &packet);
         if packet.flags & FLAG_COMPLETION_REQUESTED != 0 {
             channel.complete(packet.transaction, &[]);
         }
+        result
     }
 
     fn closed(&self, channel: &Arc<Channel>) {

@@ -301,14 +301,12 @@ impl Device for Mouse {
         state.step = Step::Asking;
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        if let Err(error) = self.receive(channel, &packet) {
-            let violations = &channel.context.violations;
-            violations.record(format!("{NAME}: {error:#}"));
-        }
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
+        let result = self.receive(channel, &packet);
         if packet.flags & FLAG_COMPLETION_REQUESTED != 0 {
             channel.complete(packet.transaction, &[]);
         }
+        result
     }
 
     fn closed(&self, channel: &Arc<Channel>) {

@@ -524,13 +524,8 @@ impl Device for Nic {
         };
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        if let Err(error) = self.handle(channel, &packet) {
-            channel
-                .context
-                .violations
-                .record(format!("{}: {error:#}", self.spec.name));
-        }
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
+        self.handle(channel, &packet)
     }
 
     fn closed(&self, _channel: &Arc<Channel>) {

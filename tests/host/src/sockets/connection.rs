@@ -251,30 +251,27 @@ impl Connection {
     }
 
     /// Does `act` on the channel's thread, and what follows from it: more to send, or the end.
-    fn step(&self, channel: &Channel, act: impl FnOnce(&mut State) -> Result<()>) {
+    fn step(&self, channel: &Channel, act: impl FnOnce(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let result = act(&mut state).and_then(|()| self.pump(&mut state, channel));
-        if let Err(error) = result {
-            let violations = &channel.context.violations;
-            violations.record(format!("{}: {error:#}", self.name));
-        }
         let finished = state.phase == Phase::Over(Ending::Finished);
         drop(state);
         if let Some(server) = channel.server.upgrade().filter(|_| finished) {
             self.withdraw(&server);
         }
+        result
     }
 }
 
 impl Device for Connection {
     fn opened(&self, channel: &Arc<Channel>) {
-        self.step(channel, |state| {
+        channel.record(self.step(channel, |state| {
             if state.phase == Phase::Offered {
                 state.phase = Phase::Open;
                 self.changed.notify_all();
             }
             Ok(())
-        });
+        }));
     }
 
     fn accepts(&self, _channel: &Arc<Channel>) -> bool {
@@ -282,15 +279,15 @@ impl Device for Connection {
         !self.state().service.is_full()
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        self.step(channel, |state| self.received(state, &packet));
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
+        self.step(channel, |state| self.received(state, &packet))
     }
 
-    fn has_room(&self, channel: &Arc<Channel>) {
+    fn has_room(&self, channel: &Arc<Channel>) -> Result<()> {
         self.step(channel, |state| {
             state.waits = None;
             Ok(())
-        });
+        })
     }
 
     fn closed(&self, _channel: &Arc<Channel>) {

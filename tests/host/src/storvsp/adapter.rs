@@ -279,16 +279,11 @@ impl Device for Adapter {
         }
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
         // The handle is gone only while the adapter is being dropped.
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
-        if let Err(error) = this.handle(channel, &packet) {
-            channel
-                .context
-                .violations
-                .record(format!("{}: {error:#}", self.spec.name));
+        match self.this.upgrade() {
+            Some(this) => this.handle(channel, &packet),
+            None => Ok(()),
         }
     }
 

@@ -212,7 +212,7 @@ impl Channel {
                     broken = true;
                 }
                 if !broken && self.has_room() {
-                    self.device.has_room(&self);
+                    self.record(self.device.has_room(&self));
                     if left && self.device.accepts(&self) {
                         continue;
                     }
@@ -245,7 +245,7 @@ impl Channel {
                 if wake {
                     self.interrupt()?;
                 }
-                self.device.packet(self, packet);
+                self.record(self.device.packet(self, packet));
             }
             if self.is_stopped() {
                 return Ok(false);
@@ -259,6 +259,15 @@ impl Channel {
             if incoming.is_empty()? {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Records what a device found wrong with the guest.
+    pub fn record(&self, result: Result<()>) {
+        if let Err(error) = result {
+            self.context
+                .violations
+                .record(format!("{}: {error:#}", self.name));
         }
     }
 

@@ -24,6 +24,7 @@ use super::channel::Shared;
 use super::gpadl::GuestPages;
 use super::ring::{Distortion, Incoming, Outgoing, Packet, Pushed};
 use super::server::Server;
+use super::Offer;
 use crate::hyperv::hypercall::Receiver;
 use crate::hyperv::synic::{SintLine, Synic};
 use crate::vm::memory::Memory;
@@ -148,6 +149,13 @@ impl Guest {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// Offers a device, connects and opens its channel, with rings of four pages each. Returns the relid and the channel.
+    pub fn open_device(&mut self, offer: Offer) -> (u32, GuestChannel) {
+        self.server.offer(offer).unwrap();
+        let relid = self.connect()[0];
+        (relid, self.open(relid, 0x10, 16..24))
     }
 
     /// Begins anew, as a guest whose bus was unloaded.

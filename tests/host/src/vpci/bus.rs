@@ -327,12 +327,10 @@ impl Device for Bus {
         state.ejection = Ejection::None;
     }
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
-        let mut state = self.state();
-        if let Err(error) = self.message(&mut state, channel, &packet) {
-            self.violation(&error);
-        }
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
+        let result = self.message(&mut self.state(), channel, &packet);
         self.changed.notify_all();
+        result
     }
 
     fn closed(&self, _channel: &Arc<Channel>) {

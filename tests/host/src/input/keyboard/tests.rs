@@ -19,9 +19,7 @@ impl Bench {
     fn open() -> Self {
         let mut guest = Guest::new();
         let keyboard = Keyboard::new();
-        guest.server.offer(keyboard.offer()).unwrap();
-        let relid = guest.connect()[0];
-        let channel = guest.open(relid, 0x10, 16..24);
+        let (relid, channel) = guest.open_device(keyboard.offer());
         Self {
             guest,
             channel,

@@ -19,9 +19,7 @@ impl Bench {
     fn open() -> Self {
         let mut guest = Guest::new();
         let mouse = Mouse::new();
-        guest.server.offer(mouse.offer()).unwrap();
-        let relid = guest.connect()[0];
-        let channel = guest.open(relid, 0x10, 16..24);
+        let (_, channel) = guest.open_device(mouse.offer());
         Self {
             guest,
             channel,

@@ -39,9 +39,7 @@ impl Bench {
     fn open() -> Self {
         let mut guest = Guest::new();
         let nic = Nic::new(parse_nic("net0").unwrap(), 0);
-        guest.server.offer(nic.offer()).unwrap();
-        let relid = guest.connect()[0];
-        let channel = guest.open(relid, 0x10, 16..24);
+        let (relid, channel) = guest.open_device(nic.offer());
         Self {
             guest,
             channel,

@@ -23,7 +23,7 @@ struct Ear {
 impl Device for Ear {
     fn opened(&self, _: &Arc<Channel>) {}
 
-    fn packet(&self, channel: &Arc<Channel>, packet: Packet) {
+    fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
         if let Ok(handle) = u32::try_from(packet.transaction) {
             let server = channel.server.upgrade().unwrap();
             *self.loan.lock().unwrap() = server.lend_gpadl(channel.relid, handle).ok();
@@ -33,6 +33,7 @@ impl Device for Ear {
             .unwrap()
             .send(packet.transaction)
             .unwrap();
+        Ok(())
     }
 
     fn closed(&self, _: &Arc<Channel>) {

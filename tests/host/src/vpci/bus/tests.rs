@@ -48,9 +48,7 @@ impl Bench {
         let remapper = Remapper::new(Box::new(msi.clone()), 2, violations.clone());
         let spec = parse_pci(spec).unwrap();
         let bus = Bus::new(spec, 3, Arc::new(remapper), mmio.clone(), violations).unwrap();
-        guest.server.offer(bus.offer()).unwrap();
-        let relid = guest.connect()[0];
-        let channel = guest.open(relid, 0x10, 16..24);
+        let (relid, channel) = guest.open_device(bus.offer());
         Self {
             guest,
             channel,
