@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck disable=SC2154 # dracut sets kernel
+# shellcheck disable=SC2154 # dracut sets kernel and moddir
 #
-# dracut: where our modules are installed for the kernel, an initramfs has those that lead to the root disk, the
-# kernel's own ones for the case that ours do not load, and the program that chooses. That program is in every
-# initramfs: dracut takes all of modprobe.d, where rlis.conf names it, for kernels without modules of ours, too.
+# dracut: every initramfs has the drivers that lead to the root disk, the kernel's own ones beside ours for the case that
+# ours do not load, and the program that chooses: dracut takes all of modprobe.d, where rlis.conf names it, for kernels
+# without modules of ours, too.
 
 rlis_ours() { find "/lib/modules/$kernel/updates" "/lib/modules/$kernel/extra" -name "$1.ko*" 2>/dev/null; }
 
@@ -13,18 +13,20 @@ depends() { echo kernel-modules; }
 
 installkernel() {
 	local module file
+	# A kernel may have any of these built in, or not at all.
+	hostonly='' instmods hv_vmbus hv_storvsc scsi_transport_fc sd_mod || :
 	for module in hv_vmbus hv_storvsc; do
 		[ -n "$(rlis_ours "$module")" ] || continue
-		hostonly='' instmods "$module"
 		while read -r file; do
 			inst_simple "$file"
 		done < <(find "/lib/modules/$kernel/kernel/drivers" -name "$module.ko*")
 	done
-	[ -z "$(rlis_ours hv_storvsc)" ] || hostonly='' instmods scsi_transport_fc sd_mod
 }
 
 install() {
-	inst_script /usr/lib/rlis/load-module /usr/lib/rlis/load-module
-	inst_multiple modprobe insmod
+	inst_script /usr/libexec/rlis/load-module /usr/libexec/rlis/load-module
+	inst_script /usr/libexec/rlis/check-disks /usr/libexec/rlis/check-disks
+	inst_hook initqueue/settled 50 "$moddir/check-disks.sh"
+	inst_multiple modprobe insmod rmmod
 	inst_simple /usr/lib/modprobe.d/rlis.conf
 }

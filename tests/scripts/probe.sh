@@ -90,6 +90,10 @@ for file in scripts/target.json include/generated/rustc_cfg rust/libcore.rmeta r
 	rust/libpin_init.rmeta rust/libzerocopy.rmeta rust/libmacros.so; do
 	make_tree && rm "$tree/$file" && portable "no_$(basename "$file")" "metadata is incomplete \\($file is missing"
 done
+make_tree && echo CONFIG_RUST_INLINE_HELPERS=y >>"$tree/include/config/auto.conf" && portable no_helpers_bitcode 'rust/helpers/helpers_module.bc is missing'
+make_tree && echo CONFIG_RUST_INLINE_HELPERS=y >>"$tree/include/config/auto.conf" && mkdir "$tree/rust/helpers" &&
+	touch "$tree/rust/helpers/helpers_module.bc" && says --provider helpers_bitcode metadata
+make_tree && RLIS_PROVIDER=portable says --provider portable_by_choice portable
 make_tree && without_config RUST && fake_rustc 'rustc 1.84.1 (old)' && expect old_rustc 'too old; install rustc 1\.85 or newer'
 for option in KASAN LTO_CLANG CFI_CLANG RANDSTRUCT_FULL; do
 	make_tree && without_config RUST && echo "CONFIG_$option=y" >>"$tree/include/config/auto.conf" &&
@@ -108,5 +112,7 @@ make_tree && echo CONFIG_HYPERV_STORAGE=y >>"$tree/include/config/auto.conf" && 
 	expect several_reasons 'PTP clocks.*\(hv_utils\).*built into this kernel.*\(hv_vmbus hv_storvsc\)'
 make_tree && echo CONFIG_PREEMPT_RT=y >>"$tree/include/config/auto.conf" && expect real_time 'real-time'
 make_tree && echo 6.6.1 >"$tree/include/config/kernel.release" && expect too_old 'older than 6\.12'
+make_tree && echo 7.4.0 >"$tree/include/config/kernel.release" && expect too_new 'newer than 7\.3'
+make_tree && echo CONFIG_ATA_PIIX=m >>"$tree/include/config/auto.conf" && says --modules disks_of_ata_piix hv_utils
 
 results_summary

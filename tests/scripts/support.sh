@@ -79,6 +79,22 @@ says no_fibre_channel 'hv_storvsc +leave: .*SCSI_FC_ATTRS is off'
 tree 5.14.0-570.el9.x86_64 "${common[@]}" HYPERV=m
 modules too_old ''
 says too_old_says_so 'hv_utils +leave: the kernel is older than 6.12'
+tree 7.3.99-rc1 "${common[@]}" HYPERV=m HYPERV_VMBUS=m
+modules newest "$all"
+tree 7.4.0-rc1 "${common[@]}" HYPERV=m HYPERV_VMBUS=m
+modules too_new ''
+says too_new_says_so 'hv_vmbus +leave: the kernel is newer than 7.3.*/etc/rlis/newest'
+printf '# mine\n 7.4 \n' >"$work/newest"
+RLIS_NEWEST_FILE=$work/newest modules newer_by_choice "$all"
+tree 7.10.0 "${common[@]}" HYPERV=m HYPERV_VMBUS=m
+RLIS_NEWEST_FILE=$work/newest modules newer_still ''
+echo any >"$work/newest"
+RLIS_NEWEST_FILE=$work/newest modules any_by_choice "$all"
+echo 'rubbish 9.9' >"$work/newest"
+RLIS_NEWEST_FILE=$work/newest modules rubbish_is_no_choice ''
+tree 6.12.1-piix X86_64 MODULES HYPERV=m HYPERV_UTILS=m PTP_1588_CLOCK SCSI SCSI_FC_ATTRS=m ATA_PIIX=m
+modules disks_of_ata_piix 'hv_vmbus hv_utils'
+says disks_of_ata_piix_says_so 'hv_storvsc +leave: .*HYPERV_STORAGE is off.*ata_piix'
 tree 6.12.1-rt "${common[@]}" HYPERV=m PREEMPT_RT
 says real_time 'real-time'
 tree 6.12.1-arm64 ARM64 MODULES HYPERV=m
@@ -128,8 +144,25 @@ mkdir -p "$bin" "$work/proc/sys/kernel" "$work/lib/modules/6.12.9/kernel/drivers
 touch "$work/lib/modules/6.12.9/kernel/drivers/scsi/hv_storvsc.ko.xz" "$work/lib/modules/6.12.9/kernel/drivers/hv/hv_vmbus.ko"
 sed "s,/proc/,$work/proc/,; s,/sys/module,$work/sys,; s,/lib/modules/,$work/lib/modules/,; s,/dev/kmsg,$work/kmsg," "$RLIS_TOP/packaging/lib/load-module" >"$work/load-module"
 echo 6.12.9 >"$work/proc/sys/kernel/osrelease"
-printf '#!/bin/sh\necho "modprobe $*" >>%s/calls\ncase " $FAILS " in *" $2 "*) exit 1 ;; esac\n' "$work" >"$bin/modprobe"
-printf '#!/bin/sh\necho "insmod ${1##*/}" >>%s/calls\ncase " $FAILS " in *" insmod "*) exit 1 ;; esac\n' "$work" >"$bin/insmod"
+cat >"$bin/modprobe" <<END
+#!/bin/sh
+if [ "\$1" = -c ]; then
+	printf 'blacklist x\noptions hv_vmbus other=1\noptions hv_storvsc %s\nalias y z\n' "\$OPTIONS"
+	exit
+fi
+echo "modprobe \$*" >>$work/calls
+case " \$FAILS " in *" \$2 "*) exit 1 ;; esac
+END
+cat >"$bin/insmod" <<END
+#!/bin/sh
+file=\${1##*/}
+shift
+echo "insmod \$file\${1:+ \$*}" >>$work/calls
+case " \$FAILS " in
+*" other-was-first "*) mkdir -p $work/sys/\${file%%.*} && echo live >$work/sys/\${file%%.*}/initstate; exit 1 ;;
+*" insmod "*) exit 1 ;;
+esac
+END
 chmod +x "$bin"/*
 # loads NAME WANTED-CALLS WANTED-RC CMDLINE FAILS MODULE [OPTION...]
 loads() {
@@ -137,7 +170,7 @@ loads() {
 	: >"$work/calls"
 	: >"$work/kmsg"
 	echo "$4" >"$work/proc/cmdline"
-	FAILS=$5 PATH=$bin:$PATH sh "$work/load-module" "${@:6}" || rc=$?
+	FAILS=$5 OPTIONS=${OPTIONS:-} PATH=$bin:$PATH sh "$work/load-module" "${@:6}" || rc=$?
 	if [ "$(paste -sd';' "$work/calls")" = "$want" ] && [ "$rc" = "$3" ]; then result "load_module/$name" ok
 	else result "load_module/$name" FAIL "exit $rc, calls: $(paste -sd';' "$work/calls")"; fi
 }
@@ -151,9 +184,88 @@ loads all_disabled "$fallback" 0 'quiet rlis.disable' '' hv_storvsc
 told disabled_is_told "kernel's own hv_storvsc is used"
 loads one_disabled "$fallback" 0 'rlis.disable=hv_utils,hv_storvsc quiet' '' hv_storvsc
 loads other_disabled 'modprobe --ignore-install hv_vmbus' 0 'rlis.disable=hv_utils,hv_storvsc quiet' '' hv_vmbus
-loads bus_alone 'insmod hv_vmbus.ko' 0 'rlis.disable' '' hv_vmbus
+loads bus_alone 'insmod hv_vmbus.ko other=1' 0 'rlis.disable' '' hv_vmbus
 loads no_own_one 'modprobe --ignore-install hv_utils' 1 '' hv_utils hv_utils
-mkdir -p "$work/sys/hv_storvsc" && echo live >"$work/sys/hv_storvsc/initstate"
+OPTIONS='a=1 b="2,3"' loads own_has_its_options "modprobe --ignore-install hv_storvsc c=4;${fallback%hv_s*}hv_storvsc.ko.xz a=1 b=\"2,3\" c=4" 0 quiet hv_storvsc hv_storvsc c=4
+loads another_was_first "modprobe --ignore-install hv_storvsc;$fallback" 0 quiet 'hv_storvsc other-was-first' hv_storvsc
+mkdir -p "$work/sys/hv_storvsc" && echo coming >"$work/sys/hv_storvsc/initstate"
+loads another_loads 'modprobe --ignore-install hv_storvsc' 0 quiet '' hv_storvsc
+loads another_fails "modprobe --ignore-install hv_storvsc;$fallback" 0 quiet hv_storvsc hv_storvsc
+echo live >"$work/sys/hv_storvsc/initstate"
 loads loaded_already '' 0 'quiet' hv_storvsc hv_storvsc
+
+# What looks at the disks while an initramfs waits for them, by the clock $work/proc/uptime.
+sed "s,/proc/,$work/proc/,; s,/sys/module,$work/sys,; s,/sys/bus,$work/bus,; s,=/run/,=$work/run-,; s,/dev/kmsg,$work/kmsg," \
+	"$RLIS_TOP/packaging/lib/check-disks" >"$work/check-disks"
+printf '#!/bin/sh\necho "rmmod $*" >>%s/calls; rm -r "%s/sys/$1"\n' "$work" "$work" >"$bin/rmmod"
+chmod +x "$bin/rmmod" "$work/load-module"
+echo quiet >"$work/proc/cmdline"
+# waits TAINT DRIVER-OF-THE-FIRST: a system with two controllers and another device, the module just loaded.
+waits() {
+	local id
+	rm -rf "$work"/run-* "$work/bus" "$work/sys"
+	mkdir -p "$work/sys/hv_storvsc" "$work"/bus/vmbus/devices/{scsi,ide,kvp}
+	echo live >"$work/sys/hv_storvsc/initstate"
+	echo "$1" >"$work/sys/hv_storvsc/taint"
+	for id in scsi:ba6163d9-04a1-4d29-b605-72e2ffb1dc7f ide:32412632-86cb-44a2-9b5c-50d1417354f5 kvp:a9a0f4e7-5a45-4d96-b827-8a841e8c03e6; do
+		echo "{${id#*:}}" >"$work/bus/vmbus/devices/${id%%:*}/class_id"
+	done
+	[ -z "$2" ] || ln -s . "$work/bus/vmbus/devices/$2/driver"
+}
+# after NAME SECONDS WANTED-CALLS
+after() {
+	: >"$work/calls"
+	: >"$work/kmsg"
+	echo "$2.50 3.21" >"$work/proc/uptime"
+	FAILS='' OPTIONS='' PATH=$bin:$PATH sh "$work/check-disks"
+	if [ "$(paste -sd';' "$work/calls")" = "$3" ]; then result "check_disks/$1" ok
+	else result "check_disks/$1" FAIL "calls: $(paste -sd';' "$work/calls")"; fi
+}
+waits OE ''
+after first_look 5 ''
+after has_patience 19 ''
+after takes_the_kernels_own 20 "rmmod hv_storvsc;$fallback"
+told drives_none 'drives none'
+waits OE scsi
+after one_works 5 ''
+after one_works_later 60 ''
+waits OE kvp
+after other_devices_do_not_count 5 ''
+after other_devices_do_not_count_later 60 "rmmod hv_storvsc;$fallback"
+waits '' ''
+after own_is_left_alone 5 ''
+after own_is_left_alone_later 60 ''
+waits OE ''
+rm -r "$work"/bus/vmbus/devices/{scsi,ide}
+after no_controllers 5 ''
+after no_controllers_later 60 ''
+
+# What is a virtual function of hv_netvsc's, and what a card that the host passed on whole.
+card() { # INTERFACE ADDRESS [DRIVER]
+	mkdir -p "$work/sysfs/class/net/$1"
+	echo "$2" >"$work/sysfs/class/net/$1/address"
+	[ -z "${3:-}" ] || { mkdir -p "$work/sysfs/class/net/$1/device" && ln -s "../../../../bus/drivers/$3" "$work/sysfs/class/net/$1/device/driver"; }
+}
+card lo 00:00:00:00:00:00
+card eth0 00:15:5d:00:00:01 hv_netvsc
+card eth1 00:15:5d:00:00:02 hv_netvsc
+card vf1 00:15:5d:00:00:02 mlx5_core
+card whole 0c:42:a1:00:00:03 mlx5_core
+card bond 0c:42:a1:00:00:03
+card twin 0c:42:a1:00:00:03 ixgbe
+printf '#!/bin/sh\necho "$*" >>%s/calls\n' "$work" >"$bin/udevadm"
+chmod +x "$bin/udevadm"
+vf() { # NAME WANTED-RC WANTED-CALLS ARGUMENT...
+	local rc=0
+	: >"$work/calls"
+	RLIS_SYS=$work/sysfs PATH=$bin:$PATH sh "$RLIS_TOP/packaging/lib/below-netvsc" "${@:4}" || rc=$?
+	if [ "$rc" = "$2" ] && [ "$(cat "$work/calls")" = "$3" ]; then result "below_netvsc/$1" ok
+	else result "below_netvsc/$1" FAIL "exit $rc, calls: $(cat "$work/calls")"; fi
+}
+vf virtual_function 0 '' vf1
+vf whole_card 1 '' whole
+vf no_such_card 1 '' gone
+vf looks_again 0 "trigger --action=change $work/sysfs/class/net/vf1" --again eth1
+vf nothing_to_look_at 0 '' --again eth0
 
 results_summary

@@ -57,7 +57,6 @@ use rlis_vmbus::{
     Channel,
     ChannelHandler,
     Device,
-    MaxPacket,
     MpbDescriptor,
     OpenParams,
     PacketType,
@@ -155,8 +154,8 @@ impl Controller {
             send_ring: self.settings.ring_size,
             recv_ring: self.settings.ring_size,
             mode: rlis_vmbus::CallbackMode::Batched,
-            // A VSTOR packet.
-            max_packet: MaxPacket::with_payload(64),
+            // A descriptor and a VSTOR packet.
+            max_packet: 16 + 64,
             request_ids: rlis_vmbus::RequestIds::AsGiven,
             // An empty `struct vmstorage_channel_properties`.
             user_data: &[0; 24],
