@@ -240,6 +240,86 @@ rm -r "$work"/bus/vmbus/devices/{scsi,ide}
 after no_controllers 5 ''
 after no_controllers_later 60 ''
 
+# What DKMS runs to build: by the kernel's own Rust metadata, and where that fails by the portable tree. Stand-ins build.
+mkdir -p "$work/source/packaging/dkms" "$work/source/scripts"
+sed "s,/var/cache,$work/cache," "$RLIS_TOP/packaging/dkms/build" >"$work/source/packaging/dkms/build"
+cp "$RLIS_TOP/scripts/support" "$work/source/scripts/"
+printf '#!/bin/sh\necho "${RLIS_PROVIDER:-$HAS}"\n' >"$work/source/scripts/probe"
+cat >"$work/source/scripts/modules" <<'END'
+#!/bin/sh
+echo "${RLIS_PROVIDER:-$HAS}" >>"$CALLS"
+case " $FAILS " in *" ${RLIS_PROVIDER:-$HAS} "*) mkdir -p build/half; exit 1 ;; esac
+[ ! -e build/half ] || exit 1
+mkdir -p build/done && cd build/done && touch hv_vmbus.ko hv_storvsc.ko hv_utils.ko && pwd
+END
+chmod +x "$work"/source/packaging/dkms/build "$work"/source/scripts/*
+builds() { # NAME WANTED-CALLS WANTED-RC HAS FAILS
+	local rc=0
+	rm -rf "$work/source/build" "$work/calls"
+	CALLS=$work/calls HAS=$4 FAILS=$5 "$work/source/packaging/dkms/build" "$work/6.12.107+deb13-cloud-amd64" >"$work/said" 2>&1 || rc=$?
+	if [ "$(paste -sd';' "$work/calls")" = "$2" ] && [ "$rc" = "$3" ] && { [ "$rc" != 0 ] || [ -e "$work/source/build/dkms/hv_vmbus.ko" ]; }; then
+		result "dkms_build/$1" ok
+	else result "dkms_build/$1" FAIL "exit $rc, calls: $(paste -sd';' "$work/calls"), said: $(tail -n 3 "$work/said" | tr '\n' '|')"; fi
+}
+builds by_metadata metadata 0 metadata ''
+builds metadata_fails 'metadata;portable' 0 metadata metadata
+builds both_fail 'metadata;portable' 1 metadata 'metadata portable'
+builds portable_fails portable 1 portable portable
+
+# Images of dracut's: one is kept, of the kernel that runs, from before ours, where there is room; and an image that is
+# not whole, or lacks what the one before has, changes nothing. An image is the list of its files here.
+boot=$work/boot
+mkdir -p "$boot" "$work/lib/modules/6.12.8/kernel"
+sed "s,/boot,$boot,g; s,/lib/modules,$work/lib/modules,g; s,/var/lib,$work/var,g" "$RLIS_TOP/packaging/lib/refresh-initramfs" >"$work/refresh"
+printf '#!/bin/sh\ncat "$1"\n' >"$bin/lsinitrd"
+printf '#!/bin/sh\nif [ -n "$NEW" ]; then printf "%%b" "$NEW" >"$2"; else echo half >"$2"; exit 1; fi\n' >"$bin/dracut"
+printf '#!/bin/sh\necho Filesystem; echo "x 9 9 $ROOM 9%% /boot"\n' >"$bin/df"
+printf '#!/bin/sh\necho 6.12.9\n' >"$bin/uname"
+printf '#!/bin/sh\n' >"$bin/depmod"
+chmod +x "$bin"/*
+own='kernel/hv_vmbus.ko.xz\nkernel/hv_storvsc.ko.xz\n'
+with_ours="${own}updates/hv_vmbus.ko\nupdates/hv_storvsc.ko\n"
+# image KERNEL SUFFIX CONTENT: /boot has that.
+image() { [ "$(cat "$boot/initramfs-$1.img$2" 2>/dev/null)" = "$(printf '%b' "$3")" ]; }
+refresh() { # NEW ROOM ARGUMENT...
+	NEW=$1 ROOM=$2 PATH=$bin:$PATH sh "$work/refresh" "${@:3}" >"$work/said" 2>&1
+}
+is() { # NAME COMMAND...
+	if "${@:2}"; then result "refresh/$1" ok
+	else result "refresh/$1" FAIL "boot has: $(cd "$boot" && grep . ./* | tr '\n' ' '), said: $(tr '\n' '|' <"$work/said")"; fi
+}
+fresh() {
+	rm -rf "${boot:?}"/* "$work/var"
+	printf '%b' "$own" | tee "$boot/initramfs-6.12.8.img" >"$boot/initramfs-6.12.9.img"
+}
+# A file of 600 KiB, of which three have room in 1800.
+fresh
+{ printf '%b' "$own" && head -c 614400 /dev/zero | tr '\0' x; } >"$boot/initramfs-6.12.9.img"
+is no_room refresh "$with_ours" 1799
+is no_room_keeps_none image 6.12.9 -old ''
+fresh
+is makes_both refresh "$with_ours" 1800 6.12.8 6.12.9
+is has_ours image 6.12.9 '' "$with_ours"
+is keeps_the_running_one image 6.12.9 -old "$own"
+is keeps_no_other image 6.12.8 -old ''
+is makes_again refresh "${with_ours}more\n" 1800
+is kept_is_the_first image 6.12.9 -old "$own"
+is kept_goes_with_kernel refresh '' 0 --forget 6.12.9
+is kept_is_gone image 6.12.9 -old ''
+is keeps_none_with_ours refresh "$with_ours" 1800
+is kept_none image 6.12.9 -old ''
+fails() { ! "$@"; }
+fresh
+is half_fails fails refresh '' 1800 6.12.8
+is half_changes_nothing image 6.12.8 '' "$own"
+is half_leaves_nothing image 6.12.8 .new ''
+is without_bus_fails fails refresh 'kernel/hv_storvsc.ko.xz\n' 1800 6.12.8
+is without_bus_changes_nothing image 6.12.8 '' "$own"
+is without_bus_leaves_nothing image 6.12.8 .new ''
+rm "$boot"/*
+is none_is_no_failure refresh "$own" 1800 6.12.8
+is none_is_told grep -q 'no initramfs of 6.12.8 .*unified kernel image' "$work/said"
+
 # What is a virtual function of hv_netvsc's, and what a card that the host passed on whole.
 card() { # INTERFACE ADDRESS [DRIVER]
 	mkdir -p "$work/sysfs/class/net/$1"
