@@ -289,7 +289,7 @@ is() { # NAME COMMAND...
 	else result "refresh/$1" FAIL "boot has: $(cd "$boot" && grep . ./* | tr '\n' ' '), said: $(tr '\n' '|' <"$work/said")"; fi
 }
 fresh() {
-	rm -rf "${boot:?}"/* "$work/var"
+	rm -rf "${boot:?}"/* "${work:?}/var"
 	printf '%b' "$own" | tee "$boot/initramfs-6.12.8.img" >"$boot/initramfs-6.12.9.img"
 }
 # A file of 600 KiB, of which three have room in 1800.
