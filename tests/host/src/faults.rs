@@ -66,6 +66,9 @@ pub enum Fault {
     IcVersionCount,
     /// Integration services: a message of an unknown type before the proper one.
     IcUnknownType,
+    /// Integration services: what is said first is in the ring before the answer to OPENCHANNEL, and the guest is not
+    /// signalled.
+    NoSignal,
     /// No answer to INITIATE_CONTACT.
     BusNoVersionResponse,
     /// Every version is refused.
@@ -162,6 +165,14 @@ impl Faults {
         self.take(device, fault, 0).is_some()
     }
 
+    /// Whether `fault` is armed for `device`. Uses up nothing.
+    pub fn is_armed(&self, device: &str, fault: Fault) -> bool {
+        let armed = self.armed();
+        [device, ANY]
+            .iter()
+            .any(|name| armed.contains_key(&(name.to_string(), fault)))
+    }
+
     /// What is armed, as lines of `device fault count`.
     pub fn list(&self) -> Vec<String> {
         self.armed()
@@ -233,6 +244,8 @@ mod tests {
         assert!(!faults.hit("scsi0", Fault::NoReply));
         faults.arm("scsi0", Fault::NoReply, 2, None);
         assert_eq!(faults.list(), ["scsi0 no-reply 2"]);
+        assert!(faults.is_armed("scsi0", Fault::NoReply));
+        assert!(!faults.is_armed("kvp", Fault::NoReply));
         assert!(
             !faults.hit("kvp", Fault::NoReply),
             "other devices are spared"

@@ -97,7 +97,7 @@ pub trait ChannelHandler: Send + Sync + 'static {
     /// Whether the driver wants [`Self::on_target_cpu`].
     const TARGET_CPU: bool = false;
 
-    /// The host has signalled, so there may be packets; modes [`CallbackMode::Batched`] and
+    /// The host has signalled or the channel was just opened, so there may be packets; modes [`CallbackMode::Batched`] and
     /// [`CallbackMode::Direct`].
     ///
     /// Runs in a tasklet: must not sleep. Never runs twice at a time for the same channel.
@@ -105,9 +105,10 @@ pub trait ChannelHandler: Send + Sync + 'static {
         let _ = (channel, reader);
     }
 
-    /// The host has signalled; mode [`CallbackMode::Isr`].
+    /// The host has signalled or the channel was just opened; mode [`CallbackMode::Isr`].
     ///
-    /// Runs with interrupts disabled and a lock of the bus held.
+    /// Runs with interrupts disabled and a lock of the bus held, or in a tasklet (after opening and
+    /// [`Channel::schedule`]), possibly both at a time.
     fn on_interrupt(&self, channel: &Arc<Channel>) {
         let _ = channel;
     }
@@ -287,6 +288,9 @@ impl<H: ChannelHandler> OpenRaw<H> {
             rcu::synchronize_rcu();
             return Err(error);
         }
+        // What the host wrote before its rings were ours to read may have been signalled too early, or not at all.
+        // Fails only for a channel that is closed.
+        let _ = context.channel.schedule();
         // INVARIANT: The channel is open with `context`.
         Ok(Self { context, claim })
     }

@@ -76,6 +76,8 @@ pub struct Channel {
     target_vp: AtomicU32,
     device: Arc<dyn Device>,
     kick: EventFd,
+    /// The device knows that the channel is open.
+    announced: AtomicBool,
     stopped: AtomicBool,
     out: Mutex<Out>,
 }
@@ -111,6 +113,7 @@ impl Channel {
             target_vp: AtomicU32::new(target_vp),
             device,
             kick: EventFd::new(0)?,
+            announced: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             out: Mutex::new(Out {
                 ring: outgoing,
@@ -128,6 +131,13 @@ impl Channel {
     /// Lets the channel's thread begin, after the guest was told that the channel is open.
     pub fn start(&self) {
         self.kick();
+    }
+
+    /// Tells the device that the channel is open, once. What it has to say first goes into the ring.
+    pub fn announce(self: &Arc<Self>) {
+        if !self.announced.swap(true, Ordering::SeqCst) {
+            self.device.opened(self);
+        }
     }
 
     /// The guest signalled the channel.
@@ -183,7 +193,7 @@ impl Channel {
         if self.kick.read().is_err() || self.is_stopped() {
             return;
         }
-        self.device.opened(&self);
+        self.announce();
         let mut broken = false;
         // Packets were left in the ring because the device took no more.
         let mut left = false;
@@ -351,7 +361,8 @@ impl Channel {
             }
             drop(out);
             self.stats.sent.fetch_add(1, Ordering::Relaxed);
-            if pushed == Pushed::Signal {
+            let lost = self.context.faults.hit(&self.name, Fault::NoSignal);
+            if pushed == Pushed::Signal && !lost {
                 self.interrupt()?;
             }
             anyhow::Ok(())

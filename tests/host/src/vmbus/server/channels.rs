@@ -38,6 +38,9 @@ impl Server {
         }
         match self.open_channel(state, &m) {
             Ok(channel) => {
+                if faults.is_armed(&name, Fault::NoSignal) {
+                    channel.announce();
+                }
                 self.send(state, &result(0, openid));
                 channel.start();
                 Ok(())
