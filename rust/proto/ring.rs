@@ -27,10 +27,12 @@
 mod incoming;
 mod outgoing;
 pub mod packet;
+mod size;
 
 pub use incoming::{mask_interrupts, Finish, IncomingRing, Packet, PacketHeader, ReadError};
 pub use outgoing::{Filled, OutgoingRing, Reservation, Space, WriteError};
 pub use packet::PacketType;
+pub use size::{MaxPacket, RingSize};
 
 use core::fmt;
 use zerocopy::IntoBytes;

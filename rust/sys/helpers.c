@@ -58,6 +58,21 @@ void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel)
 	tasklet_enable(&channel->callback_event);
 }
 
+/* What the bus does for a signal of the host, but for the masking: the callback is called here or in the tasklet. */
+void rlis_helper_vmbus_call_callback(struct vmbus_channel *channel)
+{
+	unsigned long flags;
+
+	if (channel->callback_mode != HV_CALL_ISR) {
+		tasklet_schedule(&channel->callback_event);
+		return;
+	}
+	spin_lock_irqsave(&channel->sched_lock, flags);
+	if (channel->onchannel_callback)
+		channel->onchannel_callback(channel->channel_callback_context);
+	spin_unlock_irqrestore(&channel->sched_lock, flags);
+}
+
 /* The channel has rings. */
 u32 rlis_helper_inbound_write_index(const struct vmbus_channel *channel)
 {

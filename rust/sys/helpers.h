@@ -22,6 +22,7 @@ void rlis_helper_hv_begin_read(struct hv_ring_buffer_info *rbi);
 u32 rlis_helper_hv_end_read(struct hv_ring_buffer_info *rbi);
 
 void rlis_helper_vmbus_clear_callback(struct vmbus_channel *channel);
+void rlis_helper_vmbus_call_callback(struct vmbus_channel *channel);
 void rlis_helper_vmbus_device_unregister(struct hv_device *dev);
 void rlis_helper_tasklet_schedule(struct tasklet_struct *t);
 u32 rlis_helper_inbound_write_index(const struct vmbus_channel *channel);

@@ -24,17 +24,18 @@ use rlis_proto::{
     ProtoError, //
 };
 use rlis_vmbus::{
-    ring_size,
     Bound,
     CallbackMode,
     Channel,
     ChannelHandler,
     Device,
+    MaxPacket,
     OpenChannel,
     OpenParams,
     PacketType,
     Reader,
-    RequestIds, //
+    RequestIds,
+    RingSize, //
 };
 
 /// Where a service keeps its open channel; empty while the system hibernates.
@@ -50,12 +51,13 @@ const BUDGET: u32 = 64;
 pub(crate) const fn open_params(mode: CallbackMode) -> OpenParams<'static> {
     #[allow(clippy::cast_possible_truncation)] // 16384.
     const MAX_PACKET: u32 = ic::MAX_PACKET as u32;
+    const DESCRIPTOR: u32 = rlis_proto::ring::packet::DESCRIPTOR_SIZE;
 
     OpenParams {
-        send_ring: ring_size(RING_PAYLOAD),
-        recv_ring: ring_size(RING_PAYLOAD),
+        send_ring: RingSize::for_payload(RING_PAYLOAD),
+        recv_ring: RingSize::for_payload(RING_PAYLOAD),
         mode,
-        max_packet: MAX_PACKET,
+        max_packet: MaxPacket::with_payload(MAX_PACKET - DESCRIPTOR),
         request_ids: RequestIds::AsGiven,
         user_data: &[],
     }

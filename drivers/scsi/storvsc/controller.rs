@@ -57,6 +57,7 @@ use rlis_vmbus::{
     Channel,
     ChannelHandler,
     Device,
+    MaxPacket,
     MpbDescriptor,
     OpenParams,
     PacketType,
@@ -154,8 +155,8 @@ impl Controller {
             send_ring: self.settings.ring_size,
             recv_ring: self.settings.ring_size,
             mode: rlis_vmbus::CallbackMode::Batched,
-            // A descriptor and a VSTOR packet.
-            max_packet: 16 + 64,
+            // A VSTOR packet.
+            max_packet: MaxPacket::with_payload(64),
             request_ids: rlis_vmbus::RequestIds::AsGiven,
             // An empty `struct vmstorage_channel_properties`.
             user_data: &[0; 24],

@@ -10,6 +10,7 @@ use rlis_proto::storvsc::{
     LogLevel,
     StorageKind, //
 };
+use rlis_vmbus::RingSize;
 
 module_param! {
     /// How much is logged: 0 nothing, 1 errors, 2 also what happens now and then.
@@ -39,11 +40,8 @@ module_param! {
         "Select a channel if available ring size > this in percent";
 }
 
-/// Bytes of a ring's header, and of the pages that a ring is made of.
-const PAGE: u32 = 4096;
-
-/// The smallest and the largest ring that makes sense, in bytes.
-const RING_LIMITS: (u32, u32) = (4 * PAGE, 64 * 1024 * 1024);
+/// The least that a ring has room for, in bytes.
+const LEAST_RING: u32 = 4 * 4096;
 
 /// Bytes in the ring of a command with 128 KiB of data, which the queue depth is reckoned with: the header of a
 /// packet and of its range with 32 pages, the VSTOR packet, and the trailer (`MAX_MULTIPAGE_BUFFER_PACKET` and so on).
@@ -62,8 +60,8 @@ pub(crate) fn logs(level: LogLevel) -> bool {
 /// What a device is set up with.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
-    /// Size of each ring, in bytes: whole pages.
-    pub(crate) ring_size: u32,
+    /// Size of each ring.
+    pub(crate) ring_size: RingSize,
     /// Per cent of a ring that must be free for a channel to be preferred.
     pub(crate) lowater: u32,
     /// Commands in each hardware queue.
@@ -97,7 +95,7 @@ impl Settings {
 
     /// Bytes that the page list of a request may have: half of a ring, so that there is room for it sooner or later.
     pub(crate) fn page_list(&self) -> u32 {
-        (self.ring_size - PAGE) / 2
+        self.ring_size.data_bytes() / 2
     }
 
     fn compute(
@@ -114,11 +112,8 @@ impl Settings {
         } else {
             cpus_per_sub_channel
         };
-        let ring = ring.clamp(RING_LIMITS.0, RING_LIMITS.1);
-        // A small ring gets its header on top, a large one spares it (VMBUS_RING_SIZE).
-        let header = if ring >= 8 * PAGE { 0 } else { PAGE };
-        let ring_size = (ring + header).div_ceil(PAGE) * PAGE;
-        let in_ring = (ring_size - PAGE) / REQUEST_BYTES;
+        let ring_size = RingSize::for_payload(ring.max(LEAST_RING));
+        let in_ring = ring_size.data_bytes() / REQUEST_BYTES;
         let channels = match kind {
             StorageKind::Ide => 1,
             _ => (online - 1) / cpus_per_sub_channel + 1,
@@ -148,7 +143,7 @@ mod tests {
         for (online, expected) in [(1, 316), (4, 316), (5, 633), (8, 633), (16, 1267)] {
             let settings = Settings::compute(StorageKind::Scsi, 128 * 1024, 10, 4, online, online);
             assert_eq!(settings.can_queue, expected);
-            assert_eq!(settings.ring_size, 128 * 1024);
+            assert_eq!(settings.ring_size.bytes(), 128 * 1024);
             assert_eq!(u32::from(settings.max_sub_channels), online - 1);
         }
         let ide = Settings::compute(StorageKind::Ide, 128 * 1024, 10, 4, 64, 1);
@@ -165,9 +160,8 @@ mod tests {
         ] {
             let settings = Settings::compute(StorageKind::Scsi, ring, lowater, cpus, 2, 2);
             assert!(settings.can_queue >= 1);
-            assert_eq!(settings.ring_size % PAGE, 0);
-            assert!(settings.ring_size >= 4 * PAGE);
-            assert!(settings.page_list() >= PAGE);
+            assert!(settings.ring_size.bytes() >= LEAST_RING);
+            assert!(settings.page_list() >= 4096);
             assert!(settings.lowater < 100);
         }
     }

@@ -28,7 +28,6 @@ mod reader;
 mod sub_channel;
 
 pub use open::{
-    ring_size,
     CallbackMode,
     ChannelHandler,
     OpenChannel,
@@ -53,32 +52,33 @@ const COMPLETION_REQUESTED: u32 = rlis_sys::VMBUS_DATA_PACKET_FLAG_COMPLETION_RE
 /// What the requestor returns for an unknown id, `VMBUS_RQST_ERROR`; a macro that bindgen cannot evaluate.
 const RQST_ERROR: u64 = u64::MAX - 1;
 
-/// Returns whether a channel has rings: not while it is being opened, when the host may already signal.
-///
-/// # Safety
-///
-/// `raw` must be valid.
-unsafe fn rings_exist(raw: *mut vmbus_channel) -> bool {
-    // SAFETY: As required of the caller. The bus sets this pointer after the others, and clears it when the channel
-    // is closed.
-    !unsafe { (&raw const (*raw).inbound.pkt_buffer).read_volatile() }.is_null()
-}
+/// What the requestor returns if there is none, `VMBUS_NO_RQSTOR`; as above.
+const NO_RQSTOR: u64 = u64::MAX;
+
+/// [`Channel::state`]: the bus is at it. The host may signal already, but there may be no rings.
+const OPENING: u32 = 0;
+
+/// [`Channel::state`]: there are rings.
+const OPEN: u32 = 1;
+
+/// [`Channel::state`]: nobody starts to use the channel any more.
+const CLOSED: u32 = 2;
 
 /// A channel that is or was open.
 ///
 /// Obtained from [`OpenChannel::channel`] and in the functions of a [`ChannelHandler`]; shared as
-/// `Arc<Channel>`. Everything here may be called from any context. Once the channel is closed, nothing but the
-/// constant properties is left and all else answers `ENODEV`; opening the device's channel anew makes a new
-/// `Channel`.
+/// `Arc<Channel>`. Everything here may be called from any context. Before the channel is open, which
+/// [`ChannelHandler::on_rescind`] and [`ChannelHandler::on_target_cpu`] may see, and once it is closed, there is nothing
+/// but the constant properties and all else answers `ENODEV`; opening the device's channel anew makes a new `Channel`.
 ///
 /// # Invariants
 ///
-/// - While `open` is set, and until an RCU grace period after it was cleared, `raw` points to a channel with
-///   rings.
-/// - `open` is never set again once cleared.
+/// - While `state` is [`OPEN`], and until an RCU grace period after it was changed to [`CLOSED`], `raw` points to a
+///   channel with rings.
+/// - `state` goes from [`OPENING`] to [`OPEN`] to [`CLOSED`] and never back.
 pub struct Channel {
     raw: NonNull<vmbus_channel>,
-    open: Atomic<bool>,
+    state: Atomic<u32>,
     /// Whether a [`Reader`] exists that `try_reader` made.
     reading: Atomic<bool>,
     mode: CallbackMode,
@@ -98,8 +98,7 @@ impl Channel {
     ///
     /// # Safety
     ///
-    /// `raw` must be a channel of `device`, and the caller must follow the type's invariants: the channel must
-    /// be closed no earlier than a grace period after [`Self::mark_closed`].
+    /// `raw` must be a channel of `device`.
     unsafe fn new(raw: NonNull<vmbus_channel>, device: ARef<Device>, mode: CallbackMode) -> Self {
         // SAFETY: The offer does not change while the channel exists.
         let offer = unsafe { &raw const (*raw.as_ptr()).offermsg };
@@ -107,11 +106,10 @@ impl Channel {
         let relid = unsafe { (&raw const (*offer).child_relid).read_unaligned() };
         // SAFETY: As above.
         let index = unsafe { (&raw const (*offer).offer.sub_channel_index).read_unaligned() };
-        // INVARIANT: The channel counts as open from here on. Nobody can use it before its rings exist,
-        // because only the callback gets to know of it, which runs when they do.
+        // INVARIANT: The channel is not open yet.
         Self {
             raw,
-            open: Atomic::new(true),
+            state: Atomic::new(OPENING),
             reading: Atomic::new(false),
             mode,
             relid,
@@ -120,16 +118,33 @@ impl Channel {
         }
     }
 
+    /// Begins the use of the channel.
+    ///
+    /// # Safety
+    ///
+    /// The channel must have rings, and keep them until a grace period has passed after [`Self::mark_closed`].
+    unsafe fn mark_open(&self) {
+        // What the callback ignored up to here is seen by whoever looks at the ring afterwards: a full barrier.
+        // INVARIANT: As required of the caller.
+        self.state.xchg(OPEN, Full);
+    }
+
     /// Ends all use of the channel. Whoever wants to close it waits for a grace period first.
     fn mark_closed(&self) {
-        self.open.store(false, Release);
+        // INVARIANT: Nothing leads back from here.
+        self.state.store(CLOSED, Release);
+    }
+
+    /// Returns whether the bus is still opening the channel, so that there may be no rings.
+    fn is_opening(&self) -> bool {
+        self.state.load(Acquire) == OPENING
     }
 
     /// Calls `f` with the channel if it is open, and keeps it open meanwhile. `f` must not sleep.
     #[inline]
     fn with_open<R>(&self, f: impl FnOnce(*mut vmbus_channel) -> Result<R>) -> Result<R> {
         let _guard = rcu::read_lock();
-        if !self.open.load(Acquire) {
+        if self.state.load(Acquire) != OPEN {
             return Err(ENODEV);
         }
         f(self.raw.as_ptr())
@@ -141,7 +156,7 @@ impl Channel {
     #[inline]
     pub fn pin<'a>(&'a self, _guard: &'a rcu::Guard) -> Option<PinnedChannel<'a>> {
         // INVARIANT: The channel is open, and closing it waits for the guard.
-        self.open.load(Acquire).then_some(PinnedChannel(self))
+        (self.state.load(Acquire) == OPEN).then_some(PinnedChannel(self))
     }
 
     /// Returns the channel's number on the bus (`child_relid`).
@@ -166,10 +181,10 @@ impl Channel {
 
     /// Returns whether the channel is open. It may be closed at any time, so this is only a hint.
     pub fn is_open(&self) -> bool {
-        self.open.load(Relaxed)
+        self.state.load(Relaxed) == OPEN
     }
 
-    /// Returns whether the host has withdrawn the offer, or the channel is closed.
+    /// Returns whether the host has withdrawn the offer, or the channel is not open.
     pub fn is_rescinded(&self) -> bool {
         self.with_open(|raw| {
             // SAFETY: The channel is valid; the bus sets the flag with a plain store, so read it once.
@@ -209,11 +224,7 @@ impl Channel {
     /// `ENODEV` if the channel is closed.
     pub fn bytes_to_read(&self) -> Result<u32> {
         self.with_open(|raw| {
-            // SAFETY: The channel is valid.
-            if !unsafe { rings_exist(raw) } {
-                return Ok(0);
-            }
-            // SAFETY: The rings exist.
+            // SAFETY: The channel is open, so its rings exist.
             Ok(unsafe { rlis_sys::hv_get_bytes_to_read(&raw const (*raw).inbound) })
         })
     }
@@ -225,11 +236,7 @@ impl Channel {
     /// `ENODEV` if the channel is closed.
     pub fn is_readable(&self) -> Result<bool> {
         self.with_open(|raw| {
-            // SAFETY: The channel is valid.
-            if !unsafe { rings_exist(raw) } {
-                return Ok(true);
-            }
-            // SAFETY: The rings exist; their size does not change while they do.
+            // SAFETY: The channel is open, so its rings exist; their size does not change while they do.
             let (index, size) = unsafe {
                 (
                     rlis_sys::inbound_write_index(raw),
@@ -273,7 +280,8 @@ impl Channel {
 
     /// Gives back the request id that [`Self::send`] was called with, and frees the requestor's id.
     ///
-    /// Returns `None` for an id that is not in use: the host made it up, or completes a request twice.
+    /// Returns `None` for an id that is not in use: the host made it up, or completes a request twice; and always with
+    /// [`RequestIds::AsGiven`].
     ///
     /// # Errors
     ///
@@ -282,7 +290,7 @@ impl Channel {
         self.with_open(|raw| {
             // SAFETY: The channel is open; the function checks the id.
             let address = unsafe { rlis_sys::vmbus_request_addr(raw, transaction_id) };
-            Ok((address != RQST_ERROR).then_some(address))
+            Ok((address != RQST_ERROR && address != NO_RQSTOR).then_some(address))
         })
     }
 
@@ -290,8 +298,12 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the channel is closed.
+    /// `ENODEV` if the channel is closed; `EINVAL` in [`CallbackMode::Isr`], whose handler arranges for its reading
+    /// itself and is not made to run in a tasklet beside the interrupt.
     pub fn schedule(&self) -> Result {
+        if self.mode == CallbackMode::Isr {
+            return Err(EINVAL);
+        }
         self.with_open(|raw| {
             // SAFETY: The channel is valid; its tasklet stays initialised as long as it exists, and does nothing
             // once the channel is closed.
@@ -310,11 +322,7 @@ impl Channel {
             return None;
         }
         let guard = rcu::read_lock();
-        if !self.open.load(Acquire) {
-            return None;
-        }
-        // SAFETY: The guard keeps the channel open.
-        if !unsafe { rings_exist(self.raw.as_ptr()) } || self.reading.xchg(true, Full) {
+        if self.state.load(Acquire) != OPEN || self.reading.xchg(true, Full) {
             return None;
         }
         // SAFETY: The guard keeps the channel open, and `reading` makes this the only reader.
@@ -429,5 +437,49 @@ impl PinnedChannel<'_> {
                 request_id,
             )
         })
+    }
+}
+
+#[kunit_tests(rlis_vmbus_channel)]
+mod tests {
+    use super::*;
+    use core::mem::ManuallyDrop;
+
+    /// While the bus opens a channel, an interrupt can get hold of it when it has no rings: nothing may touch them.
+    #[test]
+    fn no_rings_before_it_is_open() {
+        let flags = GFP_KERNEL | __GFP_ZERO;
+        let channel = KBox::<vmbus_channel>::new_uninit(flags);
+        let device = KBox::<rlis_sys::hv_device>::new_uninit(flags);
+        let (Ok(mut channel), Ok(mut device)) = (channel, device) else {
+            return;
+        };
+        let (Some(raw), Some(device)) = (
+            NonNull::new(channel.as_mut_ptr()),
+            NonNull::new(device.as_mut_ptr()),
+        ) else {
+            return;
+        };
+        for mode in [CallbackMode::Isr, CallbackMode::Batched] {
+            // SAFETY: The device lives to the end of the test, and this reference is never given up.
+            let device = unsafe { ARef::from_raw(device.cast::<Device>()) };
+            // SAFETY: The channel is zeroed, as one that was never opened is, where it matters.
+            let channel = ManuallyDrop::new(unsafe { Channel::new(raw, device, mode) });
+            assert!(!channel.is_open());
+            assert!(channel.is_rescinded());
+            assert!(channel.try_reader().is_none());
+            assert!(channel.pin(&rcu::read_lock()).is_none());
+            assert!(channel.mask_interrupt().is_err());
+            assert!(channel.unmask_interrupt().is_err());
+            assert!(channel.bytes_to_read().is_err());
+            assert!(channel.bytes_to_write().is_err());
+            assert!(channel.is_readable().is_err());
+            assert!(channel.set_pending_send_size(8).is_err());
+            assert!(channel.take_request_id(1).is_err());
+            assert!(channel.schedule().is_err());
+            assert!(channel
+                .send(PacketType::DATA_INBAND, &[0; 8], 0, false)
+                .is_err());
+        }
     }
 }

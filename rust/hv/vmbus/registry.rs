@@ -5,7 +5,10 @@
 //! The bus calls back for sub-channels, rescinds and changes of the target CPU with nothing but the channel. All
 //! three are rare, so a list under a mutex will do.
 
-use core::ffi::c_void;
+use core::{
+    any::TypeId,
+    ffi::c_void, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -25,8 +28,10 @@ use rlis_sys::vmbus_channel;
 /// An open channel.
 struct Entry {
     channel: *mut vmbus_channel,
-    /// What `Arc::into_raw` returned, unless still null.
+    /// What `Arc::into_raw` returned, unless null.
     context: *const c_void,
+    /// The type behind `context`.
+    context_type: TypeId,
 }
 
 // SAFETY: `channel` is only compared, and `context` owns a reference to an object that is `Send` and `Sync`.
@@ -56,8 +61,9 @@ pub(crate) fn init() {
 ///
 /// # Invariants
 ///
-/// There is exactly one entry for `channel`. Its context, if set, came from an `Arc<T>`.
-pub(crate) struct Claim<T> {
+/// There is exactly one entry for `channel`. Its `context_type` is that of `T`, and its context, if set, came from an
+/// `Arc<T>`.
+pub(crate) struct Claim<T: 'static> {
     channel: *mut vmbus_channel,
     _context: core::marker::PhantomData<Arc<T>>,
 }
@@ -68,7 +74,7 @@ unsafe impl<T: Send + Sync> Send for Claim<T> {}
 // SAFETY: All functions take the registry's mutex.
 unsafe impl<T: Send + Sync> Sync for Claim<T> {}
 
-impl<T> Claim<T> {
+impl<T: Send + Sync + 'static> Claim<T> {
     /// Claims a channel.
     ///
     /// # Errors
@@ -84,6 +90,7 @@ impl<T> Claim<T> {
             Entry {
                 channel,
                 context: core::ptr::null(),
+                context_type: TypeId::of::<T>(),
             },
             GFP_KERNEL,
         )?;
@@ -97,7 +104,9 @@ impl<T> Claim<T> {
     pub(crate) fn set(&self, context: Arc<T>) {
         drop(self.exchange(Arc::into_raw(context).cast()));
     }
+}
 
+impl<T: 'static> Claim<T> {
     /// From now on, [`find`] returns nothing for the channel.
     pub(crate) fn clear(&self) {
         drop(self.exchange(core::ptr::null()));
@@ -119,7 +128,7 @@ impl<T> Claim<T> {
     }
 }
 
-impl<T> Drop for Claim<T> {
+impl<T: 'static> Drop for Claim<T> {
     fn drop(&mut self) {
         self.clear();
         let mut entries = ENTRIES.lock();
@@ -131,22 +140,48 @@ impl<T> Drop for Claim<T> {
     }
 }
 
-/// Returns the context of an open channel.
+/// Returns the context of an open channel, if it is a `T`.
 ///
-/// # Safety
-///
-/// The channel's [`Claim`], if there is one, must be a `Claim<T>`.
-pub(crate) unsafe fn find<T>(channel: *mut vmbus_channel) -> Option<Arc<T>> {
+/// It may be another: a callback that the bus has begun for one handler may come so late that the channel is open with
+/// the next.
+pub(crate) fn find<T: Send + Sync + 'static>(channel: *mut vmbus_channel) -> Option<Arc<T>> {
     let entries = ENTRIES.lock();
-    let context = entries
-        .iter()
-        .find(|entry| entry.channel == channel)?
-        .context;
-    if context.is_null() {
+    let entry = entries.iter().find(|entry| entry.channel == channel)?;
+    if entry.context.is_null() || entry.context_type != TypeId::of::<T>() {
         return None;
     }
-    // SAFETY: The pointer came from `Arc::<T>::into_raw`, and the entry keeps its reference while the lock is
-    // held.
-    let context: Arc<T> = unsafe { ArcBorrow::from_raw(context.cast::<T>()) }.into();
+    // SAFETY: By the invariants of `Claim`, the pointer came from `Arc::<T>::into_raw`, and the entry keeps its
+    // reference while the lock is held.
+    let context: Arc<T> = unsafe { ArcBorrow::from_raw(entry.context.cast::<T>()) }.into();
     Some(context)
+}
+
+#[kernel::prelude::kunit_tests(rlis_vmbus_registry)]
+mod tests {
+    use super::*;
+
+    /// A channel's address that no channel has: the registry only compares it.
+    fn nowhere() -> *mut vmbus_channel {
+        core::ptr::without_provenance_mut(8)
+    }
+
+    #[test]
+    fn contexts_are_found_by_type() {
+        init();
+        let claim = Claim::<u64>::new(nowhere());
+        assert!(claim.is_ok());
+        assert_eq!(Claim::<u64>::new(nowhere()).err(), Some(EBUSY));
+        let (Ok(claim), Ok(context)) = (claim, Arc::new(7u64, GFP_KERNEL)) else {
+            return;
+        };
+        assert!(find::<u64>(nowhere()).is_none());
+        claim.set(context);
+        assert_eq!(find::<u64>(nowhere()).map(|context| *context), Some(7));
+        // Another type, if of the same size: what a late callback of another handler asks for.
+        assert!(find::<i64>(nowhere()).is_none());
+        claim.clear();
+        assert!(find::<u64>(nowhere()).is_none());
+        drop(claim);
+        assert!(Claim::<i64>::new(nowhere()).is_ok());
+    }
 }

@@ -15,8 +15,8 @@
 //! - [`OpenChannel::open`] opens a device's channel. The [`OpenChannel`] owns the open state: dropping it
 //!   closes the channel and its sub-channels. Until that has returned, the bus may call the
 //!   [`ChannelHandler`]; afterwards it cannot.
-//! - [`Channel`] is what is sent through. References to it may be kept anywhere: once the channel is closed,
-//!   they answer `ENODEV` and never reach the memory of the bus.
+//! - [`Channel`] is what is sent through. References to it may be kept anywhere: before the channel is open and once
+//!   it is closed, they answer `ENODEV` and never reach the memory of the bus.
 //! - [`Reader`] takes packets out of the inbound ring, [`MpbDescriptor`] describes data pages.
 //!
 //! # Limits set by the C API
@@ -34,7 +34,6 @@ pub mod driver;
 mod registry;
 
 pub use channel::{
-    ring_size,
     CallbackMode,
     Channel,
     ChannelHandler,
@@ -63,6 +62,10 @@ pub use driver::{
 };
 pub use rlis_proto::{
     guid::class,
+    ring::{
+        MaxPacket,
+        RingSize, //
+    },
     Guid, //
 };
 

@@ -3,7 +3,6 @@
 //! Opening and closing channels.
 
 use super::{
-    rings_exist,
     sub_channel,
     Channel,
     Reader,
@@ -30,22 +29,16 @@ use kernel::{
         Mutex, //
     }, //
 };
+use rlis_proto::ring::{
+    MaxPacket,
+    RingSize, //
+};
 use rlis_sys::vmbus_channel;
 
-/// Bytes of the header in front of a ring's data, `sizeof(struct hv_ring_buffer)`.
-const RING_HEADER: u32 = 4096;
-
-/// Returns the size of a ring with room for `payload` bytes, as `VMBUS_RING_SIZE` does: header and payload,
-/// rounded up to whole pages.
-pub const fn ring_size(payload: u32) -> u32 {
-    #[allow(clippy::cast_possible_truncation)] // Page sizes are far below 2^32.
-    const PAGE: u32 = kernel::page::PAGE_SIZE as u32;
-
-    RING_HEADER
-        .saturating_add(payload)
-        .div_ceil(PAGE)
-        .saturating_mul(PAGE)
-}
+const _: () = assert!(
+    kernel::page::PAGE_SIZE == rlis_proto::ring::RING_HEADER_SIZE,
+    "the bus counts rings in pages of the guest, `RingSize` in those of the host"
+);
 
 /// How the handler is called when the host signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,14 +65,14 @@ pub enum RequestIds {
 /// How a channel is opened.
 #[derive(Clone, Copy)]
 pub struct OpenParams<'a> {
-    /// Size of the ring to the host in bytes, as [`ring_size`] makes it.
-    pub send_ring: u32,
-    /// Size of the ring from the host in bytes, as [`ring_size`] makes it.
-    pub recv_ring: u32,
+    /// Size of the ring to the host.
+    pub send_ring: RingSize,
+    /// Size of the ring from the host.
+    pub recv_ring: RingSize,
     /// How the handler is called.
     pub mode: CallbackMode,
-    /// Size of the longest packet from the host in bytes; longer ones are cut off. 0 for the bus's default, 4096.
-    pub max_packet: u32,
+    /// The longest packet from the host; longer ones are cut off.
+    pub max_packet: MaxPacket,
     /// What becomes of request ids.
     pub request_ids: RequestIds,
     /// Data for the host's side of the device, at most 120 bytes.
@@ -107,8 +100,8 @@ pub trait ChannelHandler: Send + Sync + 'static {
 
     /// The host has signalled or the channel was just opened; mode [`CallbackMode::Isr`].
     ///
-    /// Runs with interrupts disabled and a lock of the bus held, or in a tasklet (after opening and
-    /// [`Channel::schedule`]), possibly both at a time.
+    /// Runs with interrupts disabled and a lock of the bus held, so never twice at a time for the same channel. It is
+    /// called once when the channel has been opened, for what the host has signalled until then.
     fn on_interrupt(&self, channel: &Arc<Channel>) {
         let _ = channel;
     }
@@ -126,14 +119,15 @@ pub trait ChannelHandler: Send + Sync + 'static {
     /// The host has withdrawn the device: no answer to anything will come any more, so wake up whoever waits for
     /// one. The driver's remove function is called next.
     ///
-    /// May sleep.
+    /// May sleep. May come while the channel is still being opened.
     fn on_rescind(&self, channel: &Arc<Channel>) {
         let _ = channel;
     }
 
     /// The host's interrupts for a channel go to another CPU from now on.
     ///
-    /// May sleep, but the bus holds its mutex: must not open or close channels.
+    /// May sleep, but the bus holds its mutex: must not open or close channels. May come before
+    /// [`OpenChannel::open`] has returned.
     fn on_target_cpu(&self, channel: &Arc<Channel>, old: u32, new: u32) {
         let _ = (channel, old, new);
     }
@@ -180,17 +174,19 @@ impl<H: ChannelHandler> Context<H> {
         // SAFETY: The bus passes what the channel was opened with, and `OpenRaw` keeps it until the bus has ended
         // all calls.
         let context = unsafe { &*context.cast::<Self>() };
+        // The host may signal as soon as it knows of the channel, when the kernel's bus has no rings yet, or takes
+        // them down again since the host has refused. `OpenRaw::open` makes up for it.
+        if context.channel.is_opening() {
+            return;
+        }
         if context.channel.mode == CallbackMode::Isr {
             context.handler.on_interrupt(&context.channel);
             return;
         }
-        // SAFETY: The channel is valid as long as the bus makes this call.
-        if unsafe { rings_exist(context.channel.raw.as_ptr()) } {
-            // SAFETY: The channel is open as long as the bus makes this call; it makes it from the channel's
-            // tasklet, which does not run twice at a time, and `try_reader` makes no readers in these modes.
-            let reader = unsafe { Reader::new(&context.channel, None) };
-            context.handler.on_event(&context.channel, reader);
-        }
+        // SAFETY: The channel was opened, and is not closed as long as the bus makes this call; it makes it from the
+        // channel's tasklet, which does not run twice at a time, and `try_reader` makes no readers in these modes.
+        let reader = unsafe { Reader::new(&context.channel, None) };
+        context.handler.on_event(&context.channel, reader);
     }
 
     /// The rescind callback of the C API.
@@ -199,8 +195,7 @@ impl<H: ChannelHandler> Context<H> {
     ///
     /// Only for the bus to call, with what the C API prescribes.
     unsafe extern "C" fn rescind_callback(raw: *mut vmbus_channel) {
-        // SAFETY: Only `OpenRaw<H>` with this `H` sets this callback, together with its claim.
-        if let Some(context) = unsafe { registry::find::<Self>(raw) } {
+        if let Some(context) = registry::find::<Self>(raw) {
             context.handler.on_rescind(&context.channel);
         }
         // A driver that asks to be told of the rescind has to do what the bus would have done.
@@ -215,8 +210,7 @@ impl<H: ChannelHandler> Context<H> {
     ///
     /// Only for the bus to call, with what the C API prescribes.
     unsafe extern "C" fn target_cpu_callback(raw: *mut vmbus_channel, old: u32, new: u32) {
-        // SAFETY: As in `rescind_callback`.
-        if let Some(context) = unsafe { registry::find::<Self>(raw) } {
+        if let Some(context) = registry::find::<Self>(raw) {
             context.handler.on_target_cpu(&context.channel, old, new);
         }
     }
@@ -264,13 +258,14 @@ impl<H: ChannelHandler> OpenRaw<H> {
         if H::TARGET_CPU || H::RESCIND || H::SUB_CHANNELS {
             claim.set(context.clone());
         }
-        // SAFETY: The channel is valid and closed. The context lives until it is closed again, and the user data
-        // are only read. The function checks the sizes.
+        // SAFETY: The channel is valid and closed. The context lives until it is closed again. The sizes are whole
+        // pages, at least two, whose sum does not overflow, by the invariants of their types. The user data are only
+        // read, and the function checks their length.
         let opened = to_result(unsafe {
             rlis_sys::vmbus_open(
                 raw,
-                params.send_ring,
-                params.recv_ring,
+                params.send_ring.bytes(),
+                params.recv_ring.bytes(),
                 params.user_data.as_ptr().cast_mut().cast(),
                 user_data_len,
                 Some(Context::<H>::callback),
@@ -278,19 +273,21 @@ impl<H: ChannelHandler> OpenRaw<H> {
             )
         });
         if let Err(error) = opened {
+            // Nobody has used the channel: it was never marked as open.
             claim.clear();
-            context.channel.mark_closed();
             // A failed open leaves the callback set, and the host may signal a channel that it believes open.
             // SAFETY: The channel is valid and claimed, and not open.
             unsafe { reset(raw) };
             // SAFETY: The channel is valid. This waits for a call that is under way.
             unsafe { rlis_sys::vmbus_clear_callback(raw) };
-            rcu::synchronize_rcu();
             return Err(error);
         }
-        // What the host wrote before its rings were ours to read may have been signalled too early, or not at all.
-        // Fails only for a channel that is closed.
-        let _ = context.channel.schedule();
+        // SAFETY: The bus has just opened the channel. It keeps its rings until the caller closes it, which waits for
+        // a grace period between `retire` and that.
+        unsafe { context.channel.mark_open() };
+        // The callback has ignored the host's signals so far, and it may not repeat them.
+        // SAFETY: The channel is valid and open with our callback, which now heeds the call.
+        unsafe { rlis_sys::vmbus_call_callback(raw) };
         // INVARIANT: The channel is open with `context`.
         Ok(Self { context, claim })
     }
@@ -316,7 +313,7 @@ unsafe fn configure<H: ChannelHandler>(raw: *mut vmbus_channel, params: &OpenPar
     // SAFETY: As required of the caller.
     unsafe {
         (*raw).callback_mode = mode;
-        (*raw).max_pkt_size = params.max_packet;
+        (*raw).max_pkt_size = params.max_packet.bytes();
         match params.request_ids {
             RequestIds::AsGiven => {
                 (*raw).rqstor_size = 0;
@@ -369,13 +366,12 @@ pub struct OpenChannel<H: ChannelHandler> {
 impl<H: ChannelHandler> OpenChannel<H> {
     /// Opens the channel of a device. Sleeps until the host has answered.
     ///
-    /// `handler` is called, possibly before this returns, until the `OpenChannel` is dropped. Keep that in the
+    /// `handler` is called, possibly before this returns and at least once, until the `OpenChannel` is dropped. Keep that in the
     /// data of the device, so that it is closed when the driver gives the device up.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the channel is open, `EINVAL` for ring sizes that are not whole pages and user data above
-    /// 120 bytes, `ENOMEM`, `ENODEV` if the host has withdrawn the device, `EAGAIN` if the host refuses.
+    /// `EBUSY` if the channel is open, `EINVAL` for user data above 120 bytes, `ENOMEM`, `ENODEV` if the host has withdrawn the device, `EAGAIN` if the host refuses.
     pub fn open(dev: &Device<Bound>, params: &OpenParams<'_>, handler: Arc<H>) -> Result<Self> {
         let raw = NonNull::new(dev.raw_channel()).ok_or(ENODEV)?;
         // SAFETY: The channel of a bound device is valid, and lives as long as the device, to which `Channel` has

@@ -88,8 +88,7 @@ pub(super) unsafe extern "C" fn created<H: ChannelHandler>(raw: *mut vmbus_chann
     let Some(raw) = NonNull::new(raw) else { return };
     // SAFETY: The bus passes a sub-channel that is valid during the call; its primary outlives it.
     let primary = unsafe { (*raw.as_ptr()).primary_channel };
-    // SAFETY: Only `OpenChannel<H>` with this `H` sets this callback, together with its claim.
-    let Some(context) = (unsafe { registry::find::<Context<H>>(primary) }) else {
+    let Some(context) = registry::find::<Context<H>>(primary) else {
         return;
     };
     let mut subs = context.subs.lock();
