@@ -137,6 +137,111 @@ macro_rules! for_each_wire_struct {
                       secondary_port_wwn: 20, secondary_node_wwn: 28 };
                 $crate::storvsc::VstorPacket, vstor_packet, 64
                     { operation: 0, flags: 4, status: 8 };
+                $crate::nvsp::MessageHeader, nvsp_message_header, 4
+                    { msg_type: 0 };
+                $crate::nvsp::Init, nvsp_message_init, 8
+                    { min_protocol_ver: 0, max_protocol_ver: 4 };
+                $crate::nvsp::InitComplete, nvsp_message_init_complete, 12
+                    { negotiated_protocol_ver: 0, max_mdl_chain_len: 4, status: 8 };
+                $crate::nvsp::NdisVersion, nvsp_1_message_send_ndis_version, 8
+                    { ndis_major_ver: 0, ndis_minor_ver: 4 };
+                $crate::nvsp::NdisConfig, nvsp_2_send_ndis_config, 16
+                    { mtu: 0, reserved: 4, capability: 8 };
+                $crate::nvsp::EstablishBuffer, nvsp_1_message_send_receive_buffer, 6
+                    { gpadl_handle: 0, id: 4 };
+                $crate::nvsp::EstablishBuffer, nvsp_1_message_send_send_buffer, 6
+                    { gpadl_handle: 0, id: 4 };
+                $crate::nvsp::RevokeBuffer, nvsp_1_message_revoke_receive_buffer, 2
+                    { id: 0 };
+                $crate::nvsp::RevokeBuffer, nvsp_1_message_revoke_send_buffer, 2
+                    { id: 0 };
+                $crate::nvsp::ReceiveBufferComplete, nvsp_1_message_send_receive_buffer_complete, 8
+                    { status: 0, num_sections: 4 };
+                $crate::nvsp::ReceiveBufferSection, nvsp_1_receive_buffer_section, 16
+                    { offset: 0, sub_alloc_size: 4, num_sub_allocs: 8, end_offset: 12 };
+                $crate::nvsp::SendBufferComplete, nvsp_1_message_send_send_buffer_complete, 8
+                    { status: 0, section_size: 4 };
+                $crate::nvsp::RndisPacket, nvsp_1_message_send_rndis_packet, 12
+                    { channel_type: 0, send_buf_section_index: 4, send_buf_section_size: 8 };
+                $crate::nvsp::RndisPacketComplete, nvsp_1_message_send_rndis_packet_complete, 4
+                    { status: 0 };
+                $crate::nvsp::SubchannelRequest, nvsp_5_subchannel_request, 8
+                    { op: 0, num_subchannels: 4 };
+                $crate::nvsp::SubchannelComplete, nvsp_5_subchannel_complete, 8
+                    { status: 0, num_subchannels: 4 };
+                $crate::nvsp::SendIndirectionTable, nvsp_5_send_indirect_table, 8
+                    { count: 0, offset: 4 };
+                $crate::nvsp::VfAssociation, nvsp_4_send_vf_association, 8
+                    { allocated: 0, serial: 4 };
+                $crate::nvsp::SwitchDataPath, nvsp_4_sw_datapath, 4
+                    { active_datapath: 0 };
+                $crate::rndis::PacketHeader, rndis_packet, 36
+                    { data_offset: 0, data_len: 4, oob_data_offset: 8, oob_data_len: 12,
+                      num_oob_data_elements: 16, per_pkt_info_offset: 20, per_pkt_info_len: 24, vc_handle: 28,
+                      reserved: 32 };
+                $crate::rndis::PerPacketInfo, rndis_per_packet_info, 12
+                    { size: 0, ppi_offset: 8 };
+                $crate::rndis::PacketId, rndis_pktinfo_id, 4
+                    { ver: 0, flag: 1, pkt_id: 2 };
+                $crate::rndis::InitializeRequest, rndis_initialize_request, 16
+                    { req_id: 0, major_ver: 4, minor_ver: 8, max_xfer_size: 12 };
+                $crate::rndis::InitializeComplete, rndis_initialize_complete, 44
+                    { req_id: 0, status: 4, major_ver: 8, minor_ver: 12, dev_flags: 16, medium: 20,
+                      max_pkt_per_msg: 24, max_xfer_size: 28, pkt_alignment_factor: 32, af_list_offset: 36,
+                      af_list_size: 40 };
+                $crate::rndis::HaltRequest, rndis_halt_request, 4
+                    { req_id: 0 };
+                $crate::rndis::QueryRequest, rndis_query_request, 20
+                    { req_id: 0, oid: 4, info_buflen: 8, info_buf_offset: 12, dev_vc_handle: 16 };
+                $crate::rndis::QueryComplete, rndis_query_complete, 16
+                    { req_id: 0, status: 4, info_buflen: 8, info_buf_offset: 12 };
+                $crate::rndis::SetRequest, rndis_set_request, 20
+                    { req_id: 0, oid: 4, info_buflen: 8, info_buf_offset: 12, dev_vc_handle: 16 };
+                $crate::rndis::SetComplete, rndis_set_complete, 8
+                    { req_id: 0, status: 4 };
+                $crate::rndis::ResetComplete, rndis_reset_complete, 8
+                    { status: 0, addressing_reset: 4 };
+                $crate::rndis::KeepaliveRequest, rndis_keepalive_request, 4
+                    { req_id: 0 };
+                $crate::rndis::KeepaliveComplete, rndis_keepalive_complete, 8
+                    { req_id: 0, status: 4 };
+                $crate::rndis::IndicateStatus, rndis_indicate_status, 12
+                    { status: 0, status_buflen: 4, status_buf_offset: 8 };
+                $crate::rndis::ConfigParameter, rndis_config_parameter_info, 20
+                    { parameter_name_offset: 0, parameter_name_length: 4, parameter_type: 8,
+                      parameter_value_offset: 12, parameter_value_length: 16 };
+                $crate::rndis::ObjectHeader, ndis_object_header, 4
+                    { revision: 1, size: 2 };
+                $crate::rndis::CsumOffload, ndis_csum_offload, 32
+                    { ip4_txenc: 0, ip4_txcsum: 4, ip4_rxenc: 8, ip4_rxcsum: 12, ip6_txenc: 16, ip6_txcsum: 20,
+                      ip6_rxenc: 24, ip6_rxcsum: 28 };
+                $crate::rndis::LsoV1Offload, ndis_lsov1_offload, 16
+                    { encap: 0, maxsize: 4, minsegs: 8, opts: 12 };
+                $crate::rndis::IpsecV1Offload, ndis_ipsecv1_offload, 28
+                    { encap: 0 };
+                $crate::rndis::LsoV2Offload, ndis_lsov2_offload, 28
+                    { ip4_encap: 0, ip4_maxsz: 4, ip4_minsg: 8, ip6_encap: 12, ip6_maxsz: 16, ip6_minsg: 20,
+                      ip6_opts: 24 };
+                $crate::rndis::IpsecV2Offload, ndis_ipsecv2_offload, 32
+                    { encap: 0 };
+                $crate::rndis::RscOffload, ndis_rsc_offload, 2
+                    { ip4: 0, ip6: 1 };
+                $crate::rndis::EncapOffload, ndis_encap_offload, 8
+                    { flags: 0, maxhdr: 4 };
+                $crate::rndis::Offload, ndis_offload, 156
+                    { header: 0, csum: 4, lsov1: 36, ipsecv1: 52, lsov2: 80, flags: 108, ipsecv2: 112, rsc: 144,
+                      encap_gre: 148 };
+                $crate::rndis::OffloadParams, ndis_offload_params, 28
+                    { header: 0, ip_v4_csum: 4, tcp_ip_v4_csum: 5, udp_ip_v4_csum: 6, tcp_ip_v6_csum: 7,
+                      udp_ip_v6_csum: 8, lso_v1: 9, ip_sec_v1: 10, lso_v2_ipv4: 11, lso_v2_ipv6: 12,
+                      tcp_connection_ip_v4: 13, tcp_connection_ip_v6: 14, flags: 16, ip_sec_v2: 20,
+                      ip_sec_v2_ip_v4: 21 };
+                $crate::rndis::RssCapabilities, ndis_recv_scale_cap, 18
+                    { hdr: 0, cap_flag: 4, num_int_msg: 8, num_recv_que: 12, num_indirect_tabent: 16 };
+                $crate::rndis::RssParameters, ndis_recv_scale_param, 40
+                    { hdr: 0, flag: 4, base_cpu_number: 6, hashinfo: 8, indirect_tabsize: 12,
+                      indirect_taboffset: 16, hashkey_size: 20, hashkey_offset: 24, processor_masks_offset: 28,
+                      num_processor_masks: 32, processor_masks_entry_size: 36 };
                 $crate::vmbus::hypercall::PostMessageInput, hv_input_post_message, 256
                     { connectionid: 0, reserved: 4, message_type: 8, payload_size: 12, payload: 16 };
                 $crate::vmbus::monitor::MonitorParameter, hv_monitor_parameter, 8

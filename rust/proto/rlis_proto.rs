@@ -10,8 +10,7 @@
 //! wrapping each field. Structs are `#[repr(C, packed)]` where the C header packs them, keep the C field
 //! names, and have their size and offsets asserted in [`layout`].
 //!
-//! One module per protocol: [`vmbus`], [`ring`], [`ic`], [`storvsc`]; the network's (`netvsc`: NVSP and RNDIS) will
-//! stand beside them.
+//! One module per protocol: [`vmbus`], [`ring`], [`ic`], [`storvsc`], and for network cards [`nvsp`] and [`rndis`].
 
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]
@@ -28,7 +27,9 @@ pub mod error;
 pub mod guid;
 pub mod ic;
 pub mod layout;
+pub mod nvsp;
 pub mod ring;
+pub mod rndis;
 pub mod storvsc;
 pub mod vmbus;
 

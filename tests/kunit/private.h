@@ -7,6 +7,7 @@
 #include <linux/hyperv.h>
 
 #include "drivers/hv/hyperv_vmbus.h"
+#include "drivers/net/hyperv/hyperv_net.h"
 #include "drivers/scsi/storvsc_drv.c"
 
 /*

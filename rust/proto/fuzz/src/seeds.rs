@@ -283,11 +283,117 @@ fn ring() -> Vec<Vec<u8>> {
     vec![input]
 }
 
+/// The initialisation of a card and its traffic, in the host's packets.
+fn nvsp() -> Vec<Vec<u8>> {
+    use rlis_proto::nvsp::{message, MessageType, SEND_TABLE_OFFSET_UP_TO_6};
+    let packet = |kind: u8, message: &[u8]| [vec![kind], with_len(message)].concat();
+    let words = |kind: u32, words: [u32; 6]| message(MessageType(kind), &words);
+    let mut table = words(134, [16, 40, 0, 0, 0, 0]).to_vec();
+    table.resize(SEND_TABLE_OFFSET_UP_TO_6, 0);
+    for entry in 0..16u32 {
+        table.extend((entry % 4).to_le_bytes());
+    }
+    let mut frames = vec![4];
+    // Header and three ranges of a transfer-page packet.
+    let header = [0xcafe, 3, 100, 0, 1728, 1728, 60, 3456u32];
+    frames.extend(with_len(&header.map(u32::to_le_bytes).concat()));
+    frames.extend(with_len(&words(107, [0, u32::MAX, 0, 0, 0, 0])));
+    let mut input = vec![1, 0, 6, 0, 4];
+    for part in [
+        packet(0, &words(2, [u32::MAX, 34, 1, 0, 0, 0])),
+        packet(1, &words(102, [1, 1, 0, 1728, 9709, 0])),
+        packet(2, &words(105, [1, 6144, 0, 0, 0, 0])),
+        packet(3, &words(133, [1, 3, 0, 0, 0, 0])),
+        packet(5, &table),
+        packet(5, &words(128, [1, 2, 0, 0, 0, 0])),
+        packet(5, &words(129, [0; 6])),
+        frames,
+        packet(6, &words(108, [1, 0, 0, 0, 0, 0])),
+    ] {
+        input.extend(part);
+    }
+    vec![input]
+}
+
+/// Frames, whole and in pieces, and control messages in both directions.
+fn rndis() -> Vec<Vec<u8>> {
+    use rlis_proto::rndis as r;
+    let range = |message: &[u8], extra: usize| with_len(&[message, &vec![0; extra]].concat());
+    let frame = |info: &r::Ppis, len: u32| {
+        let mut out = vec![0; 200 + len as usize];
+        let front = r::encode_packet(&mut out, info, len, 0).expect("room");
+        out.truncate((front + len) as usize);
+        out
+    };
+    let piece = |flag| r::PacketId {
+        ver: 1,
+        flag,
+        pkt_id: 7,
+    };
+    let full = r::Ppis {
+        checksum: Some(0x28),
+        vlan: Some(0x50),
+        hash_value: Some(7),
+        hash_info: Some(0x201),
+        ..Default::default()
+    };
+    let pieces = [3, 1, 5].map(|flag| r::Ppis {
+        packet_id: Some(piece(flag).word()),
+        ..full
+    });
+    let mut traffic = range(&frame(&full, 60), 36);
+    for info in pieces {
+        traffic.extend(range(&frame(&info, 100), 0));
+    }
+    let control = |write: &dyn Fn(&mut [u8]) -> Result<usize, rlis_proto::ProtoError>| {
+        let mut out = vec![0; 1400];
+        let len = write(&mut out).expect("room");
+        out.truncate(len);
+        range(&out, 4)
+    };
+    let (offload, size) = r::offload_query(rlis_proto::nvsp::ProtocolVersion::V6_1);
+    let offload = zerocopy::IntoBytes::as_bytes(&offload)[..size].to_vec();
+    let mut rss = [0; 200];
+    let size = r::encode_rss(&mut rss, 0, &[0, 1, 2, 3], &[0x6d; 40]).expect("room");
+    let speed = r::Status::RNDIS_STATUS_LINK_SPEED_CHANGE;
+    let capabilities = r::RssCapabilities::new(8, 128);
+    let complete = r::InitializeComplete {
+        req_id: 1,
+        max_pkt_per_msg: 8,
+        pkt_alignment_factor: 3,
+        ..Default::default()
+    };
+    let scale = r::Oid::OID_GEN_RECEIVE_SCALE_PARAMETERS;
+    let address = r::Oid::RNDIS_OID_GEN_RNDIS_CONFIG_PARAMETER;
+    let messages = [
+        control(&|o| r::initialize(o, 1)),
+        control(&|o| r::initialize_complete(o, &complete)),
+        control(&|o| r::query(o, 2, r::Oid(0xfc01_020d), &offload)),
+        control(&|o| r::query_complete(o, 2, r::Status(0), &offload)),
+        control(&|o| {
+            r::query_complete(
+                o,
+                2,
+                r::Status(0),
+                zerocopy::IntoBytes::as_bytes(&capabilities),
+            )
+        }),
+        control(&|o| r::set(o, 3, scale, &rss[..size])),
+        control(&|o| r::set(o, 3, address, &r::mac_parameter([0, 0x15, 0x5d, 1, 2, 3]))),
+        control(&|o| r::set_complete(o, 3, r::Status(0))),
+        control(&|o| r::indicate(o, speed, &[0, 0, 1, 0])),
+        control(&|o| r::keepalive_complete(o, 4, r::Status(0))),
+        control(&|o| r::reset_complete(o, r::Status(0))),
+        control(&|o| r::halt(o, 5)),
+    ];
+    vec![traffic, messages.concat()]
+}
+
 /// A fuzz target, as a plain function.
 pub type Target = fn(&[u8]);
 
 /// The targets with their names and inputs.
-pub fn all() -> [(&'static str, Target, Vec<Vec<u8>>); 8] {
+pub fn all() -> [(&'static str, Target, Vec<Vec<u8>>); 10] {
     let both_ways = kvp()
         .into_iter()
         .map(|(request, answer)| [vec![0xc], with_len(&request), answer].concat());
@@ -308,6 +414,8 @@ pub fn all() -> [(&'static str, Target, Vec<Vec<u8>>); 8] {
         ("vmbus", crate::vmbus::fuzz, vmbus()),
         ("storvsc", crate::storvsc::fuzz, storvsc()),
         ("ring", crate::ring::fuzz, ring()),
+        ("nvsp", crate::nvsp::fuzz, nvsp()),
+        ("rndis", crate::rndis::fuzz, rndis()),
     ]
 }
 

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Messages that carry a frame.
+
+use super::encode::Writer;
+use super::header::{word, Header, MessageType, Words, HEADER_SIZE};
+use super::ppi::{Ppis, MAX_PPI_SIZE};
+use crate::error::ProtoError;
+use core::mem::size_of;
+use zerocopy::IntoBytes;
+
+wire_struct! {
+    /// `struct rndis_packet`, 36 bytes.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub struct PacketHeader {
+        /// Where the frame is.
+        pub data_offset: u32,
+        /// Its bytes.
+        pub data_len: u32,
+        /// Zero.
+        pub oob_data_offset: u32,
+        /// Zero.
+        pub oob_data_len: u32,
+        /// Zero.
+        pub num_oob_data_elements: u32,
+        /// Where the per-packet information is; 0 if there is none.
+        pub per_pkt_info_offset: u32,
+        /// Its bytes.
+        pub per_pkt_info_len: u32,
+        /// Zero.
+        pub vc_handle: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+/// Bytes of a message in front of its per-packet information.
+pub const PACKET_HEADER_SIZE: u32 = HEADER_SIZE + FIXED;
+/// Bytes in front of a frame, at most.
+pub const MAX_HEADER_SIZE: u32 = PACKET_HEADER_SIZE + MAX_PPI_SIZE;
+/// Bytes of the fixed part of the body.
+const FIXED: u32 = size_of::<PacketHeader>() as u32;
+/// Bytes of the shortest frame: addresses and type.
+const MIN_FRAME: u32 = 14;
+
+/// A frame, found in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it begins, from the start of the message.
+    pub offset: u32,
+    /// Its bytes, 14 or more. All of them lie in the message.
+    pub len: u32,
+    /// What came with it.
+    pub info: Ppis,
+}
+
+/// Reads a message of type PACKET, whose front `header` has been read from the same bytes.
+///
+/// How long a frame may be depends on the MTU, and on whether it is a piece of a coalesced one: that is the caller's to
+/// check.
+///
+/// # Errors
+///
+/// If the frame, or what comes with it, does not lie in the message, or overlaps the message's header.
+#[inline]
+pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, ProtoError> {
+    let what = "RNDIS packet";
+    let invalid = |what, value: u32| ProtoError::Invalid {
+        what,
+        value: u64::from(value),
+    };
+    if header.kind != MessageType::RNDIS_MSG_PACKET {
+        return Err(ProtoError::Unexpected { what });
+    }
+    let body = header.len.saturating_sub(HEADER_SIZE);
+    if body < FIXED {
+        return Err(ProtoError::Short {
+            what,
+            need: PACKET_HEADER_SIZE as usize,
+            got: header.len as usize,
+        });
+    }
+    let offset = word(bytes, HEADER_SIZE, what)?;
+    let len = word(bytes, HEADER_SIZE + 4, what)?;
+    let info_offset = word(bytes, HEADER_SIZE + 20, what)?;
+    let info_len = word(bytes, HEADER_SIZE + 24, what)?;
+    if offset < FIXED || offset > body {
+        return Err(invalid("offset of a frame", offset));
+    }
+    if len < MIN_FRAME || len > body - offset {
+        return Err(invalid("length of a frame", len));
+    }
+    let info = if info_offset == 0 {
+        Ppis::default()
+    } else {
+        if info_offset < FIXED || info_offset > body {
+            return Err(invalid("offset of per-packet information", info_offset));
+        }
+        if info_len > body - info_offset {
+            return Err(invalid("length of per-packet information", info_len));
+        }
+        Ppis::parse(bytes, HEADER_SIZE.saturating_add(info_offset), info_len)?
+    };
+    Ok(Packet {
+        offset: HEADER_SIZE.saturating_add(offset),
+        len,
+        info,
+    })
+}
+
+/// Writes what goes in front of a frame of `len` bytes: the header, and the information `info`. Returns how many bytes
+/// that are, at most [`MAX_HEADER_SIZE`]. The frame belongs right behind it.
+///
+/// `pad` bytes behind the frame belong to the message, too: another one follows at a boundary.
+///
+/// # Errors
+///
+/// `NoRoom` if `out` is too short.
+#[inline]
+pub fn encode_packet(out: &mut [u8], info: &Ppis, len: u32, pad: u32) -> Result<u32, ProtoError> {
+    let info_len = info.size();
+    let front = PACKET_HEADER_SIZE + info_len;
+    let header = PacketHeader {
+        data_offset: FIXED + info_len,
+        data_len: len,
+        per_pkt_info_offset: if info_len == 0 { 0 } else { FIXED },
+        per_pkt_info_len: info_len,
+        ..Default::default()
+    };
+    let message = front.saturating_add(len).saturating_add(pad);
+    let mut out = Writer::new(out, "RNDIS packet");
+    out.put(&[MessageType::RNDIS_MSG_PACKET.0, message])?;
+    out.put(&header)?;
+    for piece in info.pieces() {
+        out.put_bytes(piece.as_bytes())?;
+    }
+    Ok(front)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header;
+    use super::*;
+    use proptest::prelude::*;
+    extern crate std;
+    use std::vec::Vec;
+
+    fn read(bytes: &[u8]) -> Result<Packet, ProtoError> {
+        let head = header(bytes, bytes.len() as u32)?;
+        packet(bytes, &head)
+    }
+
+    /// A message of `words` behind its header, and a frame of 60 bytes.
+    fn message(words: [u32; 9], info: &[u32]) -> Vec<u8> {
+        let len = 8 + 36 + 4 * info.len() as u32 + 60;
+        let mut bytes = [1, len].as_bytes().to_vec();
+        bytes.extend(words.as_bytes());
+        bytes.extend(info.as_bytes());
+        bytes.extend([7; 60]);
+        bytes
+    }
+
+    #[test]
+    fn frames_with_and_without_information() {
+        let plain = read(&message([36, 60, 0, 0, 0, 0, 0, 0, 0], &[])).unwrap();
+        let fine = Packet {
+            offset: 44,
+            len: 60,
+            info: Ppis::default(),
+        };
+        assert_eq!(plain, fine);
+        // Without an offset there is no information, whatever its length says.
+        let words = [36, 60, 0, 0, 0, 0, 4711, 0, 0];
+        assert_eq!(read(&message(words, &[])), Ok(fine));
+        let tagged = message([52, 60, 0, 0, 0, 36, 16, 0, 0], &[16, 6, 12, 5]);
+        let got = read(&tagged).unwrap();
+        assert_eq!((got.offset, got.len, got.info.vlan), (60, 60, Some(5)));
+        // A short frame, as a guest may well send one.
+        let got = read(&message([36, 14, 0, 0, 0, 0, 0, 0, 0], &[])).unwrap();
+        assert_eq!(got.len, 14);
+    }
+
+    #[test]
+    fn frames_that_do_not_lie_in_the_message() {
+        let info = &[16, 6, 12, 5][..];
+        for words in [
+            [0, 60, 0, 0, 0, 36, 16, 0, 0],
+            [35, 60, 0, 0, 0, 36, 16, 0, 0],
+            [53, 60, 0, 0, 0, 36, 16, 0, 0],
+            [u32::MAX, 60, 0, 0, 0, 36, 16, 0, 0],
+            [52, 0, 0, 0, 0, 36, 16, 0, 0],
+            [52, 13, 0, 0, 0, 36, 16, 0, 0],
+            [52, 61, 0, 0, 0, 36, 16, 0, 0],
+            [52, u32::MAX, 0, 0, 0, 36, 16, 0, 0],
+            [52, 60, 0, 0, 0, 35, 16, 0, 0],
+            [52, 60, 0, 0, 0, 1, 16, 0, 0],
+            [52, 60, 0, 0, 0, 113, 16, 0, 0],
+            [52, 60, 0, 0, 0, u32::MAX, 16, 0, 0],
+            [52, 60, 0, 0, 0, 36, 15, 0, 0],
+            [52, 60, 0, 0, 0, 36, 77, 0, 0],
+            [52, 60, 0, 0, 0, 36, u32::MAX, 0, 0],
+        ] {
+            assert!(read(&message(words, info)).is_err(), "{words:?}");
+        }
+        let short = [1u32, 43].as_bytes().iter().copied();
+        let short: Vec<u8> = short.chain([0; 35]).collect();
+        assert!(read(&short).is_err());
+        let other = [4u32, 52].as_bytes().iter().copied();
+        let other: Vec<u8> = other.chain([36; 44]).collect();
+        assert!(read(&other).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_comes_out_as_it_went_in(len in 14u32..2000, checksum: Option<u32>, vlan: Option<u32>, pad in 0u32..8) {
+            let info = Ppis { checksum, vlan, hash_value: checksum, ..Ppis::default() };
+            let mut bytes = [0; 3000];
+            let front = encode_packet(&mut bytes, &info, len, pad).unwrap();
+            let all = (front + len + pad) as usize;
+            prop_assert_eq!(read(&bytes[..all]), Ok(Packet { offset: front, len, info }));
+            prop_assert_eq!(header(&bytes[..], 3000).unwrap().len as usize, all);
+            prop_assert!(read(&bytes[..all - 1]).is_err());
+            prop_assert!(encode_packet(&mut bytes[..front as usize - 1], &info, len, pad).is_err());
+        }
+
+        #[test]
+        fn a_frame_lies_in_its_message(words: [u16; 9], info: [u8; 16], real: bool) {
+            let mut words = words.map(|w| u32::from(w % 160));
+            if real {
+                words[0] = 52;
+                words[5] = 36;
+            }
+            let info: Vec<u32> = info.chunks(4).map(|c| u32::from(c[0] % 24)).collect();
+            let bytes = message(words, &info);
+            if let Ok(got) = read(&bytes) {
+                prop_assert!(got.offset >= 44 && got.len >= 14);
+                prop_assert!((got.offset + got.len) as usize <= bytes.len());
+            }
+        }
+    }
+}
