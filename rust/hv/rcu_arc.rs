@@ -51,10 +51,17 @@ impl<T> RcuArc<T> {
         unsafe { pointer.as_ref() }
     }
 
-    /// Refers to `new` from now on. Dropping what is returned waits for a grace period.
+    /// Refers to `new` from now on. What was there before stays alive in what is returned, until no reader is left.
     pub fn replace(&self, new: Option<Arc<T>>) -> Replaced<T> {
         let pointer = new.map_or(core::ptr::null(), Arc::into_raw);
-        Replaced(self.pointer.xchg(pointer, Full))
+        let pointer = self.pointer.xchg(pointer, Full);
+        // SAFETY: No requirements, in any context.
+        let grace_period = unsafe { rlis_sys::start_poll_synchronize_rcu() };
+        // INVARIANT: The pointer is that of `self`, which gave it up before the grace period was asked for.
+        Replaced {
+            pointer,
+            grace_period,
+        }
     }
 }
 
@@ -76,28 +83,56 @@ impl<T> Drop for RcuArc<T> {
 
 /// A reference that a [`RcuArc`] held, and that readers may still use.
 ///
+/// Dropping it sleeps until a grace period has passed since it was replaced. It has for all that were replaced before
+/// another one that was waited for, so that any number dropped together wait for one grace period.
+///
 /// # Invariants
 ///
-/// As that of `RcuArc`.
+/// The pointer is null, or came from `Arc::into_raw`, and that reference is ours. No reader that starts after the grace
+/// period named by `grace_period`, which was asked for after the pointer was replaced, finds it.
 #[must_use]
-pub struct Replaced<T>(*const T);
+pub struct Replaced<T> {
+    pointer: *const T,
+    /// A cookie of `start_poll_synchronize_rcu()`.
+    grace_period: usize,
+}
 
 // SAFETY: This owns a reference, which may be given up on any thread.
 unsafe impl<T: Send + Sync> Send for Replaced<T> {}
 
+impl<T> Replaced<T> {
+    /// Returns whether no reader is left, so that dropping this does not sleep.
+    pub fn is_unused(&self) -> bool {
+        // SAFETY: No requirements, in any context; the cookie is one of `start_poll_synchronize_rcu()`.
+        self.pointer.is_null() || unsafe { rlis_sys::poll_state_synchronize_rcu(self.grace_period) }
+    }
+}
+
 impl<T> Drop for Replaced<T> {
     fn drop(&mut self) {
-        if !self.0.is_null() {
-            rcu::synchronize_rcu();
-            // SAFETY: By the type invariant; a grace period has passed since the pointer was replaced.
-            drop(unsafe { Arc::from_raw(self.0) });
+        if self.pointer.is_null() {
+            return;
         }
+        if !self.is_unused() {
+            rcu::synchronize_rcu();
+        }
+        // SAFETY: By the type invariant. A grace period has passed since the pointer was replaced, so nobody reads it.
+        drop(unsafe { Arc::from_raw(self.pointer) });
     }
 }
 
 #[kunit_tests(rlis_hv_rcu_arc)]
 mod tests {
     use super::*;
+
+    /// How far the count of grace periods goes on while `f` runs.
+    fn passed(f: impl FnOnce()) -> usize {
+        // SAFETY: No requirements, in any context.
+        let count = || unsafe { rlis_sys::get_state_synchronize_rcu() };
+        let before = count();
+        f();
+        count().wrapping_sub(before)
+    }
 
     #[test]
     fn replaces() -> Result {
@@ -110,6 +145,40 @@ mod tests {
         assert_eq!(cell.get(&rcu::read_lock()), Some(&2));
         // The cell has given up its reference, so this one is the last.
         assert!(Arc::into_unique_or_drop(first).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn all_wait_together() -> Result {
+        const COUNT: usize = 256;
+        let cell = RcuArc::new();
+        let last = Arc::new(0, GFP_KERNEL)?;
+        let mut replaced = KVec::with_capacity(COUNT, GFP_KERNEL)?;
+        for _ in 0..COUNT {
+            replaced.push(cell.replace(Some(last.clone())), GFP_KERNEL)?;
+        }
+        let one = passed(rcu::synchronize_rcu);
+        let all = passed(|| replaced.clear());
+        // One by one it would be as many grace periods; some may pass for others meanwhile.
+        assert!(one > 0 && all < 32 * one);
+        assert!(replaced.is_empty());
+        drop(cell.replace(None));
+        assert!(Arc::into_unique_or_drop(last).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn is_unused_after_a_grace_period() -> Result {
+        let cell = RcuArc::new();
+        assert!(cell.replace(Some(Arc::new(1, GFP_KERNEL)?)).is_unused());
+        let guard = rcu::read_lock();
+        let one = cell.get(&guard);
+        let replaced = cell.replace(None);
+        assert!(!replaced.is_unused());
+        assert_eq!(one, Some(&1));
+        drop(guard);
+        rcu::synchronize_rcu();
+        assert!(replaced.is_unused());
         Ok(())
     }
 }

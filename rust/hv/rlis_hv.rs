@@ -13,4 +13,7 @@ pub mod work;
 
 pub use completion::Completion;
 pub use ratelimit::RateLimit;
-pub use rcu_arc::RcuArc;
+pub use rcu_arc::{
+    RcuArc,
+    Replaced, //
+};

@@ -11,14 +11,21 @@ use kernel::{
         Mutex, //
     }, //
 };
-use rlis_hv::RcuArc;
+use rlis_hv::{
+    RcuArc,
+    Replaced, //
+};
 use rlis_scsi::topology;
 use rlis_vmbus::{
     Channel,
     PinnedChannel, //
 };
 
+/// Maps that readers may still use, at most; with more, a change of the map waits for a grace period.
+const RETIRED: usize = 16;
+
 /// An open channel.
+#[derive(Clone)]
 struct Open {
     channel: Arc<Channel>,
     place: Place,
@@ -31,14 +38,39 @@ struct Place {
     node: i32,
 }
 
+/// Which CPU sends through which channel. It does not change: another one takes its place.
+struct Map {
+    /// All channels.
+    open: KVec<Open>,
+    /// For each CPU number, the channel of that CPU.
+    of_cpu: KVec<Arc<Channel>>,
+}
+
 /// The open channels, and for each CPU the one that it sends through.
 ///
-/// Sending looks at one slot of its own CPU, without a lock. Slots change when channels are opened, moved and closed.
+/// Sending looks at the map without a lock. The map changes when channels are opened, moved and closed: all CPUs at
+/// once, without waiting for those who send.
 #[pin_data]
 pub(crate) struct Channels {
-    slots: KVec<RcuArc<Channel>>,
+    map: RcuArc<Map>,
     #[pin]
-    open: Mutex<KVec<Open>>,
+    changes: Mutex<Changes>,
+}
+
+/// What who changes the map looks at.
+struct Changes {
+    open: KVec<Open>,
+    /// Former maps, until nobody reads them.
+    retired: KVec<Replaced<Map>>,
+}
+
+impl Place {
+    fn on(cpu: u32) -> Self {
+        Self {
+            cpu,
+            node: topology::node_of(cpu),
+        }
+    }
 }
 
 /// Chooses the channel for a CPU: one that interrupts it; otherwise, the CPUs of a memory node take turns with the
@@ -63,14 +95,11 @@ impl Channels {
     /// Makes an empty map.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            slots: {
-                let mut slots = KVec::new();
-                for _ in 0..topology::cpu_ids() {
-                    slots.push(RcuArc::new(), GFP_KERNEL)?;
-                }
-                slots
-            },
-            open <- new_mutex!(KVec::new()),
+            map: RcuArc::new(),
+            changes <- new_mutex!(Changes {
+                open: KVec::new(),
+                retired: KVec::new(),
+            }),
         })
     }
 
@@ -78,21 +107,18 @@ impl Channels {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, and `ENODEV` if the channel is closed again.
+    /// `ENOMEM`, and `ENODEV` if the channel is closed again. The channel is not used then.
     pub(crate) fn add(&self, channel: &Arc<Channel>) -> Result {
-        let cpu = channel.target_cpu()?;
-        let mut open = self.open.lock();
-        open.push(
-            Open {
-                channel: channel.clone(),
-                place: Place {
-                    cpu,
-                    node: topology::node_of(cpu),
-                },
-            },
-            GFP_KERNEL,
-        )?;
-        self.assign(&open)
+        let mut changes = self.changes.lock();
+        // With the lock held: `moved` for this channel comes before, or finds it.
+        let place = Place::on(channel.target_cpu()?);
+        let channel = channel.clone();
+        changes.open.push(Open { channel, place }, GFP_KERNEL)?;
+        let assigned = self.assign(&mut changes);
+        if assigned.is_err() {
+            changes.open.pop();
+        }
+        assigned
     }
 
     /// Notes that a channel's interrupts go to another CPU now. Sleeps.
@@ -101,46 +127,48 @@ impl Channels {
     ///
     /// `ENOMEM`.
     pub(crate) fn moved(&self, channel: &Channel, cpu: u32) -> Result {
-        let mut open = self.open.lock();
-        for other in open.iter_mut() {
+        let mut changes = self.changes.lock();
+        for other in changes.open.iter_mut() {
             if other.channel.relid() == channel.relid() {
-                other.place = Place {
-                    cpu,
-                    node: topology::node_of(cpu),
-                };
+                other.place = Place::on(cpu);
             }
         }
-        self.assign(&open)
+        self.assign(&mut changes)
     }
 
     /// Forgets all channels, before they are closed. Sleeps.
     pub(crate) fn clear(&self) {
-        self.open.lock().clear();
-        for slot in &self.slots {
-            drop(slot.replace(None));
-        }
+        let mut changes = self.changes.lock();
+        changes.open.clear();
+        // First, so that the wait for it covers the others.
+        drop(self.map.replace(None));
+        changes.retired.clear();
     }
 
-    fn assign(&self, open: &[Open]) -> Result {
-        let mut places = KVec::new();
-        for channel in open {
+    fn assign(&self, changes: &mut Changes) -> Result {
+        let mut places = KVec::with_capacity(changes.open.len(), GFP_KERNEL)?;
+        let mut open = KVec::with_capacity(changes.open.len(), GFP_KERNEL)?;
+        for channel in &changes.open {
             places.push(channel.place, GFP_KERNEL)?;
+            open.push(channel.clone(), GFP_KERNEL)?;
         }
-        // So that all that is replaced waits for one grace period together at the end, and not one by one.
-        let mut replaced = KVec::with_capacity(self.slots.len(), GFP_KERNEL)?;
-        for (cpu, slot) in (0..).zip(&self.slots) {
-            let channel = choose(cpu, topology::node_of(cpu), &places)
-                .and_then(|index| open.get(index))
-                .map(|open| open.channel.clone());
-            let same = {
-                let guard = rcu::read_lock();
-                let now = slot.get(&guard).map(|channel| channel.relid());
-                now == channel.as_ref().map(|channel| channel.relid())
-            };
-            if !same {
-                replaced.push(slot.replace(channel), GFP_KERNEL)?;
-            }
+        let cpus = topology::cpu_ids();
+        let mut of_cpu = KVec::with_capacity(usize::try_from(cpus)?, GFP_KERNEL)?;
+        for cpu in 0..cpus {
+            let index = choose(cpu, topology::node_of(cpu), &places);
+            let open = index.and_then(|index| open.get(index)).ok_or(ENODEV)?;
+            of_cpu.push(open.channel.clone(), GFP_KERNEL)?;
         }
+        let map = Arc::new(Map { open, of_cpu }, GFP_KERNEL)?;
+        changes.retired.retain(|map| !map.is_unused());
+        if changes.retired.len() >= RETIRED {
+            // Whoever changes the map so often has the time.
+            changes.retired.clear();
+        }
+        changes.retired.reserve(1, GFP_KERNEL)?;
+        changes
+            .retired
+            .push(self.map.replace(Some(map)), GFP_KERNEL)?;
         Ok(())
     }
 
@@ -149,17 +177,17 @@ impl Channels {
     pub(crate) fn look_again(&self) -> bool {
         let guard = rcu::read_lock();
         let mut ruined = false;
-        for channel in self.slots.iter().filter_map(|slot| slot.get(&guard)) {
-            // Several CPUs may share a channel: it is looked at once all the same.
-            let _ = channel.schedule();
-            ruined |= channel.is_readable() == Ok(false);
+        for open in self.map.get(&guard).into_iter().flat_map(|map| &map.open) {
+            let _ = open.channel.schedule();
+            ruined |= open.channel.is_readable() == Ok(false);
         }
         ruined
     }
 
     /// Returns the channel that was opened first: the one for requests of the driver itself.
     pub(crate) fn primary(&self) -> Option<Arc<Channel>> {
-        self.open.lock().first().map(|open| open.channel.clone())
+        let changes = self.changes.lock();
+        changes.open.first().map(|open| open.channel.clone())
     }
 
     /// Returns the channel for a CPU to send through: its own, unless no more than `lowater` per cent of that one's
@@ -171,14 +199,16 @@ impl Channels {
         lowater: u32,
         guard: &'a rcu::Guard,
     ) -> Option<PinnedChannel<'a>> {
-        let own = self.slots.get(usize::try_from(cpu).ok()?)?;
-        let own = own.get(guard)?.pin(guard)?;
+        let map = self.map.get(guard)?;
+        let own = map.of_cpu.get(usize::try_from(cpu).ok()?)?.pin(guard)?;
         if own.percent_to_write() > lowater {
             return Some(own);
         }
-        Some(self.another(cpu, lowater, guard).unwrap_or(own))
+        Some(map.another(cpu, lowater, guard).unwrap_or(own))
     }
+}
 
+impl Map {
     #[cold]
     fn another<'a>(
         &'a self,
@@ -187,16 +217,16 @@ impl Channels {
         guard: &'a rcu::Guard,
     ) -> Option<PinnedChannel<'a>> {
         let node = topology::node_of(cpu);
-        let cpus = topology::cpu_ids();
-        // From the next CPU on and around, so that not all turn to the same one.
-        let others = move || Iterator::chain(cpu.saturating_add(1)..cpus, 0..cpu);
-        let with_room = |cpu: u32| {
-            let slot = self.slots.get(usize::try_from(cpu).ok()?)?;
-            let channel = slot.get(guard)?.pin(guard)?;
+        // From another one on for each CPU, so that not all turn to the same.
+        let first = usize::try_from(cpu).ok()?.checked_rem(self.open.len())?;
+        let (before, after) = self.open.split_at_checked(first)?;
+        let others = || Iterator::chain(after.iter(), before);
+        let with_room = |open: &'a Open| {
+            let channel = open.channel.pin(guard)?;
             (channel.percent_to_write() > lowater).then_some(channel)
         };
         others()
-            .filter(|other| topology::node_of(*other) == node)
+            .filter(|open| open.place.node == node)
             .find_map(with_room)
             .or_else(|| others().find_map(with_room))
     }

@@ -67,6 +67,10 @@ pub struct RunArgs {
     /// Virtual processors.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub cpus: u8,
+    /// Processors that the firmware lists, those beyond the ones that there are as disabled: a Generation 2 VM of Hyper-V
+    /// lists 240, whatever it has. As many as there are if left out.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub possible_cpus: Option<u8>,
     /// Memory, such as 512M or 2G.
     #[arg(long, default_value = "512M", value_parser = parse_size)]
     pub memory: u64,
@@ -222,7 +226,11 @@ mod tests {
             panic!()
         };
         assert_eq!((run.cpus, run.memory, run.ic.len()), (2, 512 << 20, 6));
-        assert!(Cli::try_parse_from("rlis-host run --kernel k --cpus 0".split(' ')).is_err());
+        assert_eq!(run.possible_cpus, None);
+        for wrong in ["--cpus 0", "--cpus 65", "--possible-cpus 255"] {
+            let line = format!("rlis-host run --kernel k {wrong}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{wrong}");
+        }
         assert!(
             Cli::try_parse_from("rlis-host run --kernel k --vmbus-max 9.9".split(' ')).is_err()
         );

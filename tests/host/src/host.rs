@@ -478,7 +478,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         args.initrd.as_deref(),
         &args.cmdline,
     )?;
-    acpi::write(&memory, args.cpus, args.hibernation)?;
+    let processors = acpi::Processors::new(args.cpus, args.possible_cpus)?;
+    acpi::write(&memory, processors, args.hibernation)?;
 
     let violations = Arc::new(Violations::default());
     let shared = Shared {

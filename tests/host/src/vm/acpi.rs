@@ -3,7 +3,7 @@
 //! The ACPI tables: fixed hardware for power-off and reset, the processors, and the `VMBus` device whose
 //! resources are the MMIO ranges that VMBus drivers may allocate from.
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::aml;
@@ -17,6 +17,25 @@ const LOCAL_APIC: u32 = 0xFEE0_0000;
 const IO_APIC: u32 = 0xFEC0_0000;
 /// Interrupt of ACPI events. Nothing raises it, but fixed hardware has to name one.
 const SCI: u16 = 9;
+
+/// The processors that there are, and how many are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Processors {
+    present: u8,
+    listed: u8,
+}
+
+impl Processors {
+    /// `present` processors, and `listed` in the table: those beyond are disabled. As many as there are if `None`.
+    pub fn new(present: u8, listed: Option<u8>) -> Result<Self> {
+        let listed = listed.unwrap_or(present);
+        ensure!(
+            listed >= present,
+            "--possible-cpus {listed} is less than --cpus {present}"
+        );
+        Ok(Self { present, listed })
+    }
+}
 
 /// What makes all bytes sum up to 0.
 fn checksum(bytes: &[u8]) -> u8 {
@@ -120,15 +139,18 @@ fn fadt(dsdt: u32, facs: u32) -> Vec<u8> {
     table(b"FACP", 6, &body)
 }
 
-/// The processors and the I/O APIC (ACPI 6.5 chapter 5.2.12).
-fn madt(cpus: u8) -> Vec<u8> {
+/// The processors and the I/O APIC (ACPI 6.5 chapter 5.2.12). A processor that there is not is not enabled (bit 0), but online
+/// capable (bit 1): since revision 6.3 of the FADT systems leave out those that are neither.
+fn madt(processors: Processors) -> Vec<u8> {
+    let Processors { present, listed } = processors;
     let mut body = LOCAL_APIC.to_le_bytes().to_vec();
     // PCAT_COMPAT: there are two 8259 as well.
     body.extend(1u32.to_le_bytes());
-    for index in 0..cpus {
-        body.extend([0, 8, index, index, 1, 0, 0, 0]);
+    for index in 0..listed {
+        let flags = if index < present { 1 } else { 2 };
+        body.extend([0, 8, index, index, flags, 0, 0, 0]);
     }
-    body.extend([1, 12, cpus, 0]);
+    body.extend([1, 12, listed, 0]);
     body.extend(IO_APIC.to_le_bytes());
     body.extend(0u32.to_le_bytes());
     // The PIT, line 0 of the old controllers, is line 2 of this one.
@@ -159,7 +181,7 @@ fn rsdp(xsdt: u64) -> [u8; 36] {
 }
 
 /// Writes all tables into guest memory, starting with the RSDP. With `hibernation` the guest may hibernate.
-pub fn write(mem: &Memory, cpus: u8, hibernation: bool) -> Result<()> {
+pub fn write(mem: &Memory, processors: Processors, hibernation: bool) -> Result<()> {
     let mut next = RSDP + 64;
     let mut place = |bytes: &[u8]| -> Result<u64> {
         let at = next;
@@ -172,7 +194,7 @@ pub fn write(mem: &Memory, cpus: u8, hibernation: bool) -> Result<()> {
     let facs = place(&facs())?;
     let dsdt = place(&dsdt(hibernation))?;
     let fadt = place(&fadt(u32::try_from(dsdt)?, u32::try_from(facs)?))?;
-    let madt = place(&madt(cpus))?;
+    let madt = place(&madt(processors))?;
     let mut entries = fadt.to_le_bytes().to_vec();
     entries.extend(madt.to_le_bytes());
     let xsdt = place(&table(b"XSDT", 1, &entries))?;
@@ -186,7 +208,8 @@ mod tests {
 
     #[test]
     fn tables_have_valid_checksums() {
-        for table in [dsdt(true), dsdt(false), fadt(0x1000, 0x2000), madt(4)] {
+        let madt = madt(Processors::new(4, Some(240)).unwrap());
+        for table in [dsdt(true), dsdt(false), fadt(0x1000, 0x2000), madt] {
             assert_eq!(checksum(&table), 0);
             assert_eq!(
                 u32::from_le_bytes(table[4..8].try_into().unwrap()) as usize,
@@ -220,6 +243,16 @@ mod tests {
     #[test]
     fn madt_lists_every_processor() {
         // Header 44, local APIC entries 8 each, one I/O APIC of 12, one override of 10.
-        assert_eq!(madt(3).len(), 44 + 3 * 8 + 12 + 10);
+        let len = |listed: usize| 44 + listed * 8 + 12 + 10;
+        let three = madt(Processors::new(3, None).unwrap());
+        assert_eq!(three.len(), len(3));
+        let table = madt(Processors::new(3, Some(240)).unwrap());
+        assert_eq!(table.len(), len(240));
+        let flags = table[44..44 + 240 * 8].chunks(8).map(|cpu| cpu[4]);
+        assert_eq!(
+            flags.collect::<Vec<_>>(),
+            [[1; 3].as_slice(), &[2; 237]].concat()
+        );
+        assert!(Processors::new(3, Some(2)).is_err());
     }
 }
