@@ -90,3 +90,13 @@ pub mod opcode {
 pub const SAM_STAT_GOOD: u8 = 0x00;
 /// SCSI status: check condition.
 pub const SAM_STAT_CHECK_CONDITION: u8 = 0x02;
+/// SCSI status: busy.
+pub const SAM_STAT_BUSY: u8 = 0x08;
+/// SCSI status: reservation conflict.
+pub const SAM_STAT_RESERVATION_CONFLICT: u8 = 0x18;
+/// SCSI status: task set full.
+pub const SAM_STAT_TASK_SET_FULL: u8 = 0x28;
+/// SCSI status: ACA active.
+pub const SAM_STAT_ACA_ACTIVE: u8 = 0x30;
+/// SCSI status: task aborted.
+pub const SAM_STAT_TASK_ABORTED: u8 = 0x40;

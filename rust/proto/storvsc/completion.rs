@@ -6,7 +6,9 @@
 use super::packet::{VmScsiRequest, SENSE_BUFFER_SIZE};
 use super::sense::SenseHeader;
 use super::{
-    opcode, SrbStatus, SAM_STAT_CHECK_CONDITION, SAM_STAT_GOOD, SRB_STATUS_AUTOSENSE_VALID,
+    opcode, SrbStatus, SAM_STAT_ACA_ACTIVE, SAM_STAT_BUSY, SAM_STAT_CHECK_CONDITION, SAM_STAT_GOOD,
+    SAM_STAT_RESERVATION_CONFLICT, SAM_STAT_TASK_ABORTED, SAM_STAT_TASK_SET_FULL,
+    SRB_STATUS_AUTOSENSE_VALID,
 };
 
 /// The host byte of the mid-layer's result.
@@ -72,11 +74,26 @@ fn host_mishandles(cmd: u8, is_fc: bool) -> bool {
     }
 }
 
+/// SCSI statuses that say all there is to say: the logical unit did not carry the command out, for a reason that the
+/// mid-layer knows what to do about. BUSY and TASK SET FULL are tried again without counting, the latter with a shorter
+/// queue; TASK ABORTED counts as a try; RESERVATION CONFLICT is the issuer's affair.
+fn speaks_for_itself(scsi_status: u8) -> bool {
+    matches!(
+        scsi_status,
+        SAM_STAT_BUSY
+            | SAM_STAT_RESERVATION_CONFLICT
+            | SAM_STAT_TASK_SET_FULL
+            | SAM_STAT_ACA_ACTIVE
+            | SAM_STAT_TASK_ABORTED
+    )
+}
+
 /// Classifies the completion `srb` of a command with operation code `cmd` that asked for `requested` bytes.
 ///
 /// The error paths are those of the C driver, with these differences: an SRB error with a good SCSI status is
 /// never reported as success (but for TEST UNIT READY), sense data is used only if it was sent together with
-/// CHECK CONDITION, and a missing logical unit is reported for every command.
+/// CHECK CONDITION, a missing logical unit is reported for every command, and a SCSI status such as BUSY reaches the
+/// mid-layer whatever the SRB status is: hosts send it with SRB_STATUS_ERROR, SRB_STATUS_ABORTED and others.
 pub fn classify(cmd: u8, is_fc: bool, requested: u32, srb: &VmScsiRequest) -> Completion {
     let srb_status = SrbStatus::of(srb.srb_status);
     let transferred = |srb: &VmScsiRequest| { srb.data_transfer_length }.min(requested);
@@ -92,6 +109,14 @@ pub fn classify(cmd: u8, is_fc: bool, requested: u32, srb: &VmScsiRequest) -> Co
         srb_status,
         SrbStatus::SRB_STATUS_INVALID_LUN | SrbStatus::SRB_STATUS_NO_DEVICE
     );
+    if speaks_for_itself(srb.scsi_status) && !gone {
+        return Completion {
+            scsi_status: srb.scsi_status,
+            transferred: 0,
+            log: LogLevel::Warn,
+            ..success
+        };
+    }
     if host_mishandles(cmd, is_fc) && !gone {
         return success;
     }
@@ -137,10 +162,6 @@ pub fn classify(cmd: u8, is_fc: bool, requested: u32, srb: &VmScsiRequest) -> Co
         }
         // Some hosts answer it with an SRB error alone.
         _ if cmd == opcode::TEST_UNIT_READY => (HostByte::Ok, FollowUp::None),
-        // The mid-layer knows what to do about busy, queue full and the like.
-        (SrbStatus::SRB_STATUS_BUSY, _) if srb.scsi_status != SAM_STAT_GOOD => {
-            (HostByte::Ok, FollowUp::None)
-        }
         _ => (HostByte::Error, FollowUp::None),
     };
     Completion {
@@ -259,10 +280,41 @@ mod tests {
         r.scsi_status = 0;
         assert_eq!(classify(READ_10, false, 512, &r).host_byte, HostByte::Error);
         assert_eq!(classify(READ_10, false, 512, &r).sense_len, 0);
-        assert_eq!(
-            classify(READ_10, false, 512, &srb(0x05, 0x08, 0)).host_byte,
-            HostByte::Ok
-        );
+    }
+
+    #[test]
+    fn status_speaks_for_itself() {
+        for (srb_status, scsi_status) in [
+            // As OpenVMM answers the victims of PREEMPT AND ABORT.
+            (0x82, 0x40),
+            (0x84, 0x08),
+            (0x84, 0x28),
+            (0x04, 0x08),
+            (0x04, 0x28),
+            (0x05, 0x08),
+            (0x01, 0x28),
+            (0x04, 0x18),
+        ] {
+            for cmd in [
+                READ_10,
+                opcode::INQUIRY,
+                opcode::ATA_16,
+                opcode::TEST_UNIT_READY,
+            ] {
+                let c = classify(cmd, false, 512, &srb(srb_status, scsi_status, 512));
+                assert_eq!(
+                    (c.host_byte, c.scsi_status, c.transferred),
+                    (HostByte::Ok, scsi_status, 0),
+                    "SRB status {srb_status:#x}"
+                );
+                assert_eq!((c.log, c.follow_up), (LogLevel::Warn, FollowUp::None));
+            }
+        }
+        // What the mid-layer takes for a kind of good, or does not know, does not make up for an SRB error.
+        for scsi_status in [0x04, 0x10, 0x14, 0x22, 0x77] {
+            let c = classify(READ_10, false, 512, &srb(0x04, scsi_status, 512));
+            assert_eq!(c.host_byte, HostByte::Error);
+        }
     }
 
     #[test]
@@ -300,14 +352,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_completion(cmd: u8, fc: bool, requested: u32, bytes in proptest::collection::vec(any::<u8>(), 52)) {
-            let r = VmScsiRequest::read_from_bytes(&bytes).unwrap();
+        fn any_completion(
+            cmd: u8,
+            fc: bool,
+            requested: u32,
+            bytes in proptest::collection::vec(any::<u8>(), 52),
+            status in prop_oneof![any::<u8>(), proptest::sample::select(&[0, 2, 0x08, 0x18, 0x28, 0x30, 0x40][..])],
+        ) {
+            let mut r = VmScsiRequest::read_from_bytes(&bytes).unwrap();
+            r.scsi_status = status;
             let c = classify(cmd, fc, requested, &r);
             prop_assert!(c.transferred <= requested && c.sense_len <= SENSE_BUFFER_SIZE);
             // Nothing but success is a success.
             let good = c.scsi_status == 0 && c.host_byte == HostByte::Ok;
             if good && !host_mishandles(cmd, fc) && cmd != opcode::TEST_UNIT_READY {
                 prop_assert_eq!(SrbStatus::of(r.srb_status), SrbStatus::SRB_STATUS_SUCCESS);
+            }
+            // A status that speaks for itself is passed on as it is, unless the unit is gone.
+            if speaks_for_itself(r.scsi_status) && c.host_byte != HostByte::NoConnect {
+                prop_assert_eq!((c.scsi_status, c.host_byte), (r.scsi_status, HostByte::Ok));
+                prop_assert_eq!((c.sense_len, c.transferred), (0, 0));
             }
         }
     }
