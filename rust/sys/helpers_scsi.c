@@ -6,6 +6,9 @@
 
 #include <linux/cpumask.h>
 #include <linux/dma-mapping.h>
+#include <linux/minmax.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <linux/smp.h>
 #include <linux/topology.h>
@@ -37,10 +40,42 @@ void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds)
 	mutex_unlock(&host->scan_mutex);
 }
 
+/* Copies up to LEN bytes of VPD page 83h as it is known, and returns how many. */
+size_t rlis_helper_scsi_known_vpd_pg83(struct scsi_device *sdev, u8 *to, size_t len)
+{
+	const struct scsi_vpd *vpd;
+
+	rcu_read_lock();
+	vpd = rcu_dereference(sdev->vpd_pg83);
+	len = vpd && vpd->len > 0 ? min_t(size_t, len, vpd->len) : 0;
+	if (len)
+		memcpy(to, vpd->data, len);
+	rcu_read_unlock();
+	return len;
+}
+
+void rlis_helper_scsi_set_offline(struct scsi_device *sdev)
+{
+	mutex_lock(&sdev->state_mutex);
+	scsi_device_set_state(sdev, SDEV_OFFLINE);
+	mutex_unlock(&sdev->state_mutex);
+}
+
 /* An array in newer kernels; in older ones it points into the INQUIRY data, where other strings follow. */
 bool rlis_helper_scsi_vendor_starts_with(const struct scsi_device *sdev, const u8 *prefix, size_t len)
 {
 	return len <= 8 && !strncmp(sdev->vendor, prefix, len);
+}
+
+/* One bit of a word with others, as every writer of these bits does it. */
+void rlis_helper_scsi_set_no_report_opcodes(struct scsi_device *sdev)
+{
+	sdev->no_report_opcodes = 1;
+}
+
+void rlis_helper_scsi_set_no_write_same(struct scsi_device *sdev, bool no)
+{
+	sdev->no_write_same = no;
 }
 
 void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port)

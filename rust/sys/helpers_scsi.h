@@ -13,7 +13,11 @@
 struct scatterlist *rlis_helper_scsi_sg_next(struct scatterlist *sg);
 void rlis_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask);
 void rlis_helper_scsi_test_devices(struct Scsi_Host *host, unsigned int seconds);
+size_t rlis_helper_scsi_known_vpd_pg83(struct scsi_device *sdev, u8 *to, size_t len);
+void rlis_helper_scsi_set_offline(struct scsi_device *sdev);
 bool rlis_helper_scsi_vendor_starts_with(const struct scsi_device *sdev, const u8 *prefix, size_t len);
+void rlis_helper_scsi_set_no_report_opcodes(struct scsi_device *sdev);
+void rlis_helper_scsi_set_no_write_same(struct scsi_device *sdev, bool no);
 void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port);
 
 unsigned int rlis_helper_scsi_current_cpu(void);

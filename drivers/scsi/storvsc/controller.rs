@@ -259,6 +259,10 @@ impl Controller {
 }
 
 impl HostOps for Controller {
+    fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
     fn queue(&self, mut command: Command) -> Queued {
         let Some((path_id, target_id, lun)) = command.address() else {
             return Self::fail(command, rlis_scsi::HostByte::BAD_TARGET);

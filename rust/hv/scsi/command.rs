@@ -9,7 +9,8 @@ use core::{
 use kernel::prelude::*;
 use rlis_sys::{
     scatterlist,
-    scsi_cmnd, //
+    scsi_cmnd,
+    Scsi_Host, //
 };
 
 /// Length of the buffer for sense data in each command, `SCSI_SENSE_BUFFERSIZE`, in bytes.
@@ -208,6 +209,12 @@ impl Command {
         unsafe { (*(*self.raw.as_ptr()).device).tagged_supported() != 0 }
     }
 
+    /// The host adapter that the command is for.
+    #[inline]
+    pub(crate) fn host(&self) -> NonNull<Scsi_Host> {
+        host_of(self.raw)
+    }
+
     /// Returns the numbers of the hardware queue and of the tag within it.
     #[inline]
     pub fn queue_and_tag(&self) -> (u32, u32) {
@@ -297,6 +304,13 @@ impl Drop for Command {
         let this = unsafe { Self::from_raw(self.raw, core::mem::take(&mut self.mapped)) };
         this.complete(Outcome::failed(HostByte::ERROR));
     }
+}
+
+/// Returns the host adapter of a command.
+#[inline]
+pub(crate) fn host_of(cmd: NonNull<scsi_cmnd>) -> NonNull<Scsi_Host> {
+    // SAFETY: A command has a device, and that a host, as long as they exist; neither is ever null.
+    unsafe { NonNull::new_unchecked((*(*cmd.as_ptr()).device).host) }
 }
 
 /// Returns the numbers of the hardware queue and of the tag of a command.

@@ -6,7 +6,8 @@ use crate::{
     Command,
     DeviceRef,
     DeviceSetup,
-    Queued, //
+    Queued,
+    Tags, //
 };
 use core::{
     marker::PhantomData,
@@ -55,6 +56,9 @@ impl InFlight<'_> {
 
 /// What a low-level driver does.
 pub trait HostOps: Send + Sync + 'static {
+    /// Returns where the commands are kept that the device works on, always the same. [`Host::new`] makes them the host's.
+    fn tags(&self) -> &Tags;
+
     /// Carries out a command. Must not sleep; called for different hardware queues at the same time.
     fn queue(&self, command: Command) -> Queued;
 
@@ -159,7 +163,7 @@ impl<T: HostOps> Host<T> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, and what the mid-layer finds wrong with `params`.
+    /// `ENOMEM`, `EBUSY` if the tags of `ops` are another host's, and what the mid-layer finds wrong with `params`.
     pub fn new(
         parent: &kernel::device::Device,
         params: &HostParams,
@@ -176,6 +180,7 @@ impl<T: HostOps> Host<T> {
         let host = raw.as_ptr();
         // SAFETY: The host was allocated with that much memory behind it.
         let data: *mut HostData<T> = unsafe { (&raw mut (*host).hostdata).cast() };
+        let own_tags = ops.tags().belong_to(raw);
         // SAFETY: The memory is ours, and big enough. It stays where it is, so the lock is pinned.
         // INVARIANT: `owner` keeps `ops` until the host has been removed.
         unsafe {
@@ -185,6 +190,11 @@ impl<T: HostOps> Host<T> {
             let lock = new_spinlock!(Some(ops), "rlis_scsi_host");
             pin_init::raw_init(&raw mut (*data).owner, lock);
             (*host).hostt = &raw const (*data).template;
+        }
+        if let Err(error) = own_tags {
+            // SAFETY: The host was not added; nobody calls its functions.
+            unsafe { Self::release(raw) };
+            return Err(error);
         }
         // SAFETY: The host is not registered yet, so nobody else uses it.
         let number = unsafe {
@@ -386,8 +396,8 @@ impl<T: HostOps> Host<T> {
         // SAFETY: Devices are set up under the host's scan mutex, which removing the host takes first; so it is
         // registered.
         let ops = unsafe { &*data::<T>((*device).host).hot };
-        // SAFETY: The device is valid, and being set up by this thread.
-        let mut setup = unsafe { DeviceSetup::from_raw(device) };
+        // SAFETY: The mid-layer never passes a null pointer, and this is the call that the type is for.
+        let mut setup = unsafe { DeviceSetup::from_raw(NonNull::new_unchecked(device)) };
         ops.configure(&mut setup);
         0
     }
@@ -486,12 +496,61 @@ impl HostRef {
         unsafe { rlis_sys::scsi_test_devices(self.0.as_ptr(), timeout_seconds) };
     }
 
+    /// Returns the devices that are known, one after the other. One that comes meanwhile may be left out.
+    pub fn devices(&self) -> Devices<'_> {
+        // INVARIANT: There is no device yet.
+        Devices {
+            host: self,
+            last: core::ptr::null_mut(),
+        }
+    }
+
     /// Returns the device at an address, if it is known.
     pub fn device(&self, channel: u32, target: u32, lun: u64) -> Option<DeviceRef> {
         // SAFETY: By the type invariant. The function returns a reference or null.
         unsafe {
             let raw = rlis_sys::scsi_device_lookup(self.0.as_ptr(), channel, target, lun);
             DeviceRef::from_raw(raw)
+        }
+    }
+}
+
+/// The devices of a host; see [`HostRef::devices`].
+///
+/// # Invariants
+///
+/// `last` is null, or a device of the host with a reference that is ours.
+pub struct Devices<'a> {
+    host: &'a HostRef,
+    last: *mut scsi_device,
+}
+
+impl Iterator for Devices<'_> {
+    type Item = DeviceRef;
+
+    fn next(&mut self) -> Option<DeviceRef> {
+        loop {
+            // SAFETY: By the type invariants. The function gives up our reference, and returns null or a device with a new
+            // one.
+            self.last =
+                unsafe { rlis_sys::__scsi_iterate_devices(self.host.0.as_ptr(), self.last) };
+            if self.last.is_null() {
+                return None;
+            }
+            // SAFETY: There is a reference, so the device is valid. A second one is for who called.
+            if unsafe { rlis_sys::scsi_device_get(self.last) } == 0 {
+                // SAFETY: The reference was just taken.
+                return unsafe { DeviceRef::from_raw(self.last) };
+            }
+        }
+    }
+}
+
+impl Drop for Devices<'_> {
+    fn drop(&mut self) {
+        if !self.last.is_null() {
+            // SAFETY: By the type invariant.
+            unsafe { rlis_sys::scsi_device_put(self.last) };
         }
     }
 }

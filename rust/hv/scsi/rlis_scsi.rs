@@ -72,6 +72,7 @@ pub use device::{
     DeviceSetup, //
 };
 pub use host::{
+    Devices,
     Host,
     HostOps,
     HostParams,

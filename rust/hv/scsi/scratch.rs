@@ -20,8 +20,11 @@ use kernel::{
 };
 
 /// One buffer for each CPU, so that making a request needs neither an allocation nor a lock.
+///
+/// That is each CPU which is there when the buffers are made. Firmware lists many more (240 for any Generation 2 VM of
+/// Hyper-V); should one of them come, it shares.
 pub struct Scratch {
-    buffers: KVec<Buffer>,
+    buffers: KVVec<Buffer>,
 }
 
 /// # Invariants
@@ -30,7 +33,7 @@ pub struct Scratch {
 #[repr(align(64))]
 struct Buffer {
     busy: Atomic<u32>,
-    words: UnsafeCell<KVec<u64>>,
+    words: UnsafeCell<KVVec<u64>>,
 }
 
 // SAFETY: By the type invariant, `words` is used by one thread at a time.
@@ -44,17 +47,18 @@ unsafe impl Sync for Buffer {}
 pub struct Borrowed<'a>(&'a Buffer);
 
 impl Scratch {
-    /// Makes buffers of `words` 64-bit words, one for each possible CPU.
+    /// Makes buffers of `words` 64-bit words, one for each CPU that is present.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new(words: usize) -> Result<Self> {
-        let mut buffers = KVec::new();
-        for _ in 0..crate::topology::cpu_ids() {
+        let cpus = crate::topology::present_cpus().max(1);
+        let mut buffers = KVVec::with_capacity(usize::try_from(cpus)?, GFP_KERNEL)?;
+        for _ in 0..cpus {
             let buffer = Buffer {
                 busy: Atomic::new(0),
-                words: UnsafeCell::new(KVec::from_elem(0, words, GFP_KERNEL)?),
+                words: UnsafeCell::new(KVVec::from_elem(0, words, GFP_KERNEL)?),
             };
             buffers.push(buffer, GFP_KERNEL)?;
         }
@@ -62,10 +66,10 @@ impl Scratch {
     }
 
     /// Returns a buffer, that of `cpu` if it is free. `None` if all are in use, which takes tasks that were preempted
-    /// while using one on every CPU.
+    /// while using one, as many as there are buffers.
     #[inline]
     pub fn borrow(&self, cpu: u32) -> Option<Borrowed<'_>> {
-        let first = usize::try_from(cpu).ok()?;
+        let first = usize::try_from(cpu).ok()?.checked_rem(self.buffers.len())?;
         if let Some(buffer) = self.buffers.get(first) {
             if let Some(borrowed) = Self::try_borrow(buffer) {
                 return Some(borrowed);

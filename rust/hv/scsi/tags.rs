@@ -3,7 +3,10 @@
 //! The commands that a device is working on.
 
 use crate::{
-    command::queue_and_tag,
+    command::{
+        host_of,
+        queue_and_tag, //
+    },
     host::InFlight,
     Command, //
 };
@@ -22,7 +25,10 @@ use kernel::{
         MutexGuard, //
     }, //
 };
-use rlis_sys::scsi_cmnd;
+use rlis_sys::{
+    scsi_cmnd,
+    Scsi_Host, //
+};
 
 /// Bits of a request id that name the slot; those above count how often the slot was used.
 const SLOT_BITS: u32 = 32;
@@ -45,7 +51,7 @@ struct Slot {
 }
 
 /// An id for each tag of each hardware queue, under a lock.
-type Ids = Pin<KBox<Mutex<KVec<KVec<u64>>>>>;
+type Ids = Pin<KBox<Mutex<KVec<KVVec<u64>>>>>;
 
 /// The commands that a device is working on, and the ids under which it knows them.
 ///
@@ -55,8 +61,13 @@ type Ids = Pin<KBox<Mutex<KVec<KVec<u64>>>>>;
 ///
 /// Any function but [`Self::outstanding`] may be called in any context. There is no lock on the way of a command, and
 /// each queue has memory of its own.
+///
+/// They belong to one host adapter for good, which is what [`HostOps::tags`](crate::HostOps::tags) makes them do: only there
+/// a queue and a tag name one command.
 pub struct Tags {
-    queues: KVec<KVec<Slot>>,
+    /// The host, null before there is one.
+    host: Atomic<*mut Scsi_Host>,
+    queues: KVec<KVVec<Slot>>,
     /// Room to write down the ids of all slots.
     ids: Ids,
 }
@@ -64,7 +75,7 @@ pub struct Tags {
 /// The commands that were in flight at some time, as far as they still are.
 pub struct Outstanding<'a> {
     tags: &'a Tags,
-    ids: MutexGuard<'a, KVec<KVec<u64>>>,
+    ids: MutexGuard<'a, KVec<KVVec<u64>>>,
 }
 
 impl Outstanding<'_> {
@@ -111,9 +122,29 @@ impl Tags {
     /// `ENOMEM`, and `EINVAL` for sizes that do not fit into an id.
     pub fn new(queues: u32, depth: u32) -> Result<Self> {
         Ok(Self {
+            host: Atomic::new(core::ptr::null_mut()),
             queues: Self::slots(queues, depth)?,
             ids: Self::room(queues, depth)?,
         })
+    }
+
+    /// Makes these the tags of a host.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if they are another one's.
+    pub(crate) fn belong_to(&self, host: NonNull<Scsi_Host>) -> Result {
+        let unowned = core::ptr::null_mut();
+        match self.host.cmpxchg(unowned, host.as_ptr(), Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(EBUSY),
+        }
+    }
+
+    /// Whether a host is that of these tags.
+    #[inline]
+    fn is_own(&self, host: NonNull<Scsi_Host>) -> bool {
+        self.host.load(Relaxed) == host.as_ptr()
     }
 
     // Not inlined into other crates: lockdep wants one name for the lock's class, at one address.
@@ -122,20 +153,20 @@ impl Tags {
         let mut all = KVec::new();
         for _ in 0..queues {
             all.push(
-                KVec::from_elem(0, usize::try_from(depth)?, GFP_KERNEL)?,
+                KVVec::from_elem(0, usize::try_from(depth)?, GFP_KERNEL)?,
                 GFP_KERNEL,
             )?;
         }
         KBox::pin_init(new_mutex!(all), GFP_KERNEL)
     }
 
-    fn slots(queues: u32, depth: u32) -> Result<KVec<KVec<Slot>>> {
+    fn slots(queues: u32, depth: u32) -> Result<KVec<KVVec<Slot>>> {
         if queues > u32::from(u16::MAX) || depth >= u32::from(u16::MAX) {
             return Err(EINVAL);
         }
         let mut all = KVec::new();
         for _ in 0..queues {
-            let mut slots = KVec::with_capacity(usize::try_from(depth)?, GFP_KERNEL)?;
+            let mut slots = KVVec::with_capacity(usize::try_from(depth)?, GFP_KERNEL)?;
             for _ in 0..depth {
                 // INVARIANT: The lower half of `id` is 0.
                 let slot = Slot {
@@ -168,11 +199,14 @@ impl Tags {
     ///
     /// # Errors
     ///
-    /// The command, if its queue or tag is beyond what [`Self::new`] made room for.
+    /// The command, if its queue or tag is beyond what [`Self::new`] made room for, and if it is one of another host.
     #[inline]
     pub fn launch(&self, command: Command) -> core::result::Result<u64, Command> {
         let (queue, tag) = command.queue_and_tag();
-        let Some(slot) = self.slot(queue, tag) else {
+        let Some(slot) = self
+            .slot(queue, tag)
+            .filter(|_| self.is_own(command.host()))
+        else {
             return Err(command);
         };
         let before = slot.id.load(Relaxed);
@@ -187,8 +221,8 @@ impl Tags {
             Relaxed,
         );
         let id = next_id(before, queue, tag);
-        // INVARIANT: The command was stored before. Nobody else writes to the slot: it is not in use, and the tag
-        // is the command's alone.
+        // INVARIANT: The command was stored before. Nobody else writes to the slot: it is not in use, and all commands
+        // that come here are of one host, which gives a tag to one at a time.
         slot.id.store(id, Release);
         Ok(id)
     }
@@ -211,8 +245,11 @@ impl Tags {
         Some(unsafe { Command::from_raw(raw, tagged.addr() & 1 != 0) })
     }
 
-    /// Takes the command out whose time has run out. `None` if it is just being completed.
+    /// Takes the command out whose time has run out. `None` if it is just being completed, or one of another host.
     pub fn claim_in_flight(&self, command: &InFlight<'_>) -> Option<Command> {
+        if !self.is_own(host_of(command.raw())) {
+            return None;
+        }
         let (queue, tag) = queue_and_tag(command.raw());
         let slot = self.slot(queue, tag)?;
         Self::take(slot, slot.id.load(Relaxed))
@@ -295,6 +332,22 @@ mod tests {
         assert_eq!(outstanding.in_flight(), 0);
         outstanding.claim_each(|_| assert!(false));
         tags.claim_each(|_| assert!(false));
+        Ok(())
+    }
+
+    #[test]
+    fn belong_to_one_host() -> Result {
+        let tags = Tags::new(1, 1)?;
+        // Nobody looks at what is there.
+        let places = [0u8; 2];
+        let [one, other] = places
+            .each_ref()
+            .map(|place| NonNull::from(place).cast::<Scsi_Host>());
+        assert!(!tags.is_own(one));
+        tags.belong_to(one)?;
+        assert_eq!(tags.belong_to(other), Err(EBUSY));
+        assert_eq!(tags.belong_to(one), Err(EBUSY));
+        assert!(tags.is_own(one) && !tags.is_own(other));
         Ok(())
     }
 
