@@ -6,12 +6,14 @@
 //! EXECUTE_SRB in a GPA-direct packet and comes back, with the same transaction id, as COMPLETE_IO.
 
 mod completion;
+mod identity;
 mod init;
 mod packet;
 mod request;
 mod sense;
 
 pub use completion::{classify, Completion, FollowUp, HostByte, LogLevel};
+pub use identity::{compare_identity, Comparison, IDENTITY_BYTES};
 pub use init::{Init, InitError, InitStep, Limits, StorageKind, StorageProperties};
 pub use packet::{
     ChannelProperties, FcWwnPacket, Operation, ProtocolVersion, VmScsiRequest, VstorPacket, Wwn,

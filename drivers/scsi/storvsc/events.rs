@@ -2,7 +2,10 @@
 
 //! What is left to a thread: scanning, LUNs that come, go and change.
 
-use crate::controller::Controller;
+use crate::{
+    controller::Controller,
+    identity, //
+};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -190,11 +193,12 @@ impl Task for Events {
             (Event::Scan, Some(host), _) => {
                 // The host only says that something has changed. What is gone is found by asking for it.
                 host.test_devices(TEST_SECONDS);
+                identity::check(host);
                 host.scan();
             }
             (Event::Rescan(address), Some(host), _) => {
                 if let Some(device) = find(host, address) {
-                    device.rescan();
+                    identity::look_again(host, &device);
                 }
             }
             (Event::Remove(address), Some(host), _) => {

@@ -8,6 +8,7 @@
 //! - `channels`: which CPU sends through which channel
 //! - `control`: requests of the driver itself and their answers
 //! - `events`: what is left to a thread: scans, LUNs that come and go
+//! - `identity`: whether a LUN is still the same disk
 
 use kernel::prelude::*;
 use rlis_proto::storvsc::StorageKind;
@@ -21,6 +22,7 @@ mod control;
 mod controller;
 mod device;
 mod events;
+mod identity;
 mod settings;
 
 module! {

@@ -31,8 +31,10 @@ pub enum HostByte {
 pub enum FollowUp {
     /// None.
     None,
-    /// Look at the device again: capacity or parameters have changed.
+    /// Look at the device again: capacity or parameters have changed, or it is another one.
     RescanDevice,
+    /// Look at all devices again: which there are has changed.
+    Rescan,
     /// Remove the logical unit.
     RemoveLun,
 }
@@ -156,6 +158,9 @@ pub fn classify(cmd: u8, is_fc: bool, requested: u32, srb: &VmScsiRequest) -> Co
         (_, Some(s)) if s.is_capacity_change() || s.is_parameter_change() => {
             (HostByte::Requeue, FollowUp::RescanDevice)
         }
+        // These are the mid-layer's, too, which tells user space.
+        (_, Some(s)) if s.is_restart() => (HostByte::Ok, FollowUp::RescanDevice),
+        (_, Some(s)) if s.is_luns_change() => (HostByte::Ok, FollowUp::Rescan),
         _ if has_sense => (HostByte::Ok, FollowUp::None),
         _ if matches!(cmd, opcode::ATA_12 | opcode::ATA_16) => {
             (HostByte::Passthrough, FollowUp::None)
@@ -231,15 +236,24 @@ mod tests {
                 (HostByte::Requeue, FollowUp::RescanDevice)
             );
             assert_eq!(c.log, LogLevel::Warn);
-            let c = classify(READ_10, false, 512, &with_sense(status, 6, 0x3f, 0x01));
-            assert_eq!(
-                (c.host_byte, c.follow_up),
-                (HostByte::Requeue, FollowUp::RescanDevice)
-            );
-            for ascq in [3, 0x0e] {
+            for ascq in [1, 3] {
                 let c = classify(READ_10, false, 512, &with_sense(status, 6, 0x3f, ascq));
-                assert_eq!((c.host_byte, c.follow_up), (HostByte::Ok, FollowUp::None));
+                assert_eq!(
+                    (c.host_byte, c.follow_up),
+                    (HostByte::Requeue, FollowUp::RescanDevice)
+                );
             }
+            // The issuer sees that there was a reset.
+            let c = classify(READ_10, false, 512, &with_sense(status, 6, 0x29, 0));
+            assert_eq!(
+                (c.host_byte, c.follow_up, c.sense_len),
+                (HostByte::Ok, FollowUp::RescanDevice, 18)
+            );
+            let c = classify(READ_10, false, 512, &with_sense(status, 6, 0x3f, 0x0e));
+            assert_eq!(
+                (c.host_byte, c.follow_up, c.sense_len),
+                (HostByte::Ok, FollowUp::Rescan, 18)
+            );
         }
     }
 

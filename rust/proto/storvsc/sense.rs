@@ -50,10 +50,20 @@ impl SenseHeader {
         self.asc == 0x2a && self.ascq == 0x09
     }
 
-    /// Operating parameters have changed (3F/xx), but for inquiry data (03) and reported LUNs (0E), which the
-    /// mid-layer handles. Hosts report it when the block size of a virtual disk changes.
+    /// Operating parameters have changed (3F/xx), inquiry data among them (03), but for reported LUNs (0E). Hosts report
+    /// it when the block size of a virtual disk changes.
     pub const fn is_parameter_change(&self) -> bool {
-        self.asc == 0x3f && self.ascq != 0x03 && self.ascq != 0x0e
+        self.asc == 0x3f && self.ascq != 0x0e
+    }
+
+    /// Power on, reset, or bus device reset occurred (29/xx): the logical unit begins anew, if it is the same.
+    pub const fn is_restart(&self) -> bool {
+        self.key == UNIT_ATTENTION && self.asc == 0x29
+    }
+
+    /// Reported LUNs data have changed (3F/0E).
+    pub const fn is_luns_change(&self) -> bool {
+        self.key == UNIT_ATTENTION && self.asc == 0x3f && self.ascq == 0x0e
     }
 
     /// Part of normal operation: changes, unsupported commands, an empty drive.
@@ -115,17 +125,31 @@ mod tests {
     }
 
     #[test]
-    fn parameter_changes() {
-        for (ascq, expected) in [(0x00, true), (0x03, false), (0x0e, false), (0x0f, true)] {
+    fn changes() {
+        for (asc, ascq, expected) in [
+            (0x3f, 0x00, (true, false, false)),
+            (0x3f, 0x03, (true, false, false)),
+            (0x3f, 0x0e, (false, false, true)),
+            (0x3f, 0x0f, (true, false, false)),
+            (0x29, 0x00, (false, true, false)),
+            (0x29, 0x04, (false, true, false)),
+            (0x28, 0x00, (false, false, false)),
+        ] {
+            let sense = SenseHeader { key: 6, asc, ascq };
             assert_eq!(
-                SenseHeader {
-                    key: 6,
-                    asc: 0x3f,
-                    ascq
-                }
-                .is_parameter_change(),
+                (
+                    sense.is_parameter_change(),
+                    sense.is_restart(),
+                    sense.is_luns_change()
+                ),
                 expected
             );
         }
+        let aborted = SenseHeader {
+            key: 0x0b,
+            asc: 0x29,
+            ascq: 0,
+        };
+        assert!(!aborted.is_restart());
     }
 }

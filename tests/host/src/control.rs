@@ -24,6 +24,7 @@ use crate::ic::kvp::{Pool, ValueType};
 use crate::ic::shutdown;
 use crate::ic::vss;
 use crate::input;
+use crate::storvsp::scsi::Sense;
 use crate::storvsp::spec::{self, Place, UnitSpec};
 
 /// A command.
@@ -80,6 +81,25 @@ pub enum Command {
         /// ADAPTER:TARGET:LUN
         #[arg(value_parser = spec::parse_place)]
         place: Place,
+    },
+    /// Put another disk in the place of one while the guest runs. Of this the guest learns as little as from Hyper-V: that it
+    /// is to look again, and what the new disk says to its first command.
+    LunReplace {
+        /// The new one: ADAPTER:TARGET:LUN,size=SIZE[,file=PATH][,block=4096][,readonly]
+        #[arg(value_parser = spec::parse_unit)]
+        unit: UnitSpec,
+        /// A unit attention for its first command: ASC/ASCQ, such as 29/00.
+        #[arg(value_parser = spec::parse_attention)]
+        attention: Option<Sense>,
+    },
+    /// Give a unit a unit attention for its next command.
+    LunAttention {
+        /// ADAPTER:TARGET:LUN
+        #[arg(value_parser = spec::parse_place)]
+        place: Place,
+        /// ASC/ASCQ, such as 3f/03.
+        #[arg(value_parser = spec::parse_attention)]
+        attention: Sense,
     },
     /// Change the size of a disk while the guest runs.
     LunResize {

@@ -176,6 +176,17 @@ impl Host {
                     .remove(place.target, place.lun)?;
                 nothing
             }
+            Command::LunReplace { unit, attention } => {
+                self.adapter(&unit.place.adapter)?
+                    .replace(&unit, attention)?;
+                nothing
+            }
+            Command::LunAttention { place, attention } => {
+                self.adapter(&place.adapter)?
+                    .unit(place.target, place.lun)?
+                    .attend(attention);
+                nothing
+            }
             Command::LunResize { place, size } => {
                 self.adapter(&place.adapter)?
                     .unit(place.target, place.lun)?

@@ -19,11 +19,13 @@ use kernel::{
 use rlis_proto::storvsc::{
     classify,
     incoming,
+    Completion,
     FollowUp,
     HostByte,
     Incoming,
     LogLevel,
     Operation,
+    SenseHeader,
     SrbStatus,
     StorageKind,
     VmScsiRequest,
@@ -114,7 +116,7 @@ impl Controller {
         let is_fc = self.kind == StorageKind::FibreChannel;
         let verdict = classify(command.opcode(), is_fc, command.len(), srb);
         if verdict.log != LogLevel::None {
-            self.log(&command, srb, vstor.status, verdict.log);
+            self.log(&command, srb, vstor.status, &verdict);
         }
         if let Some(sense @ [_, ..]) = srb.cdb.get(..verdict.sense_len) {
             command.set_sense(sense);
@@ -148,25 +150,36 @@ impl Controller {
         match what {
             FollowUp::None => {}
             FollowUp::RescanDevice => notify(&self.events, Event::Rescan(address)),
+            FollowUp::Rescan => notify(&self.events, Event::Scan),
             FollowUp::RemoveLun => notify(&self.events, Event::Remove(address)),
         }
     }
 
     #[cold]
-    fn log(&self, command: &Command, srb: &VmScsiRequest, status: u32, level: LogLevel) {
-        if !logs(level) {
+    fn log(&self, command: &Command, srb: &VmScsiRequest, status: u32, verdict: &Completion) {
+        if !logs(verdict.log) {
             return;
         }
         self.failures.run(|_| {
+            let tag = command.queue_and_tag().1;
             dev_warn!(
                 self.dev(),
-                "tag#{} cmd {:#x} status: scsi {:#x} srb {:#x} host {:#x}\n",
-                command.queue_and_tag().1,
+                "tag#{tag} cmd {:#x} status: scsi {:#x} srb {:#x} host {status:#x}\n",
                 command.opcode(),
                 srb.scsi_status,
-                srb.srb_status,
-                status
+                srb.srb_status
             );
+            let sense = srb.cdb.get(..verdict.sense_len);
+            if let Some(sense) = sense.and_then(SenseHeader::parse) {
+                // The mid-layer logs the sense data of what it fails; here it is of all.
+                if logs(LogLevel::Warn) {
+                    let SenseHeader { key, asc, ascq } = sense;
+                    dev_warn!(
+                        self.dev(),
+                        "tag#{tag} sense: key {key:#x} asc {asc:#x} ascq {ascq:#x}\n"
+                    );
+                }
+            }
         });
     }
 }

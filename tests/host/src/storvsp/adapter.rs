@@ -68,6 +68,8 @@ pub struct Adapter {
     step: AtomicU8,
     version: AtomicU16,
     units: Mutex<Units>,
+    /// Units that there were; tells those apart that were in the same place.
+    made: AtomicU8,
     pool: Pool,
     flying: Mutex<BTreeMap<u32, Arc<InFlight>>>,
     primary: Mutex<Option<Arc<Channel>>>,
@@ -90,6 +92,7 @@ impl Adapter {
             step: AtomicU8::new(CLOSED),
             version: AtomicU16::new(0),
             units: Mutex::default(),
+            made: AtomicU8::new(0),
             pool,
             flying: Mutex::default(),
             primary: Mutex::default(),
@@ -125,17 +128,9 @@ impl Adapter {
 
     // ---- units
 
-    /// Adds a unit. A guest that runs is told to look again.
-    pub fn add(&self, spec: &UnitSpec, kind: Kind) -> Result<()> {
+    /// Makes a unit, with an identity of its own.
+    fn make(&self, spec: &UnitSpec, kind: Kind) -> Result<Lun> {
         let Place { target, lun, .. } = spec.place;
-        if let Class::Ide(number) = self.class {
-            let own = number % 2;
-            ensure!(
-                (target, lun) == (own, 0),
-                "{} is an IDE disk and has the unit {own}:0 only",
-                self.spec.name
-            );
-        }
         let readonly = spec.readonly || kind == Kind::Dvd;
         let (store, size) = match &spec.file {
             Some(path) => Store::file(path, readonly, spec.size)?,
@@ -147,10 +142,25 @@ impl Adapter {
         let block = spec
             .block
             .unwrap_or(if kind == Kind::Dvd { 2048 } else { 512 });
-        // NAA 6, a made-up company id, adapter, target, unit.
+        // NAA 6, a made-up company id, how many there were before, adapter, target, unit.
         let mut id = *b"\x60rlis\0\0\0\0\0\0\0\0\0\0\0";
-        id[13..16].copy_from_slice(&[self.index, target, lun]);
-        let unit = Lun::new(kind, store, size, block, readonly, id)?;
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        id[12..16].copy_from_slice(&[number, self.index, target, lun]);
+        Lun::new(kind, store, size, block, readonly, id)
+    }
+
+    /// Adds a unit. A guest that runs is told to look again.
+    pub fn add(&self, spec: &UnitSpec, kind: Kind) -> Result<()> {
+        let Place { target, lun, .. } = spec.place;
+        if let Class::Ide(number) = self.class {
+            let own = number % 2;
+            ensure!(
+                (target, lun) == (own, 0),
+                "{} is an IDE disk and has the unit {own}:0 only",
+                self.spec.name
+            );
+        }
+        let unit = self.make(spec, kind)?;
         let mut units = lock(&self.units);
         ensure!(
             !units.contains_key(&(target, lun)),
@@ -163,6 +173,22 @@ impl Adapter {
         }
         units.insert((target, lun), Arc::new(unit));
         drop(units);
+        self.tell(Operation::VSTOR_OPERATION_ENUMERATE_BUS);
+        Ok(())
+    }
+
+    /// Puts another disk in the place of a unit, and tells the guest to look again. Requests that already run finish on the
+    /// former one.
+    pub fn replace(&self, spec: &UnitSpec, attention: Option<Sense>) -> Result<()> {
+        let Place { target, lun, .. } = spec.place;
+        let unit = self.make(spec, Kind::Disk)?;
+        if let Some(sense) = attention {
+            unit.attend(sense);
+        }
+        match lock(&self.units).get_mut(&(target, lun)) {
+            Some(place) => *place = Arc::new(unit),
+            None => bail!("there is no unit {target}:{lun}"),
+        }
         self.tell(Operation::VSTOR_OPERATION_ENUMERATE_BUS);
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rlis_proto::storvsc::ProtocolVersion;
 
+use super::scsi::Sense;
 use crate::cli::parse_size;
 
 /// An adapter: `NAME[,channels=N][,version=6.0][,max-transfer=SIZE][,monitor]`.
@@ -155,6 +156,14 @@ pub fn parse_unit(text: &str) -> Result<UnitSpec, String> {
     Ok(spec)
 }
 
+/// Reads a unit attention, `ASC/ASCQ` in hexadecimal.
+pub fn parse_attention(text: &str) -> Result<Sense, String> {
+    let number = |text| u8::from_str_radix(text, 16).ok();
+    text.split_once('/')
+        .and_then(|(asc, ascq)| Some(Sense::new(0x6, number(asc)?, number(ascq)?)))
+        .ok_or_else(|| format!("'{text}' is no unit attention; write ASC/ASCQ, such as 29/00"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +185,14 @@ mod tests {
             "a:b",
         ] {
             assert!(parse_adapter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn attentions() {
+        assert_eq!(parse_attention("3f/0e"), Ok(Sense::REPORTED_LUNS_CHANGED));
+        for bad in ["", "29", "29/", "29/100", "xx/00", "29/00/00"] {
+            assert!(parse_attention(bad).is_err(), "{bad}");
         }
     }
 
