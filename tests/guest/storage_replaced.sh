@@ -6,7 +6,7 @@
 #: modules  hv_vmbus hv_storvsc
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=8M --disk scsi0:0:1,size=8M
 #: cpus     2
-#: seconds  240
+#: seconds  300
 
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
@@ -29,20 +29,19 @@ found() {
 device_of() { readlink -f "/sys/block/$(disk "$1")/device" && cat "/sys/block/$(disk "$1")/diskseq"; }
 size=8
 for attention in '' 29/00 3f/03 3f/0e; do
-	name=${attention:-none}
-	name=$(echo "$name" | tr / _)
+	with=$(echo "${attention:-none}" | tr / _)
 	size=$((size + 8))
 	before=$(serial 1) kept=$(device_of 0)
 	# Not written back, as long as the disk is open: it must not reach the other disk.
 	exec 6<"/dev/$(disk 1)"
 	dirty() { dd if=/dev/zero bs=4096 count=16 2>/dev/null | tr '\0' 'Z' | dd of="/dev/$(disk 1)" bs=4096 conv=notrunc 2>/dev/null; }
-	check "written_to_cache_$name" dirty
-	check "replaced_$name" host lun-replace "scsi0:0:1,size=${size}M" $attention
-	check "found_$name" wait_for 30 found $((size * 2048)) "$before"
+	check "written_to_cache_$with" dirty
+	check "replaced_$with" host lun-replace "scsi0:0:1,size=${size}M" $attention
+	check "found_$with" wait_for 30 found $((size * 2048)) "$before"
 	exec 6<&-
 	clean() { equal 0 "$(dd if="/dev/$(disk 1)" bs=4096 count=16 iflag=direct 2>/dev/null | tr -d '\0' | wc -c)"; }
-	check "other_disk_untouched_$name" clean
-	check "neighbour_stays_$name" equal "$kept" "$(device_of 0)"
+	check "other_disk_untouched_$with" clean
+	check "neighbour_stays_$with" equal "$kept" "$(device_of 0)"
 done
 check is_logged logged 'the unit 0:0:1 is another one now'
 
@@ -58,6 +57,8 @@ sleep 3
 exec 5<&-
 check same_disk_stays equal "$kept" "$(device_of 1)"
 check resized_on_the_host host lun-resize scsi0:0:1 16M
+# The host tells it to the next command.
+check resized_disk_reads read_it
 check size_follows wait_for 30 found 32768 none
 check resized_disk_stays equal "$kept" "$(device_of 1)"
 check no_violations equal '' "$(host violations)"

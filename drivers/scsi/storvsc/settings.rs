@@ -2,6 +2,7 @@
 
 //! Module parameters, under the names of the C driver, and what follows from them.
 
+use kernel::prelude::*;
 use rlis_hv::{
     module_param,
     param::Mode, //
@@ -57,6 +58,25 @@ pub(crate) fn logs(level: LogLevel) -> bool {
     }
 }
 
+/// Says which parameters are not what was asked for; once, when the module is loaded.
+pub(crate) fn report() {
+    let asked = RING_SIZE.get();
+    let size = ring_size(positive(asked)).bytes();
+    // Rounding up to whole pages is no news.
+    if u32::try_from(asked).map_or(true, |asked| asked < LEAST_RING || asked > size) {
+        pr_warn!("storvsc_ringbuffer_size={asked} is out of range: rings have {size} bytes\n");
+    }
+}
+
+fn positive(value: i32) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
+
+/// The ring for what the parameter asks for.
+fn ring_size(asked: u32) -> RingSize {
+    RingSize::for_payload(asked.max(LEAST_RING))
+}
+
 /// What a device is set up with.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
@@ -75,7 +95,6 @@ pub(crate) struct Settings {
 impl Settings {
     /// The settings for a device of a kind, from the parameters as they are now.
     pub(crate) fn of(kind: StorageKind) -> Self {
-        let positive = |value: i32| u32::try_from(value).unwrap_or(0);
         let present = rlis_scsi::topology::present_cpus().max(1);
         let online = rlis_scsi::topology::online_cpus().max(1);
         let hw_queues = match (kind, MAX_HW_QUEUES.get()) {
@@ -112,7 +131,7 @@ impl Settings {
         } else {
             cpus_per_sub_channel
         };
-        let ring_size = RingSize::for_payload(ring.max(LEAST_RING));
+        let ring_size = ring_size(ring);
         let in_ring = ring_size.data_bytes() / REQUEST_BYTES;
         let channels = match kind {
             StorageKind::Ide => 1,

@@ -52,6 +52,7 @@ struct Storvsc {
 
 impl kernel::InPlaceModule for Storvsc {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        settings::report();
         try_pin_init!(Self {
             // First, since devices may be probed while the driver is registered.
             _transport: rlis_scsi::fc::Attached::new()?,
