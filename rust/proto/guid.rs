@@ -158,6 +158,8 @@ pub mod class {
     pub const HV_AVMA2_GUID: Guid = guid("3375baf4-9e15-4b30-b765-67acb10d607b");
     /// Remote desktop virtualisation. No Linux driver.
     pub const HV_RDV_GUID: Guid = guid("276aacf4-ac15-426c-98dd-7521ad3f01fe");
+    /// Initial machine configuration. No Linux driver.
+    pub const HV_IMC_GUID: Guid = guid("c376c1c3-d276-48d2-90a9-c04748072c60");
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@
 pub mod gpa;
 pub mod gpadl;
 pub mod hypercall;
+pub mod machine;
 pub mod message;
 pub mod monitor;
 pub mod negotiate;
 pub mod offer;
 pub mod parse;
+pub mod probe;
+pub mod retarget;
 pub mod synic;
 pub mod version;
 
