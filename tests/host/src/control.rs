@@ -65,6 +65,13 @@ pub enum Command {
         #[arg(default_value_t = 0)]
         within: u64,
     },
+    /// Offer sub-channels of a device, which the guest has not asked for.
+    SubChannels {
+        /// Its name.
+        device: String,
+        /// How many.
+        count: u16,
+    },
     /// Logical units of all storage adapters.
     Luns,
     /// Add a disk while the guest runs.

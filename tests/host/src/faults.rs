@@ -85,6 +85,10 @@ pub enum Fault {
     BusWrongOpenId,
     /// The offer is rescinded instead of an answer to OPENCHANNEL.
     BusRescindDuringOpen,
+    /// OPENCHANNEL is answered VALUE milliseconds late (default 1000); a rescind of the channel waits for that.
+    BusSlowOpenResult,
+    /// A sub-channel is not withdrawn when the guest closes its primary channel.
+    BusNoRescind,
     /// No answer to GPADL_HEADER.
     BusNoGpadlCreated,
     /// The GPADL is refused.
@@ -93,6 +97,8 @@ pub enum Fault {
     BusNoGpadlTorndown,
     /// No answer to MODIFYCHANNEL.
     BusNoModifyResponse,
+    /// MODIFYCHANNEL is carried out, and answered VALUE milliseconds late (default 1000).
+    BusSlowModifyResponse,
     /// MODIFYCHANNEL fails.
     BusRefuseModify,
     /// No answer to UNLOAD.

@@ -165,6 +165,10 @@ impl Host {
                 }
                 nothing
             }
+            Command::SubChannels { device, count } => {
+                self.server.offer_sub_channels(&device, count)?;
+                nothing
+            }
             Command::Luns => self.adapters.values().flat_map(|a| a.list()).collect(),
             Command::LunAdd { unit, dvd } => {
                 let kind = if dvd { lun::Kind::Dvd } else { lun::Kind::Disk };

@@ -192,6 +192,19 @@ impl Guest {
 
     /// Opens a channel with two rings of the same size over `pages`.
     pub fn open(&self, relid: u32, handle: u32, pages: Range<u64>) -> GuestChannel {
+        let channel = self.ask_to_open(relid, handle, pages);
+        self.opened();
+        channel
+    }
+
+    /// Takes the host's consent to the opening of a channel.
+    pub fn opened(&self) {
+        let result: rlis_proto::vmbus::message::OpenResult = self.expect();
+        assert_eq!(({ result.openid }, { result.status }), (77, 0));
+    }
+
+    /// As [`Guest::open`], without waiting for the host's answer.
+    pub fn ask_to_open(&self, relid: u32, handle: u32, pages: Range<u64>) -> GuestChannel {
         let half = (pages.end - pages.start) / 2;
         assert_eq!(self.gpadl(relid, handle, pages.clone()), 0);
         for page in [pages.start, pages.start + half] {
@@ -205,8 +218,6 @@ impl Guest {
         open.ringbuffer_gpadlhandle = handle;
         open.downstream_ringbuffer_pageoffset = u32::try_from(half).unwrap();
         self.post(&open);
-        let result: rlis_proto::vmbus::message::OpenResult = self.expect();
-        assert_eq!(({ result.openid }, { result.status }), (77, 0));
         let ring = |pages| GuestPages::new(self.memory.clone(), pages).unwrap();
         let middle = pages.start + half;
         GuestChannel {

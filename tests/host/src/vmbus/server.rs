@@ -6,6 +6,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use rlis_proto::vmbus::message::{
@@ -71,6 +72,10 @@ struct Slot {
     rescinded: bool,
     /// The host closed it with its primary channel; the guest may not know yet and close it, too.
     closed_by_host: bool,
+    /// OPENCHANNEL was carried out, but is not answered yet.
+    answer_due: bool,
+    /// A rescind waits for that answer: what the host says about one channel stays in order.
+    rescind_due: bool,
     open: Option<(Arc<Channel>, JoinHandle<()>)>,
     open_gpadl: u32,
 }

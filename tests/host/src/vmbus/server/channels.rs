@@ -41,8 +41,13 @@ impl Server {
                 if faults.is_armed(&name, Fault::NoSignal) {
                     channel.announce();
                 }
-                self.send(state, &result(0, openid));
-                channel.start();
+                match faults.take(&name, Fault::BusSlowOpenResult, 1000) {
+                    Some(ms) => self.answer_late(state, channel, result(0, openid), ms),
+                    None => {
+                        self.send(state, &result(0, openid));
+                        channel.start();
+                    }
+                }
                 Ok(())
             }
             Err(error) => {
@@ -54,6 +59,34 @@ impl Server {
                 Err(error.context(format!("OPENCHANNEL of {name} (relid {relid})")))
             }
         }
+    }
+
+    /// Says after `ms` milliseconds that the channel is open, unless the guest has given it up by then. Until that is
+    /// said, nothing else is said about it.
+    fn answer_late(&self, state: &mut State, channel: Arc<Channel>, result: OpenResult, ms: u64) {
+        let relid = channel.relid;
+        let Some(slot) = state.slots.get_mut(&relid) else {
+            return;
+        };
+        slot.answer_due = true;
+        let server = self.this.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(ms));
+            let Some(server) = server.upgrade() else {
+                return;
+            };
+            let mut state = server.state();
+            let Some(slot) = state.slots.get_mut(&relid).filter(|s| s.answer_due) else {
+                return;
+            };
+            slot.answer_due = false;
+            let rescind = std::mem::take(&mut slot.rescind_due);
+            server.send(&state, &result);
+            channel.start();
+            if rescind {
+                server.rescind_relid(&mut state, relid);
+            }
+        });
     }
 
     pub(super) fn open_channel(&self, state: &mut State, m: &OpenChannel) -> Result<Arc<Channel>> {
@@ -146,6 +179,10 @@ impl Server {
             }
             Ok(())
         })();
+        let late = self
+            .shared
+            .faults
+            .take(BUS, Fault::BusSlowModifyResponse, 1000);
         if connection.version.has_modify_channel_response()
             && !self.fault(Fault::BusNoModifyResponse)
         {
@@ -157,7 +194,18 @@ impl Server {
                     0
                 };
             });
-            self.send(state, &message);
+            match late {
+                None => self.send(state, &message),
+                Some(ms) => {
+                    let server = self.this.clone();
+                    std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(ms));
+                        if let Some(server) = server.upgrade() {
+                            server.send(&server.state(), &message);
+                        }
+                    });
+                }
+            }
         }
         result
     }

@@ -105,14 +105,15 @@ impl Server {
     pub(super) fn reset(&self, state: &mut State, stopping: &mut Stopping) {
         for slot in state.slots.values_mut() {
             slot.sent = false;
+            slot.answer_due = false;
             if let Some((channel, thread)) = slot.open.take() {
                 channel.stop();
                 stopping.push((channel, thread));
             }
         }
-        state
-            .slots
-            .retain(|_, s| s.sub_index == 0 && !s.rescinded && !s.offer.is_socket());
+        state.slots.retain(|_, s| {
+            s.sub_index == 0 && !s.rescinded && !s.rescind_due && !s.offer.is_socket()
+        });
         state.gpadls.clear();
         if let Some(connection) = state.connection.take() {
             state.unloaded = Some(connection.message_connection);

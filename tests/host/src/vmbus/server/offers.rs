@@ -82,7 +82,8 @@ impl Server {
                 channel.stop();
                 stopping.push((channel, thread));
             }
-            if !slot.rescinded {
+            let faults = &self.shared.faults;
+            if !slot.rescinded && !faults.hit(&slot.offer.name, Fault::BusNoRescind) {
                 relids.push(*relid);
             }
         }
@@ -102,7 +103,9 @@ impl Server {
         let Some(slot) = state.slots.get_mut(&relid) else {
             return;
         };
-        if slot.sent {
+        if slot.answer_due {
+            slot.rescind_due = true;
+        } else if slot.sent {
             slot.rescinded = true;
             let message = build!(RescindOffer, |m| {
                 m.child_relid = relid;
@@ -263,6 +266,8 @@ impl State {
                     sent: false,
                     rescinded: false,
                     closed_by_host: false,
+                    answer_due: false,
+                    rescind_due: false,
                     open: None,
                     open_gpadl: 0,
                 });

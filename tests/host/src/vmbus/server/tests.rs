@@ -250,3 +250,43 @@ fn a_withdrawn_device_is_withdrawn_once() {
     let offered: OfferChannel = guest.expect();
     assert_eq!({ offered.child_relid }, again);
 }
+
+#[test]
+fn a_late_answer_still_comes_before_the_rescind() {
+    let mut guest = Guest::new();
+    let (offer, _heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let primary = guest.connect()[0];
+    let channel = guest.open(primary, 0x10, 16..24);
+    let relid = sub_channels(&guest, 1)[0].0;
+    let faults = &guest.shared.faults;
+    faults.arm("ear", Fault::BusSlowOpenResult, 1, Some(300));
+    let sub = guest.ask_to_open(relid, 0x11, 24..32);
+    guest.close(&channel);
+    guest.opened();
+    assert_eq!(rescinded(&guest), relid);
+    guest.close(&sub);
+    guest.release(relid);
+    assert_eq!(guest.server.list().len(), 1);
+    assert_eq!(guest.violations(), [""; 0]);
+}
+
+#[test]
+fn a_sub_channel_that_is_kept_stays_offered() {
+    let mut guest = Guest::new();
+    let (offer, _heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let primary = guest.connect()[0];
+    let channel = guest.open(primary, 0x10, 16..24);
+    let relids = sub_channels(&guest, 2);
+    let faults = &guest.shared.faults;
+    faults.arm("ear", Fault::BusNoRescind, 1, None);
+    guest.close(&channel);
+    assert_eq!(rescinded(&guest), relids[1].0);
+    guest.release(relids[1].0);
+    let left = guest.server.list();
+    assert!(left
+        .iter()
+        .any(|l| l.contains(" sub=1 ") && l.ends_with(" offered")));
+    assert_eq!(left.len(), 2);
+}
