@@ -156,6 +156,8 @@ struct rlis_channel {
 	struct work_struct rescind_work;
 	/* Of a primary channel: sub-channels are handed to the driver one at a time. */
 	struct mutex additions;
+	/* Of a primary channel: files in sysfs of the device's channels are made and removed one channel at a time. */
+	struct mutex files;
 	/* Calls the callback again: the host's index could not be, and no signal may come when it is right again. */
 	struct timer_list look_again;
 	/* When the log was told of that, in jiffies. */
@@ -168,8 +170,15 @@ struct rlis_channel {
 	bool listed;
 	/* Waits to be added until a rescinded channel of the same device is gone. Protected by channel_mutex. */
 	bool deferred;
+	/* Its device is no longer registered, and its relid was given back; references may be left. Protected by channel_mutex. */
+	bool vacated;
 	/* Counted in nr_chan_close_on_suspend. */
 	bool closes_on_suspend;
+	/* What is known of the CPU that gets the interrupts, besides target_cpu (rust/proto/vmbus/retarget.rs). */
+	u32 opens;
+	bool target_unsure;
+	bool target_moving;
+	bool target_unanswered;
 };
 
 /* Read-only files of a device, in the order of the sysfs tables. */

@@ -356,12 +356,15 @@ void rlis_helper_tasklet_enable(struct tasklet_struct *t)
 }
 
 /*
- * The queues that add and remove devices are not for memory reclaim: drivers wait there for work of all kinds, and
- * nothing that frees memory waits for a device to come or go.
+ * The queues that add and remove devices need a rescuer: what is written back to a controller that the host has taken
+ * away ends only when it is removed, and a removal waits for the addition. Drivers wait there for work of all kinds, as they
+ * do on the C bus's queues; __WQ_LEGACY, which create_workqueue() sets, says that this is known.
  */
+#define DEVICE_QUEUE (__WQ_LEGACY | WQ_MEM_RECLAIM)
+
 struct workqueue_struct *rlis_helper_workqueue_ordered(const char *name)
 {
-	return alloc_ordered_workqueue("%s", 0, name);
+	return alloc_ordered_workqueue("%s", DEVICE_QUEUE, name);
 }
 
 struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
@@ -375,7 +378,7 @@ struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
 
 struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name)
 {
-	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+	return alloc_workqueue("%s", DEVICE_QUEUE | WQ_UNBOUND, 0, name);
 }
 
 static DECLARE_WORK(control_work, rlis_bus_control_work);
@@ -444,6 +447,16 @@ void rlis_helper_channel_unlock_additions(struct vmbus_channel *primary)
 	mutex_unlock(&container_of(primary, struct rlis_channel, channel)->additions);
 }
 
+void rlis_helper_channel_lock_files(struct vmbus_channel *primary)
+{
+	mutex_lock(&container_of(primary, struct rlis_channel, channel)->files);
+}
+
+void rlis_helper_channel_unlock_files(struct vmbus_channel *primary)
+{
+	mutex_unlock(&container_of(primary, struct rlis_channel, channel)->files);
+}
+
 static DEFINE_MUTEX(retarget_mutex);
 
 void rlis_helper_vmbus_retarget_begin(void)
@@ -472,6 +485,7 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 	mutex_init(&c->channel.inbound.ring_buffer_mutex);
 	mutex_init(&c->channel.outbound.ring_buffer_mutex);
 	mutex_init(&c->additions);
+	mutex_init(&c->files);
 	INIT_WORK(&c->channel.add_channel_work, rlis_bus_add_channel_work);
 	INIT_WORK(&c->rescind_work, rlis_bus_rescind_channel_work);
 	timer_setup(&c->look_again, channel_look_again, 0);
@@ -524,6 +538,13 @@ void rlis_helper_isr_annotated(void (*fn)(void))
 bool rlis_helper_vmbus_ratelimit(void)
 {
 	static DEFINE_RATELIMIT_STATE(rs, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&rs);
+}
+
+bool rlis_helper_vmbus_ratelimit_minute(void)
+{
+	static DEFINE_RATELIMIT_STATE(rs, 60 * HZ, DEFAULT_RATELIMIT_BURST);
 
 	return __ratelimit(&rs);
 }

@@ -83,6 +83,7 @@ struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name);
 void rlis_helper_queue_control_work(void);
 void rlis_helper_flush_control_work(void);
 bool rlis_helper_vmbus_ratelimit(void);
+bool rlis_helper_vmbus_ratelimit_minute(void);
 void rlis_helper_mdelay(unsigned int ms);
 void rlis_helper_usleep_range(unsigned int min, unsigned int max);
 
@@ -96,6 +97,8 @@ bool rlis_helper_channel_may_tell_index(struct vmbus_channel *channel);
 void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel);
 void rlis_helper_channel_lock_additions(struct vmbus_channel *primary);
 void rlis_helper_channel_unlock_additions(struct vmbus_channel *primary);
+void rlis_helper_channel_lock_files(struct vmbus_channel *primary);
+void rlis_helper_channel_unlock_files(struct vmbus_channel *primary);
 void rlis_helper_vmbus_retarget_begin(void);
 void rlis_helper_vmbus_retarget_end(void);
 void rlis_helper_isr_annotated(void (*fn)(void));
@@ -125,6 +128,8 @@ void rlis_helper_platform_unregister(void);
 struct device *rlis_helper_platform_device(void);
 int rlis_helper_acpi_walk_windows(void *ctx);
 bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size);
+void rlis_helper_vmbus_tell_mmio(const struct resource *first, const struct resource *second,
+				 const struct resource *framebuffer);
 struct resource *rlis_helper_vmbus_request_mem_region_exclusive(u64 start, u64 size, const char *name);
 struct resource *rlis_helper_request_region_in(struct resource *parent, u64 start, u64 size,
 					       const char *name, bool busy);

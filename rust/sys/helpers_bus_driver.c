@@ -6,6 +6,8 @@
  * do is in Rust (rust/hv/bus).
  */
 
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/acpi.h>
 #include <linux/clockchips.h>
 #include <linux/cpuhotplug.h>
@@ -306,6 +308,8 @@ bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size)
 				*start = low_mmio_base;
 			if (*start < SZ_4G)
 				*size = min_t(u64, (SZ_4G - *start) / 2, SZ_128M);
+		} else {
+			pr_warn("Unexpected low mmio base %#llx\n", low_mmio_base);
 		}
 #endif
 	} else {
@@ -318,7 +322,16 @@ bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size)
 		}
 		pci_dev_put(pdev);
 	}
+	if (!*start)
+		pr_warn("Unexpected framebuffer mmio base of zero\n");
 	return *start;
+}
+
+/* The words of the C driver, which people look for when a device finds no address space. */
+void rlis_helper_vmbus_tell_mmio(const struct resource *first, const struct resource *second,
+				 const struct resource *framebuffer)
+{
+	pr_info("hv_mmio=%pR,%pR fb=%pR\n", first, second, framebuffer);
 }
 
 struct resource *rlis_helper_vmbus_request_mem_region_exclusive(u64 start, u64 size, const char *name)

@@ -12,12 +12,13 @@ use kernel::prelude::*;
 use rlis_bus::{
     connection::Connection,
     cpu::Hotplug,
-    device::BusType,
+    driver::BusType,
     mmio::Mmio,
     power::Handlers,
     root::RootDevice,
     synic, //
 };
+use rlis_proto::vmbus::machine::Verdict;
 
 module! {
     type: Vmbus,
@@ -47,22 +48,20 @@ struct Bus {
 
 impl kernel::Module for Vmbus {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        if !synic::is_hyperv() {
-            return Err(ENODEV);
+        match synic::machine().verdict() {
+            Verdict::NotHyperV => Err(ENODEV),
+            Verdict::NoBus => Ok(Self { _bus: None }),
+            Verdict::Unsupported(what) => {
+                pr_err!(
+                    "{} are not supported, use the kernel's own hv_vmbus\n",
+                    what
+                );
+                Err(EOPNOTSUPP)
+            }
+            Verdict::Serve => Ok(Self {
+                _bus: Some(Bus::start()?),
+            }),
         }
-        if synic::is_plain_root() {
-            return Ok(Self { _bus: None });
-        }
-        if let Some(what) = synic::unsupported() {
-            pr_err!(
-                "{} are not supported, use the kernel's own hv_vmbus\n",
-                what
-            );
-            return Err(EOPNOTSUPP);
-        }
-        Ok(Self {
-            _bus: Some(Bus::start()?),
-        })
     }
 }
 

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Channels: the C structure that drivers see, and its life. The lists and the table it is on: [`list`].
+//! Channels: the C structure that drivers see, and its life. The lists and the table it is on: [`list`]; how
+//! sub-channels are handed out: [`additions`].
 
+mod additions;
 mod list;
 
-pub(crate) use self::list::{
-    free_all,
-    lock,
-    lookup,
-    release_relid,
-    table,
-    ChannelLock, //
+pub(crate) use self::{
+    additions::{
+        Additions,
+        Files, //
+    },
+    list::{
+        free_all,
+        lock,
+        lookup,
+        release_relid,
+        table,
+        ChannelLock, //
+    }, //
 };
 
 use crate::{
@@ -42,7 +50,10 @@ use kernel::{
     types::Opaque, //
 };
 use rlis_proto::{
-    vmbus::message::OfferChannel,
+    vmbus::{
+        message::OfferChannel,
+        retarget::Route, //
+    },
     Guid, //
 };
 use rlis_sys as bindings;
@@ -211,7 +222,7 @@ impl Channel {
         unsafe { (*self.raw()).offermsg.child_relid }
     }
 
-    /// Takes the relid away, before a suspend. Needs the lock of channels.
+    /// Takes the relid away, before a suspend or after it was given back. Needs the lock of channels.
     pub(crate) fn invalidate_relid(&self, _lock: &mut ChannelLock) {
         // SAFETY: The channel is closed, and nobody else writes the field.
         unsafe { (*self.raw()).offermsg.child_relid = INVALID_RELID };
@@ -323,6 +334,34 @@ impl Channel {
         self.target_cpu_cell().store(cpu, Ordering::Relaxed);
     }
 
+    /// What is known of that CPU. Needs the lock of channels.
+    pub(crate) fn route(&self, _lock: &ChannelLock) -> Route {
+        // SAFETY: The fields are written by `set_route` only, under the lock.
+        unsafe {
+            let ext = self.ext();
+            Route {
+                cpu: self.target_cpu(),
+                opens: (*ext).opens,
+                unsure: (*ext).target_unsure,
+                moving: (*ext).target_moving,
+                unanswered: (*ext).target_unanswered,
+            }
+        }
+    }
+
+    /// Stores it. Needs the lock of channels.
+    pub(crate) fn set_route(&self, route: &Route, lock: &ChannelLock) {
+        self.set_target_cpu(route.cpu, lock);
+        // SAFETY: As above.
+        unsafe {
+            let ext = self.ext();
+            (*ext).opens = route.opens;
+            (*ext).target_unsure = route.unsure;
+            (*ext).target_moving = route.moving;
+            (*ext).target_unanswered = route.unanswered;
+        }
+    }
+
     /// The primary channel of a sub-channel.
     pub(crate) fn primary(&self) -> Option<&Channel> {
         // SAFETY: Set before the sub-channel is in use, and the sub-channel owns a reference.
@@ -367,6 +406,12 @@ impl Channel {
         unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).in_sysfs) }.swap(on, Ordering::AcqRel)
     }
 
+    /// Whether the channel has sysfs files, or is about to get them.
+    pub(crate) fn is_in_sysfs(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).in_sysfs) }.load(Ordering::Acquire)
+    }
+
     /// Waits for a running callback and lets no further one begin. Sleeps.
     pub(crate) fn reset_callback(&self) {
         let c = self.raw();
@@ -378,10 +423,51 @@ impl Channel {
                 let _guard = SpinGuard::lock(&raw mut (*c).sched_lock);
                 (*c).onchannel_callback = None;
             }
-            (*c).sc_creation_callback = None;
+            self.clear_sc_creation_callback();
             bindings::tasklet_enable(&raw mut (*c).callback_event);
             // The tasklet sets the timer only if there is a callback.
             bindings::channel_no_more_looks(c);
+        }
+    }
+
+    /// Takes the driver's function away that is handed sub-channels: no addition that begins from here on calls it.
+    pub(crate) fn clear_sc_creation_callback(&self) {
+        // SAFETY: A field of a valid channel, which additions read as a whole.
+        unsafe { ptr::write_volatile(&raw mut (*self.raw()).sc_creation_callback, None) };
+    }
+
+    /// Takes the driver's function away that is told of a rescind.
+    pub(crate) fn clear_rescind_callback(&self) {
+        // SAFETY: A field of a valid channel, which the rescind's work reads as a whole.
+        unsafe { ptr::write_volatile(&raw mut (*self.raw()).chn_rescind_callback, None) };
+    }
+
+    /// The driver's function that is told of a rescind.
+    pub(crate) fn rescind_callback(
+        &self,
+    ) -> Option<unsafe extern "C" fn(*mut bindings::vmbus_channel)> {
+        // SAFETY: As above.
+        unsafe { ptr::read_volatile(&raw const (*self.raw()).chn_rescind_callback) }
+    }
+
+    /// Takes away what a driver has put into the channel, after it has let go of the device: the next driver finds the
+    /// channel as a new one. Needs the lock of channels, under which some of it is used. The channel is closed.
+    pub(crate) fn forget_driver(&self, _lock: &ChannelLock) {
+        let c = self.raw();
+        self.clear_sc_creation_callback();
+        self.clear_rescind_callback();
+        // SAFETY: No driver has the channel, and it is closed: nobody else uses these fields, except for those that
+        // are used under the lock.
+        unsafe {
+            (*c).change_target_cpu_callback = None;
+            (*c).next_request_id_callback = None;
+            (*c).request_addr_callback = None;
+            (*c).rqstor_size = 0;
+            (*c).max_pkt_size = 0;
+            (*c).callback_mode = bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED;
+            (*c).low_latency = false;
+            (*c).per_channel_state = ptr::null_mut();
+            (*c).channel_callback_context = ptr::null_mut();
         }
     }
 
@@ -412,9 +498,12 @@ impl Channel {
         drop(list);
 
         self.reset_callback();
-        if self.set_in_sysfs(false) {
-            // SAFETY: The files were added and are removed once.
-            unsafe { bindings::channel_remove_sysfs(self.raw()) };
+        {
+            let _files = Files::of(self);
+            if self.set_in_sysfs(false) {
+                // SAFETY: The files were added and are removed once.
+                unsafe { bindings::channel_remove_sysfs(self.raw()) };
+            }
         }
         // SAFETY: Nobody schedules the tasklet any more.
         unsafe { bindings::tasklet_kill(&raw mut (*self.raw()).callback_event) };
@@ -434,6 +523,38 @@ impl Channel {
             }
             Channel::dec_ref(NonNull::from(self));
         }
+    }
+
+    /// Makes room for the next channel of the same device: the device was unregistered, and thus the channel closed. Sleeps.
+    pub(crate) fn vacate(&self) {
+        let mut list = lock();
+        self.vacated().store(true, Ordering::Relaxed);
+        if !list.has(self) {
+            return;
+        }
+        let relid = self.relid();
+        if relid != INVALID_RELID {
+            list.unmap_relid(relid);
+            self.invalidate_relid(&mut list);
+        }
+        let waiting = list.take_deferred(self);
+        drop(list);
+        if relid != INVALID_RELID {
+            release_relid(relid);
+        }
+        if let Some(next) = waiting {
+            control::queue_add(&next);
+        }
+    }
+
+    /// Whether [`Self::vacate`] was called. Under the lock of channels.
+    pub(crate) fn is_vacated(&self) -> bool {
+        self.vacated().load(Ordering::Relaxed)
+    }
+
+    fn vacated(&self) -> &AtomicBool {
+        // SAFETY: The field lives as long as `self` and is used here only.
+        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).vacated) }
     }
 
     fn listed(&self) -> &AtomicBool {

@@ -105,6 +105,11 @@ pub fn version() -> Version {
     Version(proto_version_cell().load(Ordering::Relaxed))
 }
 
+/// Whether the host has confirmed the end of the connection, and so uses nothing of it any more.
+pub(crate) fn is_over() -> bool {
+    state() == State::Disconnected && !PAGES_LENT.load(Ordering::Relaxed)
+}
+
 /// Posts a channel message of fixed size. May sleep for seconds while the host is short of buffers.
 ///
 /// # Errors

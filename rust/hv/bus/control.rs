@@ -10,6 +10,10 @@
 //! order in which they were sent, and must not wait for an answer of the host: that answer might be behind a
 //! full queue.
 
+mod offers;
+
+pub(crate) use self::offers::Offers;
+
 use crate::{
     channel::{
         self,
@@ -92,9 +96,6 @@ static SHARED: Shared = Shared {
 /// Whether `lock` is initialised and there is a queue.
 static IS_SET_UP: AtomicBool = AtomicBool::new(false);
 
-/// Offers are dropped while the guest suspends; the host sends them again when it resumes.
-static IGNORE_OFFERS: AtomicBool = AtomicBool::new(false);
-
 /// NICs are added in the order of their offers, which their names depend on, and so are pass-through PCI devices. Other
 /// devices do not wait for each other.
 struct OrderedQueues(UnsafeCell<[*mut bindings::workqueue_struct; 2]>);
@@ -141,7 +142,7 @@ pub(crate) fn setup() -> Result {
             stalled: false,
         });
     }
-    IGNORE_OFFERS.store(false, Ordering::Relaxed);
+    offers::setup();
     IS_SET_UP.store(true, Ordering::Release);
     Ok(())
 }
@@ -205,11 +206,15 @@ pub(crate) fn enqueue(message: Message) -> bool {
     queued.unwrap_or(true)
 }
 
-/// Whether offers are dropped now.
-pub(crate) fn ignore_offers(ignore: bool) {
-    IGNORE_OFFERS.store(ignore, Ordering::SeqCst);
+/// Says what becomes of offers from now on. Those that were kept are handled accordingly, before others.
+pub(crate) fn set_offers(mode: Offers) {
+    offers::set(mode);
     // SAFETY: The object lives forever. Only this function writes the field, which nobody but us reads.
-    unsafe { (*connection::raw()).ignore_any_offer_msg = ignore };
+    unsafe { (*connection::raw()).ignore_any_offer_msg = mode != Offers::Taken };
+    with_queue(|_| {
+        // SAFETY: The work queue exists as long as this queue does.
+        unsafe { bindings::queue_control_work() };
+    });
 }
 
 /// Waits until all messages that have arrived are handled.
@@ -271,29 +276,45 @@ extern "C" fn rlis_bus_control_work(_work: *mut bindings::work_struct) {
         if stalled {
             synic::restart_message_tasklet();
         }
+        // What arrived before the connection ended is of no use any more.
+        let connected = connection::state() == State::Connected;
+        while let Some(kept) = offers::next_kept() {
+            if connected {
+                on_offer(&kept);
+            }
+        }
         match message {
             None => return,
-            // What arrived before the connection ended is of no use any more.
-            Some(_) if connection::state() != State::Connected => {}
-            Some(Message::Offer(offer)) => {
-                if !IGNORE_OFFERS.load(Ordering::SeqCst) {
-                    on_offer(&offer);
-                }
-            }
+            Some(_) if !connected => {}
+            Some(Message::Offer(offer)) => match offers::mode() {
+                Offers::Taken => on_offer(&offer),
+                Offers::Kept => keep_offer(&offer),
+                Offers::Dropped => {}
+            },
             Some(Message::Rescind(rescind)) => on_rescind(rescind.child_relid),
         }
     }
 }
 
+/// Keeps an offer for later. One that cannot be kept is released.
+fn keep_offer(offer: &OfferChannel) {
+    if let Err(reason) = offers::keep(offer) {
+        refuse(offer.child_relid, reason);
+    }
+}
+
 /// Handles an offer. A refused one is released at once, so that the host can reuse the relid.
 fn on_offer(offer: &OfferChannel) {
-    let relid = offer.child_relid;
     if let Err(reason) = try_offer(offer) {
-        crate::ratelimit::warn(|| pr_err!("offer of relid {} refused: {}\n", relid, reason));
-        // The relid of another channel stays what it is.
-        if Channel::find(relid).is_none() && relid != 0 && relid < MAX_CHANNEL_RELIDS {
-            channel::release_relid(relid);
-        }
+        refuse(offer.child_relid, reason);
+    }
+}
+
+fn refuse(relid: u32, reason: &str) {
+    crate::ratelimit::warn(|| pr_err!("offer of relid {} refused: {}\n", relid, reason));
+    // The relid of another channel stays what it is.
+    if Channel::find(relid).is_none() && relid != 0 && relid < MAX_CHANNEL_RELIDS {
+        channel::release_relid(relid);
     }
 }
 
@@ -338,6 +359,7 @@ fn try_offer(offer: &OfferChannel) -> Result<(), &'static str> {
 pub(crate) fn on_rescind(relid: u32) {
     match Channel::find(relid) {
         Some(channel) => rescind(channel),
+        None if offers::forget(relid) => channel::release_relid(relid),
         // Its offer was refused, and released then.
         None => pr_debug!("rescind of unknown relid {}\n", relid),
     }

@@ -120,32 +120,64 @@ fn choose(list: &ChannelLock, channel: &Channel) -> Option<u32> {
     if !channel.is_perf() {
         return None;
     }
-    let primary = channel.primary().unwrap_or(channel);
-    let mut candidates = online().filter(|&cpu| may_serve(cpu)).map(|cpu| {
-        let (mut users, mut node_users, mut own) = (0, 0, 0);
+    let census = Census::of(list, channel).ok()?;
+    let mut candidates = online()
+        .filter(|&cpu| may_serve(cpu))
+        .map(|cpu| census.candidate(cpu));
+    policy::get()?.place(&mut candidates)
+}
+
+/// How many performance-critical channels each CPU and each node serves.
+struct Census {
+    /// By CPU: channels, and how many of them are of the device in question.
+    cpus: KVec<(u32, u32)>,
+    /// By node.
+    nodes: KVec<u32>,
+}
+
+impl Census {
+    /// Counts all channels but this one, for whose device it is.
+    fn of(list: &ChannelLock, channel: &Channel) -> Result<Self> {
+        // SAFETY: Set at boot.
+        let count = unsafe { bindings::nr_cpu_ids };
+        let highest = online().filter_map(node_index).max();
+        let mut census = Self {
+            cpus: KVec::from_elem((0, 0), count as usize, GFP_KERNEL)?,
+            nodes: KVec::from_elem(0, highest.map_or(0, |n| n + 1), GFP_KERNEL)?,
+        };
+        let primary = channel.primary().unwrap_or(channel);
         for other in list.all() {
-            let at = other.target_cpu();
             if !other.is_perf() || core::ptr::eq(other, channel) {
                 continue;
             }
-            if node(at) == node(cpu) {
-                node_users += 1;
+            let at = other.target_cpu();
+            if let Some((users, own)) = census.cpus.get_mut(at as usize) {
+                *users += 1;
+                *own += u32::from(core::ptr::eq(other.primary().unwrap_or(other), primary));
             }
-            if at == cpu {
-                users += 1;
-                if core::ptr::eq(other.primary().unwrap_or(other), primary) {
-                    own += 1;
-                }
+            if let Some(users) = node_index(at).and_then(|n| census.nodes.get_mut(n)) {
+                *users += 1;
             }
         }
+        Ok(census)
+    }
+
+    fn candidate(&self, cpu: u32) -> Candidate {
+        let (users, own) = self.cpus.get(cpu as usize).copied().unwrap_or_default();
         Candidate {
             cpu,
             users,
-            node_users,
+            node_users: node_index(cpu)
+                .and_then(|n| self.nodes.get(n).copied())
+                .unwrap_or_default(),
             own,
         }
-    });
-    policy::get()?.place(&mut candidates)
+    }
+}
+
+/// The CPU's node, unless it has none.
+fn node_index(cpu: u32) -> Option<usize> {
+    usize::try_from(node(cpu)).ok()
 }
 
 /// The registration of the hotplug callbacks. While it exists, the SynIC is on on all CPUs that are online.
@@ -243,7 +275,7 @@ fn leave(cpu: u32) -> Result {
         let list = channel::lock();
         let next = list
             .all()
-            .find(|c| c.target_cpu() == cpu)
+            .find(|c| retarget::may_use(c, cpu, &list))
             .map(channel::ChannelRef::from);
         drop(list);
         let Some(channel) = next else { break };

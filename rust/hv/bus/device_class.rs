@@ -173,7 +173,7 @@ pub(crate) fn of_offer(offer: &OfferChannel) -> u16 {
         Some(d) => d.dev_type,
         None => {
             // Devices that only Windows guests use come with every VM.
-            if ![HV_AVMA1_GUID, HV_AVMA2_GUID, HV_RDV_GUID].contains(&class) {
+            if ![HV_AVMA1_GUID, HV_AVMA2_GUID, HV_RDV_GUID, HV_IMC_GUID].contains(&class) {
                 crate::ratelimit::warn(|| {
                     pr_info!("Unknown GUID: {}\n", core::format_args!("{class}"));
                 });

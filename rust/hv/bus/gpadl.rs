@@ -13,6 +13,7 @@ use crate::{
         INVALID_RELID, //
     },
     connection,
+    ratelimit,
     request::{
         self,
         Key, //
@@ -142,7 +143,7 @@ pub(crate) unsafe fn establish(
         if status == 0 {
             Ok(())
         } else {
-            pr_err!("the host refused a GPADL: status {:#x}\n", status);
+            ratelimit::rarely(|| pr_err!("the host refused a GPADL: status {:#x}\n", status));
             Err(EDQUOT)
         }
     });
@@ -198,14 +199,16 @@ pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> 
     match request::status(key, channel, || connection::post(&message)) {
         Ok(_) => {}
         Err(_) if channel.is_rescinded() => {}
-        // After an unload there is no host side any more.
-        Err(e) if e == ENODEV => {}
+        // After an unload that the host has confirmed there is no host side any more.
+        Err(e) if e == ENODEV && connection::is_over() => {}
         Err(e) => {
-            pr_err!(
-                "the host did not end GPADL {:#x}: {}\n",
-                gpadl.gpadl_handle,
-                e.to_errno()
-            );
+            ratelimit::rarely(|| {
+                pr_err!(
+                    "the host did not end GPADL {:#x}: {}\n",
+                    gpadl.gpadl_handle,
+                    e.to_errno()
+                );
+            });
             gpadl.decrypted = true;
             // Not every driver looks at that before it frees a buffer. Then at least its pages stay what they are.
             // SAFETY: The buffer is the driver's, of that size, and not freed yet.

@@ -169,6 +169,12 @@ impl Windows {
             };
             size /= 2;
         }
+        let second = self
+            .windows
+            .get_mut(1)
+            .map_or(ptr::null_mut(), |w| &raw mut w.0);
+        // SAFETY: Resources of ours, or null.
+        unsafe { bindings::vmbus_tell_mmio(window, second, self.framebuffer) };
     }
 
     /// First and last address of the framebuffer's part.

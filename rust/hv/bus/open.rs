@@ -5,6 +5,7 @@
 use crate::{
     channel::{
         self,
+        Additions,
         Channel,
         ChannelRef,
         ChannelState,
@@ -13,6 +14,7 @@ use crate::{
     connection,
     cpu,
     gpadl,
+    ratelimit,
     request::{
         self,
         Key, //
@@ -95,11 +97,16 @@ pub(crate) fn connect(
         return Err(ENODEV);
     }
     {
-        // A CPU that goes offline takes the channel's interrupts elsewhere before this, or is refused.
-        let _list = channel::lock();
+        // A CPU that goes offline takes the channel's interrupts elsewhere before this, or is refused. A move that the
+        // host has not answered yet does not count for this opening.
+        let list = channel::lock();
         if !channel.change_state(ChannelState::Open, ChannelState::Opening) {
             return Err(EINVAL);
         }
+        let mut route = channel.route(&list);
+        route.open();
+        channel.set_route(&route, &list);
+        message.target_vp = cpu::vp_number(route.cpu);
     }
     let undo_state = ScopeGuard::new(|| channel.set_state(ChannelState::Open));
 
@@ -153,7 +160,6 @@ pub(crate) fn connect(
     let undo_callback = ScopeGuard::new(|| channel.reset_callback());
 
     message.downstream_ringbuffer_pageoffset = send * (PAGE_SIZE / HV_HYP_PAGE_SIZE) as u32;
-    message.target_vp = cpu::vp_number(channel.target_cpu());
     let key = Key::Open {
         relid: message.child_relid,
         openid: message.openid,
@@ -163,15 +169,20 @@ pub(crate) fn connect(
         Ok(_) => return Err(EAGAIN),
         Err(e) => {
             if e == ETIMEDOUT {
-                pr_err!(
-                    "opening relid {}: no answer from the host\n",
-                    channel.relid()
-                );
+                ratelimit::rarely(|| {
+                    pr_err!(
+                        "opening relid {}: no answer from the host\n",
+                        channel.relid()
+                    );
+                });
                 // It may have opened the channel all the same.
                 let _ = post_close(channel);
             }
             return Err(e);
         }
+    }
+    if channel.is_rescinded() {
+        return Err(ENODEV);
     }
     undo_callback.dismiss();
     undo_gpadl.dismiss();
@@ -224,13 +235,29 @@ fn close(channel: &Channel) -> Result {
     channel.end_close();
     match result {
         Ok(()) => requestor::free(channel),
-        Err(e) => pr_err!(
-            "closing relid {} failed: {}\n",
-            channel.relid(),
-            e.to_errno()
-        ),
+        Err(e) => ratelimit::rarely(|| {
+            pr_err!(
+                "closing relid {} failed: {}\n",
+                channel.relid(),
+                e.to_errno()
+            );
+        }),
     }
     result
+}
+
+/// Frees a channel's rings. uio_hv_generic does so with an open channel, if a program still has its file open when the
+/// device is taken away from it; the host must not use them any more by then. Sleeps.
+pub(crate) fn free_ring(channel: &Channel) {
+    if channel.state() == ChannelState::Opened && channel.primary().is_none() {
+        pr_warn!(
+            "relid {} was left open by its driver, closing it\n",
+            channel.relid()
+        );
+        // An error has marked the memory as lost.
+        let _ = disconnect(channel);
+    }
+    ring::free(channel);
 }
 
 /// Closes a primary channel and its sub-channels; the primary's rings stay allocated. Sleeps.
@@ -242,6 +269,9 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
     if channel.primary().is_some() {
         return Err(EINVAL);
     }
+    // The driver frees after this what it uses when it is handed a sub-channel, and closes none that comes later.
+    channel.clear_sc_creation_callback();
+    drop(Additions::of(channel));
     loop {
         let list = channel::lock();
         // Each round closes one or takes one off the list. A closed one stays on it until the host rescinds it.

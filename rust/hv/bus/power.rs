@@ -16,7 +16,10 @@ use crate::{
         self,
         Connection, //
     },
-    control,
+    control::{
+        self,
+        Offers, //
+    },
     cpu,
     synic, //
 };
@@ -71,7 +74,7 @@ extern "C" fn rlis_bus_suspend() -> c_int {
     match suspend() {
         Ok(()) => 0,
         Err(e) => {
-            control::ignore_offers(false);
+            control::set_offers(Offers::Taken);
             e.to_errno()
         }
     }
@@ -79,8 +82,8 @@ extern "C" fn rlis_bus_suspend() -> c_int {
 
 fn suspend() -> Result {
     let c = connection::raw();
-    // Offers from here on come again after the resume. Those before are handled, with what they entail.
-    control::ignore_offers(true);
+    // Offers from here on come again after the resume, if there is one. Those before are handled, with what they entail.
+    control::set_offers(Offers::Kept);
     control::flush();
     // SAFETY: The queues exist as long as there is a connection; process context.
     unsafe {
@@ -134,6 +137,8 @@ fn suspend() -> Result {
     drop(list);
     pr_debug!("suspended with {} channels\n", relids);
     connection::unload(false);
+    control::set_offers(Offers::Dropped);
+    control::flush();
     Ok(())
 }
 
@@ -150,12 +155,12 @@ extern "C" fn rlis_bus_resume() -> c_int {
 }
 
 fn resume() -> Result {
-    control::ignore_offers(false);
+    control::set_offers(Offers::Taken);
     Connection::reestablish()?;
     connection::request_offers()?;
     let list = channel::lock();
     for channel in list.primaries() {
-        if channel.relid() == INVALID_RELID && !channel.is_hvsock() {
+        if channel.relid() == INVALID_RELID && !channel.is_hvsock() && !channel.is_rescinded() {
             let offer = channel.offer();
             pr_err!(
                 "channel {}/{} not present after resume.\n",

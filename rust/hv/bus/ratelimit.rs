@@ -11,3 +11,12 @@ pub(crate) fn warn(log: impl FnOnce()) {
         log();
     }
 }
+
+/// Calls `log`, unless too many such lines were written in the last minute: for what a host that offers and withdraws
+/// devices without end would repeat without end. Any context.
+pub(crate) fn rarely(log: impl FnOnce()) {
+    // SAFETY: No requirements.
+    if unsafe { bindings::vmbus_ratelimit_minute() } {
+        log();
+    }
+}

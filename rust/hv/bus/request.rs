@@ -9,6 +9,8 @@
 use crate::{
     channel::Channel,
     connection,
+    ratelimit,
+    CHANNEL_TIMEOUT_MS,
     HOST_RESPONSE_TIMEOUT_MS, //
 };
 use core::{
@@ -32,6 +34,30 @@ pub(crate) enum Key {
     GpadlTorndown { gpadl: u32 },
     /// MODIFYCHANNEL_RESPONSE of this relid.
     Modify { relid: u32 },
+}
+
+impl Key {
+    /// How long the host may take, in milliseconds.
+    fn timeout_ms(self) -> u32 {
+        match self {
+            // Nobody can go on without these, and a host that is being serviced answers late.
+            Self::Open { .. } | Self::GpadlCreated { .. } | Self::GpadlTorndown { .. } => {
+                CHANNEL_TIMEOUT_MS
+            }
+            Self::Version | Self::Modify { .. } => HOST_RESPONSE_TIMEOUT_MS,
+        }
+    }
+
+    /// What the log calls it.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Version => "a version",
+            Self::Open { .. } => "the opening of a channel",
+            Self::GpadlCreated { .. } => "a GPADL",
+            Self::GpadlTorndown { .. } => "the end of a GPADL",
+            Self::Modify { .. } => "the move of a channel",
+        }
+    }
 }
 
 /// What an answer brings.
@@ -58,6 +84,33 @@ struct Request {
     channel: *const Channel,
     key: Key,
     answer: UnsafeCell<Answer>,
+}
+
+impl Request {
+    /// Waits for the answer, and says so in the log when it takes long. Sleeps.
+    fn wait(&self) -> Result {
+        let limit = self.key.timeout_ms();
+        let mut waited = 0;
+        loop {
+            // Not longer in one go than the kernel allows a task before it takes it for hung.
+            let step = HOST_RESPONSE_TIMEOUT_MS.min(limit - waited);
+            // SAFETY: Process context; the completion is initialised.
+            if unsafe { bindings::wait_for_completion_ms(self.done.get(), step) } {
+                return Ok(());
+            }
+            waited += step;
+            if waited >= limit {
+                return Err(ETIMEDOUT);
+            }
+            ratelimit::rarely(|| {
+                pr_warn!(
+                    "the host has not confirmed {} for {} s, waiting\n",
+                    self.key.what(),
+                    waited / 1000
+                );
+            });
+        }
+    }
 }
 
 /// Calls `f` for the pending requests until it returns true.
@@ -149,15 +202,7 @@ fn transact(key: Key, channel: Option<&Channel>, post: impl FnOnce() -> Result) 
         };
     }
 
-    let result = post().and_then(|()| {
-        // SAFETY: Process context; the completion is initialised.
-        if unsafe { bindings::wait_for_completion_ms(request.done.get(), HOST_RESPONSE_TIMEOUT_MS) }
-        {
-            Ok(())
-        } else {
-            Err(ETIMEDOUT)
-        }
-    });
+    let result = post().and_then(|()| request.wait());
 
     let answer = {
         let _guard = connection::channelmsg_lock();

@@ -6,6 +6,7 @@ use crate::{
     channel::{
         self,
         Channel,
+        ChannelLock,
         ChannelState, //
     },
     connection,
@@ -20,6 +21,11 @@ use rlis_proto::vmbus::{
     message::{
         ChannelMessageHeader,
         ModifyChannel, //
+    },
+    retarget::{
+        Answer,
+        Move,
+        Outcome, //
     },
     Version,
 };
@@ -56,8 +62,8 @@ pub(crate) fn modify(channel: &Channel, target_vp: u32) -> Result {
 ///
 /// # Errors
 ///
-/// `EIO` if the channel is not open, the protocol is older than 4.1 or the host does not do it; `EINVAL` if
-/// the CPU may not serve channels.
+/// `EIO` if the channel is not open, or was opened again meanwhile, the protocol is older than 4.1 or the host does not do
+/// it; `EINVAL` if the CPU may not serve channels.
 pub(crate) fn set_cpu(channel: &Channel, target: u32) -> Result {
     if !connection::version().has_modify_channel() {
         return Err(EIO);
@@ -66,18 +72,52 @@ pub(crate) fn set_cpu(channel: &Channel, target: u32) -> Result {
     if !cpu::may_serve(target) {
         return Err(EINVAL);
     }
-    if channel.state() != ChannelState::Opened {
-        return Err(EIO);
+    let request = {
+        let list = channel::lock();
+        let mut route = channel.route(&list);
+        if channel.state() != ChannelState::Opened {
+            return Err(EIO);
+        }
+        if route.cpu == target && !route.unsure {
+            return Ok(());
+        }
+        let request = route.begin(target);
+        channel.set_route(&route, &list);
+        request
+    };
+    match change_over(channel, request, target) {
+        Outcome::Moved => Ok(()),
+        Outcome::Stays | Outcome::Unsure => Err(EIO),
     }
-    let from = channel.target_cpu();
-    if target == from {
-        return Ok(());
+}
+
+/// Asks the host to change over, and records what is known then.
+///
+/// The lock of channels is not held while the host thinks: a rescind needs it. The driver may close the channel and open
+/// it again meanwhile.
+fn change_over(channel: &Channel, request: Move, to: u32) -> Outcome {
+    let answer = match modify(channel, cpu::vp_number(to)) {
+        Ok(()) => Answer::Done,
+        Err(e) if e == ETIMEDOUT || e == ENODEV => Answer::Unknown,
+        // Refused, or not posted.
+        Err(_) => Answer::Refused,
+    };
+    let list = channel::lock();
+    let mut route = channel.route(&list);
+    let from = route.cpu;
+    let outcome = route.end(request, answer);
+    channel.set_route(&route, &list);
+    if outcome == Outcome::Moved && from != to && channel.state() == ChannelState::Opened {
+        // SAFETY: The driver's function, set while the channel is open, called as declared; under the lock, as
+        // with the C bus.
+        unsafe {
+            let c = channel.raw();
+            if let Some(callback) = (*c).change_target_cpu_callback {
+                callback(c, from, to);
+            }
+        }
     }
-    // The lock of channels is not held while the host thinks: a rescind needs it. A close meanwhile makes the
-    // host ignore the message, and costs a time-out at worst.
-    modify(channel, cpu::vp_number(target)).map_err(|_| EIO)?;
-    moved(channel, from, target);
-    Ok(())
+    outcome
 }
 
 /// Keeps CPUs from going offline, and channels from being moved by anyone else.
@@ -106,21 +146,17 @@ impl Drop for Retargeting {
     }
 }
 
-/// Records that the host has moved the channel, to a CPU that has not left meanwhile.
-fn moved(channel: &Channel, from: u32, to: u32) {
-    let lock = channel::lock();
-    channel.set_target_cpu(to, &lock);
-    // SAFETY: The driver's function, set while the channel is open, called as declared; under the lock, as
-    // with the C bus.
-    unsafe {
-        let c = channel.raw();
-        if let Some(callback) = (*c).change_target_cpu_callback {
-            callback(c, from, to);
-        }
+/// Whether `cpu` cannot go offline because of this channel.
+pub(crate) fn may_use(channel: &Channel, cpu: u32, list: &ChannelLock) -> bool {
+    match channel.state() {
+        // The host does not know of a CPU; the next open shall not name this one.
+        ChannelState::Open | ChannelState::Offer => channel.target_cpu() == cpu,
+        ChannelState::Opening | ChannelState::Opened => channel.route(list).may_use(cpu),
     }
 }
 
-/// Moves a channel away from a CPU that is going offline, which no channel is placed on any more. Sleeps.
+/// Moves a channel away from a CPU that is going offline, which no channel is placed on any more, or finds that it was
+/// closed or opened again meanwhile, so that it has to be looked at once more. Sleeps.
 ///
 /// # Errors
 ///
@@ -138,33 +174,44 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
     } else {
         channel.relid() as usize % count
     };
-    let target = others().nth(start).unwrap_or(cpu::CONNECT_CPU);
+    let other = others().nth(start).unwrap_or(cpu::CONNECT_CPU);
 
-    {
-        let lock = channel::lock();
+    let (request, target) = {
+        let list = channel::lock();
+        let mut route = channel.route(&list);
         match channel.state() {
-            // The host does not know of a CPU yet.
             ChannelState::Open | ChannelState::Offer => {
-                channel.set_target_cpu(target, &lock);
+                channel.set_target_cpu(other, &list);
                 return Ok(());
             }
             ChannelState::Opening => return Err(EBUSY),
+            // No more interrupts.
+            ChannelState::Opened if channel.is_rescinded() => {
+                route.cpu = other;
+                route.unsure = false;
+                channel.set_route(&route, &list);
+                return Ok(());
+            }
             ChannelState::Opened => {}
         }
-    }
-    if connection::version() < Version::V5_3 {
-        return Err(EBUSY);
-    }
-    match modify(channel, cpu::vp_number(target)) {
-        Ok(()) => {
-            moved(channel, leaving, target);
-            Ok(())
+        if connection::version() < Version::V5_3 {
+            return Err(EBUSY);
         }
-        // Closed or rescinded meanwhile: no more interrupts.
-        Err(_) if channel.is_rescinded() || channel.state() != ChannelState::Opened => {
-            channel.set_target_cpu(target, &channel::lock());
-            Ok(())
-        }
-        Err(_) => Err(EBUSY),
+        let target = route.away_from(leaving, other);
+        let request = route.begin(target);
+        channel.set_route(&route, &list);
+        (request, target)
+    };
+    if change_over(channel, request, target) == Outcome::Moved {
+        return Ok(());
+    }
+    let list = channel::lock();
+    if channel.is_rescinded()
+        || channel.state() != ChannelState::Opened
+        || request.is_outdated(&channel.route(&list))
+    {
+        Ok(())
+    } else {
+        Err(EBUSY)
     }
 }

@@ -135,8 +135,14 @@ impl RingHeader for Mapped {
 
     #[inline]
     fn publish(&self, field: HeaderField, value: u32) {
-        // On x86 a locked instruction is a full barrier, and cheaper than a store with one behind it.
-        self.word(field).swap(value, Ordering::SeqCst);
+        // On x86 a locked instruction is a full barrier, and cheaper than a store with one behind it. Of other
+        // architectures C11 promises no more than what the model of rust/proto/tests has.
+        if cfg!(target_arch = "x86_64") {
+            self.word(field).swap(value, Ordering::SeqCst);
+        } else {
+            self.store_release(field, value);
+            self.full_barrier();
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! - [`connection`], [`request`], [`control`]: the connection to the host, requests that it answers, messages
 //!   that it sends of its own accord;
 //! - [`channel`], [`gpadl`], [`open`], [`ring`], [`requestor`], [`retarget`]: channels and their rings;
-//! - [`device`], [`device_class`], [`sysfs`], [`mmio`]: the Linux device model around them;
+//! - [`device`], [`driver`], [`device_class`], [`sysfs`], [`mmio`]: the Linux device model around them;
 //! - [`cpu`], [`power`]: CPU hotplug, suspend, shutdown and crash.
 //!
 //! What is policy (which version, which offers, which CPU) is decided by the module, which hands a [`Policy`]
@@ -39,6 +39,7 @@ pub mod control;
 pub mod cpu;
 pub mod device;
 pub mod device_class;
+pub mod driver;
 mod exports;
 mod gpadl;
 pub mod hypercall;
@@ -56,6 +57,7 @@ mod ring;
 pub mod root;
 pub mod synic;
 mod sysfs;
+mod wait;
 
 pub use policy::{
     Candidate,
@@ -67,6 +69,12 @@ pub use policy::{
 /// Hosts answer within milliseconds; a guest that is paused or migrated does not see the time pass. Below the
 /// kernel's hung-task limit, so that a silent host ends in an error and not in a warning.
 pub const HOST_RESPONSE_TIMEOUT_MS: u32 = 30_000;
+
+/// How long the host may take to open a channel or to take or give back a GPADL, in milliseconds.
+///
+/// While a host is updated, its side of storage and network may stand still for tens of seconds. A device given up then
+/// would be lost until somebody binds it again; memory that is not given back is lost for good.
+pub const CHANNEL_TIMEOUT_MS: u32 = 120_000;
 
 /// How long the host may take to end the connection, in milliseconds. A host writes its disk caches back
 /// first, which takes long.

@@ -30,6 +30,7 @@ use kernel::{
 };
 use rlis_proto::vmbus::{
     hypercall::msr,
+    machine::Machine,
     parse,
     synic::{
         Message,
@@ -79,35 +80,20 @@ pub(crate) fn vtl() -> u8 {
     unsafe { bindings::hv_vtl() }
 }
 
-/// What about this machine the bus cannot serve, if anything.
-///
-/// A paravisor and hardware-isolated guests need other hypercalls, a second set of SynIC pages and encrypted
-/// rings, none of which could be tried.
-pub fn unsupported() -> Option<&'static str> {
-    // SAFETY: No requirements.
+/// What the hypervisor and the kernel say about this machine.
+pub fn machine() -> Machine {
+    // SAFETY: No requirements; the variable is set at boot.
     unsafe {
-        if bindings::hv_paravisor_present() {
-            Some("guests with a paravisor")
-        } else if bindings::hv_isolation_type_snp() || bindings::hv_isolation_type_tdx() {
-            Some("confidential guests (SEV-SNP, TDX)")
-        } else if bindings::preempt_rt() {
-            Some("kernels with PREEMPT_RT")
-        } else {
-            None
+        Machine {
+            hyperv: bindings::hv_is_hyperv_initialized(),
+            root_partition: bindings::vmbus_root_partition(),
+            nested: bindings::hv_nested,
+            paravisor: bindings::hv_paravisor_present(),
+            snp: bindings::hv_isolation_type_snp(),
+            tdx: bindings::hv_isolation_type_tdx(),
+            preempt_rt: bindings::preempt_rt(),
         }
     }
-}
-
-/// Whether this is a Hyper-V guest at all, and whether it is the root partition, which has no bus.
-pub fn is_hyperv() -> bool {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_is_hyperv_initialized() }
-}
-
-/// Whether this is a root partition that is not nested: it has no bus.
-pub fn is_plain_root() -> bool {
-    // SAFETY: No requirements; the variable is set at boot.
-    unsafe { bindings::vmbus_root_partition() && !bindings::hv_nested }
 }
 
 /// The per-CPU state and pages, and the interrupt handler.

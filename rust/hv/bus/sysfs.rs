@@ -33,6 +33,8 @@ use rlis_proto::vmbus::monitor::{
 use rlis_sys as bindings;
 
 /// The page that a file's content is written to. What does not fit is cut off.
+///
+/// One byte less than a page: sysfs takes a whole one for an overrun.
 struct Page<'a> {
     buf: &'a mut [u8],
     len: usize,
@@ -45,7 +47,7 @@ impl Page<'_> {
     unsafe fn new(buf: *mut c_char) -> Self {
         Self {
             // SAFETY: The caller vouches for the page.
-            buf: unsafe { slice::from_raw_parts_mut(buf.cast(), PAGE_SIZE) },
+            buf: unsafe { slice::from_raw_parts_mut(buf.cast(), PAGE_SIZE - 1) },
             len: 0,
         }
     }

@@ -164,7 +164,7 @@ impl ChannelLock {
     /// The primary channel of the device that an offer is about, unless it is being removed.
     pub(crate) fn find_device(&self, offer: &OfferChannel) -> Option<ChannelRef> {
         self.primaries()
-            .find(|c| !c.is_rescinded() && c.same_device(offer))
+            .find(|c| !c.is_rescinded() && !c.is_vacated() && c.same_device(offer))
             .map(ChannelRef::from)
     }
 
@@ -246,19 +246,19 @@ impl ChannelLock {
         channel.listed().load(Ordering::Relaxed)
     }
 
-    /// Whether another channel of the same device is still there, which then must be removed first: `channel`
-    /// is added when that has happened.
+    /// Whether another channel of the same device is still there, which then must go first: `channel` is added when that
+    /// has happened.
     pub(crate) fn defer(&mut self, channel: &Channel) -> bool {
         let offer = channel.offer();
         let blocked = self
             .primaries()
             .take_while(|c| !ptr::eq(*c, channel))
-            .any(|c| c.same_device(&offer));
+            .any(|c| c.same_device(&offer) && !c.is_vacated());
         channel.deferred().store(blocked, Ordering::Relaxed);
         blocked
     }
 
-    /// The channel that waits for the removal of `gone`.
+    /// The channel that waits until `gone` has gone.
     pub(super) fn take_deferred(&mut self, gone: &Channel) -> Option<ChannelRef> {
         if gone.primary().is_some() {
             return None;
@@ -283,7 +283,7 @@ pub(crate) fn free_all() {
         let Some(channel) = next else { return };
         crate::request::rescind(&channel);
         if channel.set_registered(false) {
-            crate::device::unregister(channel.device());
+            crate::device::unregister(&channel);
             // Its release removes the channel. Someone who holds the device open must not keep us here.
         }
         channel.remove();

@@ -52,7 +52,7 @@ unsafe extern "C" fn vmbus_alloc_ring(
 #[no_mangle]
 unsafe extern "C" fn vmbus_free_ring(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
-    ring::free(unsafe { channel_of(raw) });
+    open::free_ring(unsafe { channel_of(raw) });
 }
 
 #[no_mangle]

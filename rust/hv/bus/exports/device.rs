@@ -10,10 +10,13 @@ use super::{
 use crate::{
     connection,
     device,
+    driver,
     hypercall,
     mmio,
     power,
+    ratelimit,
     root,
+    wait,
     HOST_RESPONSE_TIMEOUT_MS, //
 };
 use core::ffi::CStr;
@@ -69,14 +72,14 @@ unsafe extern "C" fn __vmbus_driver_register(
     mod_name: *const c_char,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(unsafe { device::register_driver(drv, owner, mod_name) })
+    to_int(unsafe { driver::register_driver(drv, owner, mod_name) })
 }
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_driver_unregister(drv: *mut hv_driver) {
     if hv_vmbus_exists() {
         // SAFETY: The driver's promise.
-        unsafe { device::unregister_driver(drv) };
+        unsafe { driver::unregister_driver(drv) };
     }
 }
 
@@ -87,7 +90,7 @@ unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
     // Sub-channels that are being added use the device.
     device::finish_additions(channel);
     if channel.set_registered(false) {
-        device::unregister(dev);
+        device::unregister(channel);
     }
 }
 
@@ -96,22 +99,22 @@ unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
 unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
     let channel = unsafe { channel_of(raw) };
-    let mut waited = 0;
-    while !(channel.is_probe_done() && channel.is_rescinded()) {
-        if waited >= HOST_RESPONSE_TIMEOUT_MS {
-            // The device stays until the host rescinds it after all, or the bus goes.
+    if !wait::until(HOST_RESPONSE_TIMEOUT_MS, || {
+        channel.is_probe_done() && channel.is_rescinded()
+    }) {
+        // The device stays until the host rescinds it after all, or the bus goes. The socket behind the callback is
+        // about to be freed; what is called at the rescind has a reference to it.
+        channel.reset_callback();
+        ratelimit::rarely(|| {
             pr_err!(
                 "socket of relid {} was closed but not rescinded\n",
                 channel.relid()
             );
-            return;
-        }
-        // SAFETY: Process context.
-        unsafe { bindings::msleep(1) };
-        waited += 1;
+        });
+        return;
     }
     if channel.set_registered(false) {
-        device::unregister(channel.device());
+        device::unregister(channel);
     }
 }
 

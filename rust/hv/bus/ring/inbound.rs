@@ -32,8 +32,12 @@ use rlis_sys::hv_ring_buffer_info;
 
 const _: () = assert!(size_of::<bindings::vmpacket_descriptor>() == DESCRIPTOR_SIZE as usize);
 
-/// Bad packets that one call drops before it leaves the rest for later. The host could go on forever.
-const MAX_DROPPED: u32 = 16;
+/// Bad packets that one call drops: as many as the ring can hold at once. What the host has written since the first was
+/// dropped, it has to signal; and it shall not keep us here forever.
+fn most_dropped(channel: &Channel) -> u32 {
+    // SAFETY: The caller is the reader of the channel, which is open.
+    unsafe { (*inbound(channel)).ring_datasize / DESCRIPTOR_SIZE }
+}
 
 /// Masks the host's signals for the ring (`hv_begin_read`).
 ///
@@ -231,7 +235,7 @@ unsafe fn packet_buffer(channel: &Channel) -> Option<&mut [u8]> {
 /// As for [`first`].
 #[cold]
 unsafe fn copy_after_bad(channel: &Channel) -> *mut bindings::vmpacket_descriptor {
-    for _ in 0..MAX_DROPPED {
+    for _ in 0..most_dropped(channel) {
         // SAFETY: As the caller promises.
         let (Some(mut ring), Some(buffer)) =
             (unsafe { (committer(inbound(channel)), packet_buffer(channel)) })
@@ -324,7 +328,7 @@ pub(crate) unsafe fn receive(
     let Some(mut ring) = (unsafe { committer(info) }) else {
         return (None, Ok(()));
     };
-    for _ in 0..MAX_DROPPED {
+    for _ in 0..most_dropped(channel) {
         let read = if raw {
             ring.read(buffer).map(|p| p.map(|p| *p.header()))
         } else {

@@ -60,7 +60,13 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
 
     // SAFETY: Initialised with the ring; not held here.
     let guard = unsafe { SpinGuard::lock(&raw mut (*c).outbound.ring_lock) };
-    let mut ring = OutgoingRing::new(ring).map_err(|e| ruined(channel, e))?;
+    let mut ring = match OutgoingRing::new(ring) {
+        Ok(ring) => ring,
+        Err(e) => {
+            drop(guard);
+            return Err(ruined(channel, e));
+        }
+    };
     let header_len = DESCRIPTOR_SIZE as usize + packet.extension.len();
     let room = match ring.reserve(header_len, packet.payload.len()) {
         Ok(room) => room,
@@ -75,7 +81,10 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
             }
             return Err(EAGAIN);
         }
-        Err(WriteError::Corrupt(e)) => return Err(ruined(channel, e)),
+        Err(WriteError::Corrupt(e)) => {
+            drop(guard);
+            return Err(ruined(channel, e));
+        }
         Err(WriteError::TooBig { .. } | WriteError::Mismatch) => return Err(EINVAL),
     };
     // SAFETY: As above.
@@ -121,6 +130,7 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
     Err(ENODEV)
 }
 
+/// Tells of it, without the ring's lock: the line may have to go through this very ring (netconsole).
 #[cold]
 fn ruined(channel: &Channel, e: RingError) -> Error {
     ratelimit::warn(|| {
