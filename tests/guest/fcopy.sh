@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The host copies files into the guest through the distribution's daemon on uio_hv_generic
 #: host     rlis
-#: drivers  c
+#: drivers  c rustbus
 #: quick    none
 #: modules  hv_vmbus uio_hv_generic
 #: programs hv_fcopy_uio_daemon

@@ -55,6 +55,13 @@ flood() {
 }
 check flood flood
 
+few_in_vain() {
+	host stats | sed -n 's/^\([^ ]*\) relid=.* received=\([0-9]*\).* empty_signals=\([0-9]*\).*/\1 \2 \3/p' | while read -r name received empty; do
+		[ "$empty" -le $((received / 10 + 10)) ] || echo "$name: $empty of $received"
+	done
+}
+check few_signals_in_vain equal '' "$(few_in_vain)"
+
 check unplugged host link net0 down
 check no_carrier wait_for 20 carrier "$eth" 0
 check no_ping_unplugged sh -c '! ping -c 1 -w 2 10.0.0.1'

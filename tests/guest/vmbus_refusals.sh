@@ -46,6 +46,29 @@ check rescind_during_open_gone wait_for 15 gone
 host offer heartbeat
 check rescind_during_open_then_works works
 
+# A host that goes on like this fills no log: some lines in a minute, and none where the device has just gone.
+lines() { dmesg | grep -v rlis-check: | grep -cE "$1"; }
+again_and_again() {
+	for round in $(seq "$1"); do
+		host fault "$2" "$3" 1 && host offer heartbeat && wait_for 15 "$4" && host rescind heartbeat && wait_for 15 gone || { echo "round $round: $(host list)"; return 1; }
+	done
+}
+taken() { [ -z "$(host faults)" ]; }
+host rescind heartbeat && wait_for 15 gone
+check refused_twenty_times again_and_again 20 heartbeat bus-refuse-open present_unbound
+check refused_gpadl_twenty_times again_and_again 20 vmbus bus-refuse-gpadl present_unbound
+check few_lines test "$(lines 'probe failed|refused a GPADL|opening relid|closing relid')" -le 40
+dmesg -c >/dev/null
+gone_again_and_again() {
+	for round in $(seq 20); do
+		host fault heartbeat bus-rescind-during-open 1 && host offer heartbeat && wait_for 15 taken && wait_for 15 gone || { echo "round $round: $(host list)"; return 1; }
+	done
+}
+check rescinded_twenty_times gone_again_and_again
+check no_line_at_all equal 0 "$(lines 'hv_vmbus: (probe|adding|opening|closing)')"
+host offer heartbeat
+check works_after_all_that works
+
 # Offers that no channel can be made of are refused and released.
 host rescind heartbeat && wait_for 15 gone
 check bad_relid_armed host fault heartbeat bus-bad-relid 1
