@@ -530,10 +530,10 @@ impl Iterator for Devices<'_> {
 
     fn next(&mut self) -> Option<DeviceRef> {
         loop {
+            let host = self.host.0.as_ptr();
             // SAFETY: By the type invariants. The function gives up our reference, and returns null or a device with a new
             // one.
-            self.last =
-                unsafe { rlis_sys::__scsi_iterate_devices(self.host.0.as_ptr(), self.last) };
+            self.last = unsafe { rlis_sys::__scsi_iterate_devices(host, self.last) };
             if self.last.is_null() {
                 return None;
             }
