@@ -44,9 +44,18 @@ pub enum Command {
         #[arg(long)]
         take: bool,
     },
+    /// Wait until the connection with the guest has ended, as it does when the guest is suspended, and carry out a command at
+    /// once.
+    AfterEnd {
+        /// How many times the connection has to end.
+        times: u32,
+        /// The command.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
     /// Withdraw a device from the guest.
     Rescind {
-        /// Its name, as `list` shows it.
+        /// Its name, as `list` shows it; NAME.N is its sub-channel number N alone.
         device: String,
     },
     /// Offer a withdrawn device again.

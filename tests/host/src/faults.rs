@@ -42,6 +42,10 @@ pub enum Fault {
     NoReply,
     /// A reply that comes VALUE milliseconds late (default 1000).
     SlowReply,
+    /// storvsp: a READ or WRITE is carried out VALUE milliseconds late (default 1000): only then are its data moved.
+    HoldIo,
+    /// storvsp: the completion of a command with the operation code VALUE (default 0, TEST UNIT READY) is cut to 8 bytes.
+    SpoilOpcode,
     /// storvsp: the completion's operation is not COMPLETE_IO.
     WrongOperation,
     /// storvsp: sense data is announced although the SCSI status is good.
@@ -151,11 +155,25 @@ impl Faults {
     /// Uses up one occasion of `fault` for `device` if it is armed. Returns its value, or `default` if it was
     /// armed without one.
     pub fn take(&self, device: &str, fault: Fault, default: u64) -> Option<u64> {
+        self.take_if(device, fault, default, |_| true)
+    }
+
+    /// As [`Faults::take`], but only if `strikes` says so of the value: another occasion uses nothing up.
+    pub fn take_if(
+        &self,
+        device: &str,
+        fault: Fault,
+        default: u64,
+        strikes: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
         let mut armed = self.armed();
         for name in [device, ANY] {
             let key = (name.to_string(), fault);
             if let Some(entry) = armed.get_mut(&key) {
                 let value = entry.value.unwrap_or(default);
+                if !strikes(value) {
+                    continue;
+                }
                 entry.count -= 1;
                 if entry.count == 0 {
                     armed.remove(&key);
@@ -275,5 +293,19 @@ mod tests {
             None,
             "a count of 0 disarms"
         );
+    }
+
+    #[test]
+    fn an_occasion_that_is_not_meant_uses_nothing_up() {
+        let faults = Faults::default();
+        faults.arm("scsi0", Fault::SpoilOpcode, 1, Some(0x12));
+        let strikes = |opcode: u64| {
+            faults
+                .take_if("scsi0", Fault::SpoilOpcode, 0, |value| value == opcode)
+                .is_some()
+        };
+        assert!(!strikes(0x28) && !strikes(0));
+        assert!(strikes(0x12));
+        assert!(!strikes(0x12));
     }
 }

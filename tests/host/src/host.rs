@@ -138,6 +138,10 @@ impl Host {
             }
             Command::Violations { take: true } => shared.violations.take(),
             Command::Violations { take: false } => shared.violations.all(),
+            Command::AfterEnd { times, command } => {
+                self.server.await_end(times);
+                self.execute(control::parse(&command)?)?
+            }
             Command::Rescind { device } => {
                 self.server.rescind(&device)?;
                 nothing

@@ -40,8 +40,14 @@ pub trait Device: Send + Sync {
     }
 
     /// The guest closed `channel`, or the connection ended. The device must not touch the guest's memory for
-    /// this channel any more when this returns.
+    /// this channel any more when this returns, or when [`Device::lingers`] says so.
     fn closed(&self, channel: &Arc<Channel>);
+
+    /// Whether requests that came on the channel `relid` still run, although it was closed. The guest is not told that
+    /// the GPADL of its rings has ended before they have.
+    fn lingers(&self, _relid: u32) -> bool {
+        false
+    }
 }
 
 /// Who answers when the guest wants to connect to a service of the host.

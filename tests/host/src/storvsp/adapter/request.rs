@@ -2,6 +2,8 @@
 
 //! Requests to the units of a storage adapter.
 
+use std::thread;
+
 use rlis_proto::storvsc::{
     DataDirection, SrbStatus, SENSE_BUFFER_SIZE, SRB_STATUS_AUTOSENSE_VALID,
 };
@@ -27,35 +29,75 @@ impl Adapter {
             };
             self.answer(channel, transaction, wire::complete_io(failed));
         } else {
-            let (this, channel, ticket) = (
-                self.clone(),
-                channel.clone(),
-                self.flying(channel.relid).enter(),
-            );
-            self.pool.submit(move || {
-                let result = this.run(&channel, srb, &buffer);
-                match result {
-                    Ok(srb) => this.answer(&channel, transaction, wire::complete_io(srb)),
-                    Err(error) => {
-                        channel
-                            .context
-                            .violations
-                            .record(format!("{}: {error:#}", this.spec.name));
-                        let failed = VmScsiRequest {
-                            srb_status: SrbStatus::SRB_STATUS_INVALID_REQUEST.0,
-                            data_transfer_length: 0,
-                            ..srb
-                        };
-                        this.answer(&channel, transaction, wire::complete_io(failed));
+            let (this, channel) = (self.clone(), channel.clone());
+            if let Some(ms) = self.hold(&channel, &srb) {
+                let ticket = self.held(channel.relid).enter();
+                // Not on a thread of the pool: others are carried out meanwhile.
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(ms));
+                    let server = channel.server.upgrade();
+                    if server.is_some_and(|s| !s.is_withdrawn(channel.relid)) {
+                        this.carry_out(&channel, transaction, srb, &buffer);
                     }
-                }
-                drop(ticket);
-            });
+                    drop(ticket);
+                });
+            } else {
+                let ticket = self.flying(channel.relid).enter();
+                self.pool.submit(move || {
+                    this.carry_out(&channel, transaction, srb, &buffer);
+                    drop(ticket);
+                });
+            }
         }
         match problem {
             Some(problem) => bail!("{problem}"),
             None => Ok(()),
         }
+    }
+
+    /// How many milliseconds late the request is to be carried out, if it is.
+    fn hold(&self, channel: &Channel, srb: &VmScsiRequest) -> Option<u64> {
+        if !matches!(
+            wire::command(srb).first(),
+            Some(0x08 | 0x0A | 0x28 | 0x2A | 0x88 | 0x8A | 0xA8 | 0xAA)
+        ) {
+            return None;
+        }
+        let faults = &channel.context.faults;
+        faults.take(&self.spec.name, Fault::HoldIo, 1000)
+    }
+
+    /// Carries out a request and answers it.
+    fn carry_out(
+        &self,
+        channel: &Arc<Channel>,
+        transaction: u64,
+        srb: VmScsiRequest,
+        buffer: &DataBuffer,
+    ) {
+        let opcode = wire::command(&srb).first().copied();
+        let done = self.run(channel, srb, buffer).unwrap_or_else(|error| {
+            channel
+                .context
+                .violations
+                .record(format!("{}: {error:#}", self.spec.name));
+            VmScsiRequest {
+                srb_status: SrbStatus::SRB_STATUS_INVALID_REQUEST.0,
+                data_transfer_length: 0,
+                ..srb
+            }
+        });
+        let spoils = |value: u64| opcode.is_some_and(|o| u64::from(o) == value);
+        let faults = &channel.context.faults;
+        if faults
+            .take_if(&self.spec.name, Fault::SpoilOpcode, 0, spoils)
+            .is_some()
+        {
+            let whole = wire::complete_io(done);
+            let cut = whole.as_bytes().get(..8).unwrap_or_default();
+            return channel.complete(transaction, cut);
+        }
+        self.answer(channel, transaction, wire::complete_io(done));
     }
 
     /// What is wrong with a request, apart from the SCSI command in it.

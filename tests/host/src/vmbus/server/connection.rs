@@ -2,11 +2,28 @@
 
 //! The connection: version, request for offers, unload.
 
+use std::thread;
+use std::time::Duration;
+
 use vm_memory::{GuestAddress, GuestMemory};
 
 use super::*;
 
+/// How often it is looked whether there is a connection.
+const LOOK: Duration = Duration::from_millis(1);
+
 impl Server {
+    /// Waits until the connection has ended `times` times.
+    pub fn await_end(&self, times: u32) {
+        for _ in 0..times {
+            for connected in [true, false] {
+                while self.version().is_some() != connected {
+                    thread::sleep(LOOK);
+                }
+            }
+        }
+    }
+
     pub(super) fn initiate_contact(
         &self,
         state: &mut State,

@@ -10,6 +10,8 @@ use super::*;
 /// How long a teardown waits for a device to give a buffer back. The message that revokes the buffer may still lie in
 /// the ring, and the guest gets no answer to that.
 const GIVE_BACK: Duration = Duration::from_millis(500);
+/// How often a device is asked whether the requests of a closed channel still run.
+const LINGER: Duration = Duration::from_millis(5);
 
 impl State {
     /// The GPADL `handle`, which must be one of the channel `relid`.
@@ -136,6 +138,24 @@ impl Server {
                 "GPADL {handle:#x} torn down while the device uses it"
             ));
         }
+        let slot = state.slots.get(&relid).filter(|s| s.open_gpadl == handle);
+        let device = slot.map(|s| s.offer.device.clone());
+        if let Some(device) = device.filter(|d| d.lingers(relid)) {
+            // Not here: the virtual processor that sent the message goes on meanwhile.
+            let server = self.this.upgrade().context("the bus is gone")?;
+            thread::spawn(move || {
+                while device.lingers(relid) {
+                    thread::sleep(LINGER);
+                }
+                server.gpadl_torndown(&mut server.state(), handle);
+            });
+        } else {
+            self.gpadl_torndown(state, handle);
+        }
+        Ok(())
+    }
+
+    fn gpadl_torndown(&self, state: &mut State, handle: u32) {
         state.gpadls.remove(&handle);
         if !self.fault(Fault::BusNoGpadlTorndown) {
             let message = build!(GpadlTorndown, |r| {
@@ -143,6 +163,13 @@ impl Server {
             });
             self.send(state, &message);
         }
-        Ok(())
+    }
+
+    /// Whether the host has withdrawn the channel `relid`, or the connection has ended: whatever the guest sent on it came
+    /// to its end with that.
+    pub fn is_withdrawn(&self, relid: u32) -> bool {
+        let state = self.state();
+        let slot = state.slots.get(&relid);
+        state.connection.is_none() || slot.is_none_or(|s| s.rescinded)
     }
 }

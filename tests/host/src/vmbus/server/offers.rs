@@ -46,9 +46,24 @@ impl Server {
         Ok(count)
     }
 
-    /// Withdraws the device `name` with all its sub-channels; the guest closes and releases them.
+    /// Withdraws the device `name` with all its sub-channels; the guest closes and releases them. `NAME.N` is its
+    /// sub-channel number N alone.
     pub fn rescind(&self, name: &str) -> Result<()> {
         let mut state = self.state();
+        if let Some((device, index)) = name.rsplit_once('.') {
+            let sub = state
+                .slots
+                .iter()
+                .find(|(_, s)| {
+                    let own = s.offer.name == device && s.sub_index.to_string() == index;
+                    own && s.sub_index != 0 && !s.rescinded
+                })
+                .map(|(relid, _)| *relid);
+            if let Some(relid) = sub {
+                self.rescind_relid(&mut state, relid);
+                return Ok(());
+            }
+        }
         let relids: Vec<u32> = state
             .slots
             .iter()

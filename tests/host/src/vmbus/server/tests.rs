@@ -3,7 +3,7 @@
 //! The bus with a guest that has no virtual machine.
 
 use std::sync::mpsc::{self, Receiver as Queue, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rlis_proto::guid::class::HV_SCSI_GUID;
 use rlis_proto::Guid;
@@ -14,10 +14,12 @@ use super::super::ring::{Packet, DATA_INBAND};
 use super::super::Device;
 use super::*;
 
-/// A device that tells of its packets, and borrows the GPADL that a packet names.
+/// A device that tells of its packets, and borrows the GPADL that a packet names. After a packet [`LATE`] it is busy for a
+/// while, whatever becomes of the channel.
 struct Ear {
     packets: Mutex<Sender<u64>>,
     loan: Mutex<Option<Loan>>,
+    busy_until: Mutex<Option<Instant>>,
 }
 
 impl Device for Ear {
@@ -27,6 +29,9 @@ impl Device for Ear {
         if let Ok(handle) = u32::try_from(packet.transaction) {
             let server = channel.server.upgrade().unwrap();
             *self.loan.lock().unwrap() = server.lend_gpadl(channel.relid, handle).ok();
+        }
+        if packet.transaction == LATE {
+            *self.busy_until.lock().unwrap() = Some(Instant::now() + BUSY);
         }
         self.packets
             .lock()
@@ -39,6 +44,13 @@ impl Device for Ear {
     fn closed(&self, _: &Arc<Channel>) {
         *self.loan.lock().unwrap() = None;
     }
+
+    fn lingers(&self, _: u32) -> bool {
+        self.busy_until
+            .lock()
+            .unwrap()
+            .is_some_and(|until| Instant::now() < until)
+    }
 }
 
 fn offer(monitored: bool) -> (Offer, Queue<u64>) {
@@ -46,6 +58,7 @@ fn offer(monitored: bool) -> (Offer, Queue<u64>) {
     let device = Arc::new(Ear {
         packets: Mutex::new(packets),
         loan: Mutex::default(),
+        busy_until: Mutex::default(),
     });
     let offer = Offer {
         name: "ear".into(),
@@ -72,6 +85,45 @@ fn packet(transaction: u64) -> Packet {
 const LIMIT: Duration = Duration::from_secs(10);
 /// More than 32 bits: no GPADL.
 const PLAIN: u64 = 1 << 40;
+const LATE: u64 = PLAIN + 1;
+const BUSY: Duration = Duration::from_millis(300);
+
+#[test]
+fn rings_do_not_end_before_the_requests_that_came_on_them() {
+    let mut guest = Guest::new();
+    let (offer, heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let relid = guest.connect()[0];
+    let mut channel = guest.open(relid, 0x10, 16..24);
+    guest.send(&mut channel, &packet(LATE));
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(LATE));
+    let begin = Instant::now();
+    guest.close(&channel);
+    assert!(begin.elapsed() < BUSY, "the guest's processor waits");
+    guest.teardown(relid, 0x10);
+    assert!(begin.elapsed() >= BUSY - Duration::from_millis(50));
+    assert_eq!(guest.violations(), [""; 0]);
+    assert!(guest.server.lend_gpadl(relid, 0x10).is_err());
+}
+
+#[test]
+fn a_sub_channel_is_withdrawn_alone() {
+    let mut guest = Guest::new();
+    let (offer, heard) = offer(false);
+    guest.server.offer(offer).unwrap();
+    let primary = guest.connect()[0];
+    let mut channel = guest.open(primary, 0x10, 16..24);
+    let subs = sub_channels(&guest, 2);
+    guest.server.rescind("ear.2").unwrap();
+    assert_eq!(rescinded(&guest), subs[1].0);
+    assert!(guest.server.is_withdrawn(subs[1].0));
+    assert!(!guest.server.is_withdrawn(subs[0].0) && !guest.server.is_withdrawn(primary));
+    guest.send(&mut channel, &packet(PLAIN));
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(PLAIN));
+    assert!(guest.server.rescind("ear.3").is_err());
+    guest.release(subs[1].0);
+    assert_eq!(guest.violations(), [""; 0]);
+}
 
 #[test]
 fn a_buffer_is_torn_down_when_the_device_has_given_it_back() {
@@ -135,8 +187,8 @@ fn a_monitor_stands_for_a_hypercall() {
     assert_eq!(guest.memory.read_obj::<u32>(at(8)).unwrap(), 0);
     assert!(guest.violations().is_empty());
     guest.memory.write_obj(1u32 << 31, at(32)).unwrap();
-    let deadline = std::time::Instant::now() + LIMIT;
-    while guest.shared.violations.all().is_empty() && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + LIMIT;
+    while guest.shared.violations.all().is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(guest.violations()[0].contains("monitor 127"));
