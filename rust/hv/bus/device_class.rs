@@ -197,6 +197,16 @@ pub(crate) fn is_perf(class: u16) -> bool {
         .is_some_and(|d| d.perf_device)
 }
 
+/// Whether channels of this class carry requests whose end depends on the host's storage.
+pub(crate) fn is_storage(class: u16) -> bool {
+    matches!(
+        u32::from(class),
+        bindings::vmbus_device_type_HV_IDE
+            | bindings::vmbus_device_type_HV_SCSI
+            | bindings::vmbus_device_type_HV_FC
+    )
+}
+
 /// Devices whose names in user space depend on the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NamedInOrder {

@@ -18,7 +18,8 @@ use crate::{
         self,
         Key, //
     },
-    synic, //
+    synic,
+    CHANNEL_TIMEOUT_MS, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -188,6 +189,19 @@ fn encrypt_again(gpadl: &mut bindings::vmbus_gpadl, buffer: *mut c_void, bytes: 
 /// `ETIMEDOUT` if the host does not confirm, or what posting returns; the memory is lost then, and
 /// `gpadl.decrypted` set. `ENOMEM` if it could not be encrypted again.
 pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> Result {
+    teardown_within(channel, gpadl, CHANNEL_TIMEOUT_MS)
+}
+
+/// As [`teardown`], but the host may take `timeout_ms` milliseconds.
+///
+/// # Errors
+///
+/// As [`teardown`].
+pub(crate) fn teardown_within(
+    channel: &Channel,
+    gpadl: &mut bindings::vmbus_gpadl,
+    timeout_ms: u32,
+) -> Result {
     let message = GpadlTeardown {
         header: ChannelMessageHeader::of::<GpadlTeardown>(),
         child_relid: channel.relid(),
@@ -196,7 +210,7 @@ pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> 
     let key = Key::GpadlTorndown {
         gpadl: gpadl.gpadl_handle,
     };
-    match request::status(key, channel, || connection::post(&message)) {
+    match request::status_within(key, channel, timeout_ms, || connection::post(&message)) {
         Ok(_) => {}
         Err(_) if channel.is_rescinded() => {}
         // After an unload that the host has confirmed there is no host side any more.

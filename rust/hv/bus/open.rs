@@ -13,6 +13,7 @@ use crate::{
     },
     connection,
     cpu,
+    device_class,
     gpadl,
     ratelimit,
     request::{
@@ -21,7 +22,9 @@ use crate::{
     },
     requestor,
     ring,
-    HOST_RESPONSE_TIMEOUT_MS, //
+    CHANNEL_TIMEOUT_MS,
+    HOST_RESPONSE_TIMEOUT_MS,
+    STORAGE_CLOSE_TIMEOUT_MS, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -229,7 +232,15 @@ fn close(channel: &Channel) -> Result {
             ring_gpadl.decrypted = true;
             Err(e)
         }
-        Ok(()) if ring_gpadl.gpadl_handle != 0 => gpadl::teardown(channel, ring_gpadl),
+        Ok(()) if ring_gpadl.gpadl_handle != 0 => {
+            // The host ends it when it is through with all requests that came on the channel.
+            let timeout_ms = if device_class::is_storage(channel.class()) {
+                STORAGE_CLOSE_TIMEOUT_MS
+            } else {
+                CHANNEL_TIMEOUT_MS
+            };
+            gpadl::teardown_within(channel, ring_gpadl, timeout_ms)
+        }
         Ok(()) => Ok(()),
     };
     channel.end_close();

@@ -87,9 +87,8 @@ struct Request {
 }
 
 impl Request {
-    /// Waits for the answer, and says so in the log when it takes long. Sleeps.
-    fn wait(&self) -> Result {
-        let limit = self.key.timeout_ms();
+    /// Waits for the answer for `limit` milliseconds at most, and says so in the log when it takes long. Sleeps.
+    fn wait(&self, limit: u32) -> Result {
         let mut waited = 0;
         loop {
             // Not longer in one go than the kernel allows a task before it takes it for hung.
@@ -175,8 +174,13 @@ pub(crate) fn rescind(channel: &Channel) {
 /// # Errors
 ///
 /// What `post` returns; `ENODEV` if the channel is or gets rescinded, in which case `post` may not have been
-/// called; `ETIMEDOUT` if no answer comes in time.
-fn transact(key: Key, channel: Option<&Channel>, post: impl FnOnce() -> Result) -> Result<Answer> {
+/// called; `ETIMEDOUT` if no answer comes within `timeout_ms` milliseconds.
+fn transact(
+    key: Key,
+    channel: Option<&Channel>,
+    timeout_ms: u32,
+    post: impl FnOnce() -> Result,
+) -> Result<Answer> {
     let request = &Request {
         links: UnsafeCell::new(pin_init::zeroed()),
         done: UnsafeCell::new(pin_init::zeroed()),
@@ -202,7 +206,7 @@ fn transact(key: Key, channel: Option<&Channel>, post: impl FnOnce() -> Result) 
         };
     }
 
-    let result = post().and_then(|()| request.wait());
+    let result = post().and_then(|()| request.wait(timeout_ms));
 
     let answer = {
         let _guard = connection::channelmsg_lock();
@@ -222,7 +226,17 @@ fn transact(key: Key, channel: Option<&Channel>, post: impl FnOnce() -> Result) 
 
 /// Makes a request that is answered with a status; see [`transact`].
 pub(crate) fn status(key: Key, channel: &Channel, post: impl FnOnce() -> Result) -> Result<u32> {
-    match transact(key, Some(channel), post)? {
+    status_within(key, channel, key.timeout_ms(), post)
+}
+
+/// As [`status`], but with another time-out.
+pub(crate) fn status_within(
+    key: Key,
+    channel: &Channel,
+    timeout_ms: u32,
+    post: impl FnOnce() -> Result,
+) -> Result<u32> {
+    match transact(key, Some(channel), timeout_ms, post)? {
         Answer::Status(status) => Ok(status),
         _ => Err(EIO),
     }
@@ -230,7 +244,7 @@ pub(crate) fn status(key: Key, channel: &Channel, post: impl FnOnce() -> Result)
 
 /// Proposes a version; see [`transact`].
 pub(crate) fn version(post: impl FnOnce() -> Result) -> Result<VersionResponse> {
-    match transact(Key::Version, None, post)? {
+    match transact(Key::Version, None, Key::Version.timeout_ms(), post)? {
         Answer::Version(response) => Ok(response),
         _ => Err(EIO),
     }

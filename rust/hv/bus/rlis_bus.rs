@@ -76,6 +76,10 @@ pub const HOST_RESPONSE_TIMEOUT_MS: u32 = 30_000;
 /// would be lost until somebody binds it again; memory that is not given back is lost for good.
 pub const CHANNEL_TIMEOUT_MS: u32 = 120_000;
 
+/// How long the host may take to end the channel of a disk controller, in milliseconds. It does so when it is through with
+/// all commands, which takes as long as its storage stalls; and a driver whose channel does not end has lost its disks.
+pub const STORAGE_CLOSE_TIMEOUT_MS: u32 = 600_000;
+
 /// How long the host may take to end the connection, in milliseconds. A host writes its disk caches back
 /// first, which takes long.
 pub const UNLOAD_TIMEOUT_MS: u32 = 100_000;
