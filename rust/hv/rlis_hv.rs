@@ -8,6 +8,7 @@ pub mod param;
 pub mod power;
 pub mod ratelimit;
 pub mod rcu_arc;
+pub mod scope;
 pub mod time;
 pub mod work;
 
@@ -16,4 +17,8 @@ pub use ratelimit::RateLimit;
 pub use rcu_arc::{
     RcuArc,
     Replaced, //
+};
+pub use scope::{
+    NoIo,
+    NoSoftirq, //
 };

@@ -247,6 +247,19 @@ impl OwnedQueue {
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
+    /// Makes a queue as [`Self::ordered`] does that is frozen with user space (`WQ_FREEZABLE`): what runs when the system is
+    /// suspended ends first, what is queued from then on runs when it has been resumed. For work that waits for devices.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn freezable(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is a C string, which the function copies.
+        let queue = unsafe { rlis_sys::alloc_freezable_workqueue(name.as_char_ptr()) };
+        // INVARIANT: The queue is new.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
     /// Makes a queue that runs any amount of work at a time, not bound to a CPU, even when memory is short.
     ///
     /// # Errors
@@ -414,6 +427,7 @@ mod tests {
         assert!(once.done.try_wait());
         queue.drain();
         drop(OwnedQueue::unbound(c"rlis_test2")?);
+        drop(OwnedQueue::freezable(c"rlis_test3")?);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod completion;
 mod identity;
 mod init;
 mod packet;
+mod recovery;
 mod request;
 mod sense;
 
@@ -21,6 +22,7 @@ pub use packet::{
 pub use packet::{
     CDB_SIZE, REQUEST_COMPLETION_FLAG, SENSE_BUFFER_SIZE, STORAGE_CHANNEL_SUPPORTS_MULTI_CHANNEL,
 };
+pub use recovery::{is_repeatable, Link, Outstanding, ResetStep, Unsent, PATIENCE_MS, SETTLE_MS};
 pub use request::{incoming, srb_flags, DataDirection, Incoming, RequestId, SrbAddress};
 pub use sense::{SenseHeader, ILLEGAL_REQUEST, NOT_READY, UNIT_ATTENTION};
 

@@ -9,6 +9,7 @@
 #include <linux/hyperv.h>
 #include <linux/interrupt.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/workqueue.h>
@@ -156,6 +157,11 @@ struct workqueue_struct *rlis_helper_alloc_ordered_workqueue(const char *name)
 	return alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM, name);
 }
 
+struct workqueue_struct *rlis_helper_alloc_freezable_workqueue(const char *name)
+{
+	return alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM | WQ_FREEZABLE, name);
+}
+
 struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name)
 {
 	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
@@ -164,4 +170,24 @@ struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name)
 void rlis_helper_flush_workqueue(struct workqueue_struct *wq)
 {
 	flush_workqueue(wq);
+}
+
+void rlis_helper_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void rlis_helper_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+unsigned int rlis_helper_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void rlis_helper_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
 }

@@ -44,8 +44,13 @@ bool rlis_helper_queue_work(struct workqueue_struct *wq, struct work_struct *wor
 bool rlis_helper_mod_delayed_work(struct workqueue_struct *wq,
 				  struct delayed_work *work, unsigned long delay);
 struct workqueue_struct *rlis_helper_alloc_ordered_workqueue(const char *name);
+struct workqueue_struct *rlis_helper_alloc_freezable_workqueue(const char *name);
 struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name);
 void rlis_helper_flush_workqueue(struct workqueue_struct *wq);
+void rlis_helper_local_bh_disable(void);
+void rlis_helper_local_bh_enable(void);
+unsigned int rlis_helper_memalloc_noio_save(void);
+void rlis_helper_memalloc_noio_restore(unsigned int flags);
 
 struct ptp_clock *rlis_helper_ptp_register(struct ptp_clock_info *info);
 void rlis_helper_ptp_unregister(struct ptp_clock *clock);

@@ -24,6 +24,10 @@ resized=$(disk 0 2)
 # A scan of a whole controller, which others wait for, takes its time under this kernel.
 echo 120 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 
+# What is lost comes back by a reset once it is overdue.
+hurry() { for d in "$@"; do echo 5 >"/sys/block/$d/device/timeout"; done 2>/dev/null; }
+hurry "$main" "$files" "$resized"
+
 # What must hold: whatever the host does, these see no error and no wrong content. `broken` gets what went wrong.
 touch /tmp/go
 : >/tmp/broken
@@ -49,7 +53,7 @@ verify_files() {
 load_others() {
 	while [ -e /tmp/go ]; do
 		for device in 1 2; do
-			d=$(disk $device 0 2>/dev/null) && fio --minimal --name=o --filename="/dev/$d" --ioengine=libaio --direct=1 --size=2m --rw=randrw \
+			d=$(disk $device 0 2>/dev/null) && hurry "$d" && fio --minimal --name=o --filename="/dev/$d" --ioengine=libaio --direct=1 --size=2m --rw=randrw \
 				--bs=4k --iodepth=16 --numjobs=2 --runtime=5 --time_based >/dev/null 2>&1
 			echo >>/tmp/rounds-others
 		done
@@ -69,10 +73,10 @@ act() {
 	2) ctl fault 0 stall "$(among 10 500)" ;;
 	3) ctl fault 0 error 1 256 "$(one_of 0x04 0x0e 0x05)" "$(one_of 0 8)" 0 0 0 ;;
 	4)
-		ctl fault 0 "$(one_of drop lose)" "$(among 1 6)"
+		ctl fault 0 "$(one_of hold lose)" "$(among 1 6)" "$(among 1 20000)"
 		sleep 1
 		# What is lost after the reset would wait for the next one, as may this very loop.
-		ctl fault 0 drop 0
+		ctl fault 0 hold 0 0
 		ctl fault 0 lose 0
 		timeout 60 sg_reset -H "/dev/$main" >/dev/null 2>&1 || { echo "reset ended with $?"; return 1; }
 		;;
@@ -85,7 +89,7 @@ act() {
 	11) echo "$(among 1 200)" >"/sys/block/$main/device/queue_depth" ;;
 	12 | 13)
 		device=$(($1 - 11))
-		[ "$(one_of 0 1)" = 0 ] || ctl fault $device "$(one_of drop lose slow)" "$(among 1 20)" 50 2>/dev/null
+		[ "$(one_of 0 1)" = 0 ] || ctl fault $device "$(one_of hold lose slow)" "$(among 1 20)" 50 2>/dev/null
 		timeout 90 sh -c "echo 'rescind $device' >$bus/ctl" || { echo "rescind of $device ended with $?"; return 1; }
 		[ "$(one_of 0 1)" = 0 ] || sleep 0.5
 		ctl offer $device || { echo "offer of $device failed"; return 1; }
@@ -111,7 +115,7 @@ while [ "$(seconds_up)" -lt $deadline ] && [ ! -s /tmp/broken ]; do
 done
 rm /tmp/go
 note "$acts events in $SOAK_SECONDS s; rounds: main $(rounds main) files $(rounds files) others $(rounds others)"
-# What was dropped at the very end comes back by a reset.
+# What was lost at the very end comes back by a reset.
 for device in 0 1 2; do
 	d=$(disk $device 0 2>/dev/null) && timeout 60 sg_reset -H "/dev/$d" >/dev/null 2>&1
 done

@@ -128,12 +128,37 @@ impl Channels {
     /// `ENOMEM`.
     pub(crate) fn moved(&self, channel: &Channel, cpu: u32) -> Result {
         let mut changes = self.changes.lock();
+        let mut known = false;
         for other in changes.open.iter_mut() {
             if other.channel.relid() == channel.relid() {
                 other.place = Place::on(cpu);
+                known = true;
             }
         }
+        if !known {
+            // It is not in use yet, and its CPU is looked at when it is.
+            return Ok(());
+        }
         self.assign(&mut changes)
+    }
+
+    /// Forgets the sub-channels that the host has withdrawn while it left the others: their CPUs send through those.
+    /// Returns how many there were. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn forget_withdrawn(&self) -> Result<usize> {
+        let mut changes = self.changes.lock();
+        let before = changes.open.len();
+        let keeps =
+            |open: &mut Open| open.channel.sub_channel_index() == 0 || !open.channel.is_rescinded();
+        changes.open.retain(keeps);
+        let forgotten = before - changes.open.len();
+        if forgotten != 0 {
+            self.assign(&mut changes)?;
+        }
+        Ok(forgotten)
     }
 
     /// Forgets all channels, before they are closed. Sleeps.
@@ -182,12 +207,6 @@ impl Channels {
             ruined |= open.channel.is_readable() == Ok(false);
         }
         ruined
-    }
-
-    /// Returns the channel that was opened first: the one for requests of the driver itself.
-    pub(crate) fn primary(&self) -> Option<Arc<Channel>> {
-        let changes = self.changes.lock();
-        changes.open.first().map(|open| open.channel.clone())
     }
 
     /// Returns the channel for a CPU to send through: its own, unless no more than `lowater` per cent of that one's

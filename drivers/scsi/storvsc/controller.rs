@@ -10,9 +10,15 @@ use crate::{
         Event,
         Events, //
     },
+    recovery::{
+        report,
+        Recovery,
+        Trouble, //
+    },
     settings::Settings, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
@@ -24,9 +30,14 @@ use kernel::{
         },
         rcu,
         Arc,
+        Mutex,
         SetOnce, //
     },
-    time::Msecs, //
+    time::{
+        delay::fsleep,
+        Delta,
+        Msecs, //
+    }, //
 };
 use rlis_hv::{
     work::Worker,
@@ -34,9 +45,11 @@ use rlis_hv::{
 };
 use rlis_proto::storvsc::{
     DataDirection,
+    Link,
     ProtocolVersion,
     SrbAddress,
     StorageKind,
+    Unsent,
     VstorPacket,
     Wwn, //
 };
@@ -59,6 +72,7 @@ use rlis_vmbus::{
     Device,
     MaxPacket,
     MpbDescriptor,
+    OpenChannel,
     OpenParams,
     PacketType,
     Reader,
@@ -67,6 +81,7 @@ use rlis_vmbus::{
 use zerocopy::IntoBytes;
 
 mod completion;
+mod link;
 mod reset;
 
 /// How long the host may take for a request of the driver itself, in milliseconds.
@@ -93,6 +108,12 @@ pub(crate) struct Controller {
     #[pin]
     pub(crate) control: Control,
     pub(crate) events: Arc<Worker<Events>>,
+    pub(crate) recovery: Arc<Worker<Recovery<Self>>>,
+    /// The open channel; none while it is closed. Whoever opens or closes it, or counts on it to stay open, has the lock.
+    #[pin]
+    open: Mutex<Option<OpenChannel<Self>>>,
+    /// What is known of that where the lock cannot be taken, a [`Link`].
+    link: Atomic<u32>,
     /// The number of the adapter in the system.
     port: Atomic<u32>,
     /// Protocol version, major in the upper byte.
@@ -104,8 +125,8 @@ pub(crate) struct Controller {
     gone: Atomic<u32>,
     /// Not 0 when the device is being removed.
     leaving: Atomic<u32>,
-    /// Not 0 when a completion could not be read, and there was no reset since.
-    spoiled: Atomic<u32>,
+    /// Not 0 when completions may have been lost, and there was no reset since.
+    suspect: Atomic<u32>,
     failures: RateLimit,
     late: RateLimit,
     nonsense: RateLimit,
@@ -117,6 +138,7 @@ impl Controller {
         kind: StorageKind,
         settings: Settings,
         events: Arc<Worker<Events>>,
+        recovery: Arc<Worker<Recovery<Self>>>,
     ) -> Result<Arc<Self>> {
         let tags = Tags::new(settings.hw_queues, settings.can_queue)?;
         Arc::pin_init(
@@ -129,13 +151,16 @@ impl Controller {
                 channels <- Channels::new(),
                 control <- Control::new(),
                 events,
+                recovery,
+                open <- new_mutex!(None),
+                link: Atomic::new(Link::Suspended.to_bits()),
                 port: Atomic::new(0),
                 version: Atomic::new(0),
                 node_name: Atomic::new(0),
                 port_name: Atomic::new(0),
                 gone: Atomic::new(0),
                 leaving: Atomic::new(0),
-                spoiled: Atomic::new(0),
+                suspect: Atomic::new(0),
                 failures: RateLimit::new(),
                 late: RateLimit::new(),
                 nonsense: RateLimit::new(),
@@ -201,6 +226,16 @@ impl Controller {
         self.gone.load(Acquire) != 0
     }
 
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed) != 0
+    }
+
+    /// Has the names of the adapter shown anew. Any context.
+    pub(crate) fn show_names(&self) {
+        let (node, port) = self.names();
+        notify(&self.events, Event::Names { node, port });
+    }
+
     /// Notes that the device is being removed: commands that do not come back are not waited for without end.
     pub(crate) fn leave(&self) {
         self.leaving.xchg(1, Full);
@@ -240,21 +275,28 @@ impl Controller {
         if error == EAGAIN {
             return command.busy();
         }
-        if error == ENODEV && !self.is_gone() && self.leaving.load(Relaxed) == 0 {
-            // Closed for hibernation: later.
-            return command.busy();
+        if error == ENODEV {
+            // If it is only this channel, the next try goes through another one.
+            report(&self.recovery, Trouble::Withdrawn);
+            return self.give_back(command);
         }
-        if error != ENODEV {
-            self.failures.run(|_| {
-                dev_err!(
-                    self.dev(),
-                    "cmd {:#x} could not be sent: {error:?}\n",
-                    command.opcode()
-                );
-            });
-            return Self::fail(command, rlis_scsi::HostByte::ERROR);
+        self.failures.run(|_| {
+            dev_err!(
+                self.dev(),
+                "cmd {:#x} could not be sent: {error:?}\n",
+                command.opcode()
+            );
+        });
+        Self::fail(command, rlis_scsi::HostByte::ERROR)
+    }
+
+    /// A command that cannot be sent, since the channel is closed.
+    #[cold]
+    fn give_back(&self, command: Command) -> Queued {
+        match self.unsent() {
+            Unsent::Later => command.busy(),
+            Unsent::NoConnect => Self::fail(command, rlis_scsi::HostByte::NO_CONNECT),
         }
-        Self::fail(command, rlis_scsi::HostByte::NO_CONNECT)
     }
 }
 
@@ -289,10 +331,7 @@ impl HostOps for Controller {
         let cpu = current_cpu();
         let guard = rcu::read_lock();
         let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
-            if self.is_gone() || self.leaving.load(Relaxed) != 0 {
-                return Self::fail(command, rlis_scsi::HostByte::NO_CONNECT);
-            }
-            return command.busy();
+            return self.give_back(command);
         };
         let Some(mut buffer) = self
             .scratch
@@ -326,23 +365,30 @@ impl HostOps for Controller {
         self.sent(sent, id)
     }
 
-    fn reset(&self) -> Result {
-        self.reset_bus()
+    fn reset(&self, command: InFlight<'_>) -> Result {
+        let result = self.reset_bus();
+        // A command of the error handler's own, which takes it back once this returns. Its memory is the host's, so there
+        // is nothing to do but wait, until the host has withdrawn the device if need be.
+        while result.is_err() && self.tags.holds(&command) {
+            fsleep(Delta::from_millis(1_000));
+        }
+        result
     }
 
     fn timed_out(&self, command: InFlight<'_>) -> TimeoutAction {
         // It may be here already, and only the signal missing. If it cannot be read, only a reset helps.
         if self.channels.look_again() {
-            self.spoiled.xchg(1, Full);
+            self.suspect.xchg(1, Full);
         }
+        self.tags.mark_overdue(&command);
         // The host answers every command, but may take any time for it; only a host that is gone does not.
         if self.is_gone() {
             if let Some(command) = self.tags.claim_in_flight(&command) {
                 command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT));
                 return TimeoutAction::Completed;
             }
-        } else if self.leaving.load(Relaxed) != 0 || self.spoiled.load(Relaxed) != 0 {
-            notify(&self.events, Event::Reset);
+        } else if self.is_leaving() || self.suspect.load(Relaxed) != 0 {
+            report(&self.recovery, Trouble::Late);
         } else {
             self.late.run(|_| {
                 dev_warn!(

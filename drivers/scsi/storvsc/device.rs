@@ -3,22 +3,20 @@
 //! A device from probe to remove, suspend and resume.
 
 use crate::{
-    controller::{
-        Controller,
-        CONTROL_MS, //
+    controller::Controller,
+    events::{
+        notify,
+        Event,
+        Events, //
     },
-    events::Events,
+    recovery::Recovery,
     settings::Settings,
     DEVICES, //
 };
 use kernel::{
     module::this_module,
-    new_mutex,
     prelude::*,
-    sync::{
-        Arc,
-        Mutex, //
-    },
+    sync::Arc,
     time::{
         delay::fsleep,
         Delta, //
@@ -29,8 +27,6 @@ use rlis_hv::work::{
     Worker, //
 };
 use rlis_proto::storvsc::{
-    Init,
-    InitStep,
     StorageKind,
     StorageProperties, //
 };
@@ -42,7 +38,6 @@ use rlis_vmbus::{
     Bound,
     Device,
     Driver,
-    OpenChannel,
     ProbeType,
     TableRef, //
 };
@@ -68,118 +63,54 @@ fn addresses(kind: StorageKind) -> (u64, u32, u32) {
 /// What belongs to a device that the driver has taken charge of.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Storage {
-    kind: StorageKind,
     controller: Arc<Controller>,
     host: Option<Host<Controller>>,
-    /// The open channel; closed during hibernation.
-    #[pin]
-    open: Mutex<Option<OpenChannel<Controller>>>,
 }
 
 #[pinned_drop]
 impl PinnedDrop for Storage {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        let events = &this.controller.events;
+        let (events, recovery) = (&this.controller.events, &this.controller.recovery);
         this.controller.leave();
-        events.retarget(|target| target.host = None);
+        events.retarget(None);
         // Sends the last commands, and waits for those under way.
         drop(this.host.take());
         // Now there is nothing left to do. A run under way ends first: it must not hold the last references.
         events.disable();
-        events.retarget(|target| target.controller = None);
-        this.controller.channels.clear();
-        drop(this.open.lock().take());
-    }
-}
-
-/// Opens the channel of a device and agrees with the host on how to use it. Sleeps.
-fn connect(
-    dev: &Device<Bound>,
-    kind: StorageKind,
-    controller: &Arc<Controller>,
-) -> Result<(OpenChannel<Controller>, StorageProperties)> {
-    let open = OpenChannel::open(dev, &controller.open_params(), controller.clone())?;
-    let properties = controller.channels.add(open.channel()).and_then(|()| {
-        // The last step asks for sub-channels, which may be offered at once.
-        open.accept_sub_channels();
-        agree(dev, kind, controller, &open)
-    });
-    match properties {
-        Ok(properties) => Ok((open, properties)),
-        Err(error) => {
-            // Before the channel is closed.
-            controller.channels.clear();
-            Err(error)
-        }
-    }
-}
-
-fn agree(
-    dev: &Device<Bound>,
-    kind: StorageKind,
-    controller: &Arc<Controller>,
-    open: &OpenChannel<Controller>,
-) -> Result<StorageProperties> {
-    let (mut init, mut step) = Init::new(kind, controller.settings.max_sub_channels);
-    loop {
-        match step {
-            InitStep::Send(packet) => {
-                let answer = controller
-                    .control
-                    .exchange(open.channel(), &packet, CONTROL_MS);
-                step = match answer {
-                    Ok(answer) => init.answer(&answer),
-                    Err(error) if error == ETIMEDOUT => init.timed_out(),
-                    Err(error) => return Err(error),
-                };
-            }
-            InitStep::Done(mut properties) => {
-                properties.limits = properties
-                    .limits
-                    .with_page_list(controller.settings.page_list());
-                break Ok(properties);
-            }
-            InitStep::Failed(why) => {
-                dev_err!(
-                    AsRef::<kernel::device::Device>::as_ref(dev),
-                    "the host does not come to terms: {why:?}\n"
-                );
-                break Err(EINVAL);
-            }
-        }
+        recovery.disable();
+        recovery.retarget(None);
+        this.controller.disconnect();
     }
 }
 
 impl Storage {
     fn new(dev: &Device<Bound>, kind: StorageKind) -> Result<Pin<KBox<Self>>> {
         let settings = Settings::of(kind);
-        let queue = Arc::new(OwnedQueue::ordered(c"storvsc_events")?, GFP_KERNEL)?;
+        // Not while the system sleeps: the devices do then, too, and the work waits for them.
+        let queue = Arc::new(OwnedQueue::freezable(c"storvsc_events")?, GFP_KERNEL)?;
         let events = Arc::pin_init(Worker::new(queue, Events::new()), GFP_KERNEL)?;
-        let controller = Controller::new(dev.into(), kind, settings, events)?;
-        let (open, properties) = connect(dev, kind, &controller)?;
+        let queue = Arc::new(OwnedQueue::ordered(c"storvsc_recovery")?, GFP_KERNEL)?;
+        let recovery = Arc::pin_init(Worker::new(queue, Recovery::new()), GFP_KERNEL)?;
+        let controller = Controller::new(dev.into(), kind, settings, events, recovery)?;
         // From here on, dropping this undoes everything.
         let shared = controller.clone();
         let mut storage = KBox::pin_init(
             pin_init!(Self {
-                kind,
                 controller: shared,
                 host: None,
-                open <- new_mutex!(Some(open)),
             }),
             GFP_KERNEL,
         )?;
+        let properties = controller.connect(dev)?;
         controller.make_room(properties.limits.max_transfer_bytes)?;
         controller.set_version(properties.version);
         if let Some(names) = properties.wwn {
             controller.set_names(names);
         }
         let mut host = Self::add_host(dev, kind, &controller, &properties)?;
-        let reference = host.reference();
-        controller.events.retarget(|target| {
-            target.host = Some(reference.clone());
-            target.controller = Some(controller.clone());
-        });
+        controller.recovery.retarget(Some(controller.clone()));
+        controller.events.retarget(Some(host.reference()));
         let added = Self::find_devices(dev, kind, &mut host, &controller);
         *storage.as_mut().project().host = Some(host);
         added?;
@@ -253,26 +184,28 @@ impl Storage {
             fsleep(Delta::from_millis(10));
             waited += 10;
         }
+        self.controller.recovery.disable();
         self.controller.events.disable();
-        self.controller.channels.clear();
-        drop(self.open.lock().take());
+        self.controller.disconnect();
         Ok(())
     }
 
     fn resume(&self, dev: &Device<Bound>) -> Result {
-        let mut open = self.open.lock();
-        if open.is_some() {
+        let controller = &self.controller;
+        if controller.is_connected() {
             return Ok(());
         }
-        let (channel, properties) = connect(dev, self.kind, &self.controller)?;
-        *open = Some(channel);
-        drop(open);
-        self.controller.set_version(properties.version);
-        self.controller.events.enable();
+        let connected = controller.connect(dev);
+        controller.recovery.enable();
+        controller.events.enable();
+        let properties = connected.inspect_err(|error| controller.lost(*error))?;
+        controller.set_version(properties.version);
         if let Some(names) = properties.wwn {
-            self.controller.set_names(names);
-            crate::events::notify(&self.controller.events, crate::events::Event::Names);
+            controller.set_names(names);
+            controller.show_names();
         }
+        // What the host has announced meanwhile was announced to nobody, and units may have come and gone.
+        notify(&controller.events, Event::Scan);
         Ok(())
     }
 }

@@ -2,10 +2,7 @@
 
 //! What is left to a thread: scanning, LUNs that come, go and change.
 
-use crate::{
-    controller::Controller,
-    identity, //
-};
+use crate::identity;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -15,7 +12,6 @@ use kernel::{
             Full,
             Relaxed, //
         },
-        Arc,
         Mutex, //
     }, //
 };
@@ -40,10 +36,8 @@ pub(crate) enum Event {
     Rescan(Address),
     /// Remove a LUN that the host says is not there.
     Remove(Address),
-    /// The names of the adapter have changed.
-    Names,
-    /// Reset the adapter, because commands do not come back.
-    Reset,
+    /// The names of the adapter are these now.
+    Names { node: u64, port: u64 },
 }
 
 /// Channel, target and LUN.
@@ -57,7 +51,6 @@ pub(crate) struct Address {
 /// Bits of `Events::flags`.
 const SCAN: u32 = 1;
 const NAMES: u32 = 2;
-const RESET: u32 = 4;
 
 /// Bits of a place, besides the address; 0 is a free place.
 const RESCAN: u32 = 1 << 24;
@@ -94,15 +87,11 @@ fn decode(place: u32) -> Option<Event> {
 pub(crate) struct Events {
     flags: Atomic<u32>,
     places: [Atomic<u32>; PLACES],
-    #[pin]
-    target: Mutex<Target>,
-}
-
-/// What the thread works on.
-pub(crate) struct Target {
+    /// The newest names, of the node and of the port.
+    names: [Atomic<u64>; 2],
     /// The adapter, as long as its devices are looked after.
-    pub(crate) host: Option<HostRef>,
-    pub(crate) controller: Option<Arc<Controller>>,
+    #[pin]
+    host: Mutex<Option<HostRef>>,
 }
 
 impl Events {
@@ -110,20 +99,26 @@ impl Events {
         pin_init!(Self {
             flags: Atomic::new(0),
             places: [const { Atomic::new(0) }; PLACES],
-            target <- new_mutex!(Target { host: None, controller: None }),
+            names: [const { Atomic::new(0) }; 2],
+            host <- new_mutex!(None),
         })
     }
 
-    /// Changes what the thread works on. Waits for what it is doing.
-    pub(crate) fn retarget(&self, change: impl FnOnce(&mut Target)) {
-        change(&mut self.target.lock());
+    /// Changes what the thread works on.
+    pub(crate) fn retarget(&self, host: Option<HostRef>) {
+        let before = core::mem::replace(&mut *self.host.lock(), host);
+        drop(before);
     }
 
     fn note(&self, event: Event) {
         match event {
             Event::Scan => self.set(SCAN),
-            Event::Names => self.set(NAMES),
-            Event::Reset => self.set(RESET),
+            Event::Names { node, port } => {
+                let [own_node, own_port] = &self.names;
+                own_node.store(node, Relaxed);
+                own_port.store(port, Relaxed);
+                self.set(NAMES);
+            }
             Event::Rescan(address) => self.place(encode(RESCAN, address)),
             Event::Remove(address) => self.place(encode(REMOVE, address)),
         }
@@ -152,10 +147,12 @@ impl Events {
     /// Calls `f` for all that has been noted since.
     fn take(&self, mut f: impl FnMut(Event)) {
         let flags = self.flags.xchg(0, Full);
-        for (flag, event) in [(RESET, Event::Reset), (NAMES, Event::Names)] {
-            if flags & flag != 0 {
-                f(event);
-            }
+        if flags & NAMES != 0 {
+            let [node, port] = &self.names;
+            f(Event::Names {
+                node: node.load(Relaxed),
+                port: port.load(Relaxed),
+            });
         }
         for place in &self.places {
             if place.load(Relaxed) != 0 {
@@ -178,35 +175,27 @@ pub(crate) fn notify(worker: &Worker<Events>, event: Event) {
 
 impl Task for Events {
     fn run(this: &Worker<Self>) {
-        let (host, controller) = {
-            let target = this.target.lock();
-            (target.host.clone(), target.controller.clone())
+        let Some(host) = this.host.lock().clone() else {
+            return;
         };
-        this.take(|event| match (event, &host, &controller) {
-            (Event::Reset, _, Some(controller)) => {
-                let _ = controller.reset_bus();
-            }
-            (Event::Names, Some(host), Some(controller)) => {
-                let (node, port) = controller.names();
-                host.set_fc_names(node, port);
-            }
-            (Event::Scan, Some(host), _) => {
+        this.take(|event| match event {
+            Event::Names { node, port } => host.set_fc_names(node, port),
+            Event::Scan => {
                 // The host only says that something has changed. What is gone is found by asking for it.
                 host.test_devices(TEST_SECONDS);
-                identity::check(host);
+                identity::check(&host);
                 host.scan();
             }
-            (Event::Rescan(address), Some(host), _) => {
-                if let Some(device) = find(host, address) {
-                    identity::look_again(host, &device);
+            Event::Rescan(address) => {
+                if let Some(device) = find(&host, address) {
+                    identity::look_again(&host, &device);
                 }
             }
-            (Event::Remove(address), Some(host), _) => {
-                if let Some(device) = find(host, address) {
+            Event::Remove(address) => {
+                if let Some(device) = find(&host, address) {
                     device.remove();
                 }
             }
-            _ => {}
         });
     }
 }
@@ -248,9 +237,11 @@ mod tests {
             events.note(Event::Scan);
             events.note(Event::Rescan(address(7)));
             events.note(Event::Remove(address(7)));
+            events.note(Event::Names { node: 3, port: 4 });
         }
         let all = taken(&events)?;
         let expected = [
+            Event::Names { node: 3, port: 4 },
             Event::Rescan(address(7)),
             Event::Remove(address(7)),
             Event::Scan,

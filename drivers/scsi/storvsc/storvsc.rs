@@ -4,11 +4,12 @@
 //!
 //! - `settings`: module parameters and what follows from them
 //! - `device`: a device from probe to remove, suspend and resume
-//! - `controller`: commands out, completions in
+//! - `controller`: commands out, completions in; the channel opened, closed and opened again; resets
 //! - `channels`: which CPU sends through which channel
 //! - `control`: requests of the driver itself and their answers
 //! - `events`: what is left to a thread: scans, LUNs that come and go
 //! - `identity`: whether a LUN is still the same disk
+//! - `recovery`: what is left to another one: commands that do not come back
 
 use kernel::prelude::*;
 use rlis_proto::storvsc::StorageKind;
@@ -23,6 +24,7 @@ mod controller;
 mod device;
 mod events;
 mod identity;
+mod recovery;
 mod settings;
 
 module! {

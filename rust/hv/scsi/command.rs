@@ -326,6 +326,13 @@ pub(crate) fn queue_and_tag(cmd: NonNull<scsi_cmnd>) -> (u32, u32) {
     (queue, u32::try_from(tag).unwrap_or(u32::MAX))
 }
 
+/// As [`queue_and_tag`], of a command that may have neither: the one that a reset by user space comes with.
+pub(crate) fn place(cmd: NonNull<scsi_cmnd>) -> Option<(u32, u32)> {
+    // SAFETY: A `struct scsi_cmnd` lies behind the `struct request` that it belongs to (`scsi_cmd_to_rq`).
+    let queue = unsafe { (*cmd.as_ptr().cast::<rlis_sys::request>().sub(1)).mq_hctx };
+    (!queue.is_null()).then(|| queue_and_tag(cmd))
+}
+
 /// The mapped data of a command, as page frame numbers in units of 4096 bytes, in the order of the data.
 ///
 /// # Invariants

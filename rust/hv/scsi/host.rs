@@ -42,7 +42,7 @@ pub enum TimeoutAction {
     Completed,
 }
 
-/// A command whose time has run out, while the device works on it.
+/// A command that something is asked about, while the device may work on it.
 pub struct InFlight<'a> {
     raw: NonNull<scsi_cmnd>,
     _command: PhantomData<&'a scsi_cmnd>,
@@ -63,12 +63,15 @@ pub trait HostOps: Send + Sync + 'static {
     fn queue(&self, command: Command) -> Queued;
 
     /// Resets the adapter and all that is behind it (`eh_host_reset_handler`): when this returns `Ok`, the device
-    /// works on no command any more. Sleeps.
+    /// works on no command any more that it had before. Sleeps.
+    ///
+    /// `command` is what the reset is about. Whatever this returns, the mid-layer does with it what it likes afterwards,
+    /// so it must not be in flight any more: the error handler's own commands come this way.
     ///
     /// # Errors
     ///
     /// Any.
-    fn reset(&self) -> Result;
+    fn reset(&self, command: InFlight<'_>) -> Result;
 
     /// Decides on a command that takes longer than the device's time-out. Must not sleep.
     fn timed_out(&self, command: InFlight<'_>) -> TimeoutAction;
@@ -342,8 +345,13 @@ impl<T: HostOps> Host<T> {
             .owner
             .lock()
             .clone();
+        let command = InFlight {
+            // SAFETY: The mid-layer never passes a null pointer.
+            raw: unsafe { NonNull::new_unchecked(cmd) },
+            _command: PhantomData,
+        };
         let result = match owner {
-            Some(ops) => ops.reset(),
+            Some(ops) => ops.reset(command),
             None => Err(ENODEV),
         };
         let disposition = match result {

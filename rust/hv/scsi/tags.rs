@@ -5,7 +5,7 @@
 use crate::{
     command::{
         host_of,
-        queue_and_tag, //
+        place, //
     },
     host::InFlight,
     Command, //
@@ -16,6 +16,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             Full,
             Relaxed,
@@ -39,12 +40,18 @@ const TAG_BITS: u32 = 16;
 /// The use count has 31 bits, so that no id comes near the reserved ones at the upper end.
 const USES: u64 = 0x7fff_ffff;
 
+/// Bits of a slot's pointer: the data are mapped; the time of the command has run out since it was stored.
+const MAPPED: usize = 1;
+const OVERDUE: usize = 2;
+
+const _: () = assert!(align_of::<scsi_cmnd>() > (MAPPED | OVERDUE));
+
 /// A place for the command that has a certain tag of a certain queue.
 ///
 /// # Invariants
 ///
-/// If the lower half of `id` is not 0, `command` is what `Command::into_raw` returned, with bit 0 for `mapped`, and
-/// whoever sets the lower half to 0 by a compare-and-exchange gets that command.
+/// If the lower half of `id` is not 0, `command` is what `Command::into_raw` returned, with [`MAPPED`] for `mapped` and
+/// possibly [`OVERDUE`], and whoever sets the lower half to 0 by a compare-and-exchange gets that command.
 struct Slot {
     id: Atomic<u64>,
     command: Atomic<*mut scsi_cmnd>,
@@ -79,22 +86,18 @@ pub struct Outstanding<'a> {
 }
 
 impl Outstanding<'_> {
-    /// Returns how many of them are still in flight. Looks at all slots.
-    pub fn in_flight(&self) -> usize {
+    /// Returns how many of them are still in flight, and for how many of those [`Tags::mark_overdue`] was called. Looks
+    /// at all slots.
+    pub fn in_flight(&self) -> (usize, usize) {
         let slots = self.tags.queues.iter().flatten();
-        slots
-            .zip(self.ids.iter().flatten())
-            .filter(|(slot, id)| in_use(**id) && slot.id.load(Relaxed) == **id)
-            .count()
-    }
-
-    /// Takes out, one by one, those that are left, and gives them to `f`.
-    pub fn claim_each(self, mut f: impl FnMut(Command)) {
-        for id in self.ids.iter().flatten() {
-            if let Some(command) = self.tags.claim(*id) {
-                f(command);
+        let mut counts = (0, 0);
+        for (slot, id) in slots.zip(self.ids.iter().flatten()) {
+            if in_use(*id) && slot.id.load(Relaxed) == *id {
+                counts.0 += 1;
+                counts.1 += usize::from(slot.command.load(Relaxed).addr() & OVERDUE != 0);
             }
         }
+        counts
     }
 }
 
@@ -108,6 +111,11 @@ fn next_id(before: u64, queue: u32, tag: u32) -> u64 {
 /// The same id, not in use.
 fn idle(id: u64) -> u64 {
     id >> SLOT_BITS << SLOT_BITS
+}
+
+/// The pointer of a slot without its bits.
+fn untagged(command: *mut scsi_cmnd) -> *mut scsi_cmnd {
+    command.map_addr(|address| address & !(MAPPED | OVERDUE))
 }
 
 fn in_use(id: u64) -> bool {
@@ -217,7 +225,7 @@ impl Tags {
         let (raw, mapped) = command.into_raw();
         slot.command.store(
             raw.as_ptr()
-                .map_addr(|address| address | usize::from(mapped)),
+                .map_addr(|address| address | if mapped { MAPPED } else { 0 }),
             Relaxed,
         );
         let id = next_id(before, queue, tag);
@@ -240,9 +248,33 @@ impl Tags {
         }
         slot.id.cmpxchg(id, idle(id), Full).ok()?;
         let tagged = slot.command.load(Relaxed);
-        let raw = NonNull::new(tagged.map_addr(|address| address & !1))?;
+        let raw = NonNull::new(untagged(tagged))?;
         // SAFETY: By the type invariant of `Slot`, this is what `into_raw` returned, and it is ours alone.
-        Some(unsafe { Command::from_raw(raw, tagged.addr() & 1 != 0) })
+        Some(unsafe { Command::from_raw(raw, tagged.addr() & MAPPED != 0) })
+    }
+
+    /// Notes that the time of a command has run out, for [`Outstanding::in_flight`].
+    pub fn mark_overdue(&self, command: &InFlight<'_>) {
+        let Some(slot) = place(command.raw()).and_then(|(queue, tag)| self.slot(queue, tag)) else {
+            return;
+        };
+        let now = slot.command.load(Relaxed);
+        if untagged(now) == command.raw().as_ptr() {
+            // Should another command be stored in this moment, nothing is noted.
+            // INVARIANT: It is the same pointer.
+            let overdue = now.map_addr(|address| address | OVERDUE);
+            let _ = slot.command.cmpxchg(now, overdue, Relaxed);
+        }
+    }
+
+    /// Returns whether a command is in flight, for now. Unlike the others, this may be a command without a tag, such as
+    /// a reset that user space asks for comes with. Looks at all slots.
+    pub fn holds(&self, command: &InFlight<'_>) -> bool {
+        let mut slots = self.queues.iter().flatten();
+        slots.any(|slot| {
+            in_use(slot.id.load(Acquire))
+                && untagged(slot.command.load(Relaxed)) == command.raw().as_ptr()
+        })
     }
 
     /// Takes the command out whose time has run out. `None` if it is just being completed, or one of another host.
@@ -250,7 +282,7 @@ impl Tags {
         if !self.is_own(host_of(command.raw())) {
             return None;
         }
-        let (queue, tag) = queue_and_tag(command.raw());
+        let (queue, tag) = place(command.raw())?;
         let slot = self.slot(queue, tag)?;
         Self::take(slot, slot.id.load(Relaxed))
     }
@@ -329,8 +361,8 @@ mod tests {
         }
         assert_eq!(tags.in_flight(), 0);
         let outstanding = tags.outstanding();
-        assert_eq!(outstanding.in_flight(), 0);
-        outstanding.claim_each(|_| assert!(false));
+        assert_eq!(outstanding.in_flight(), (0, 0));
+        drop(outstanding);
         tags.claim_each(|_| assert!(false));
         Ok(())
     }

@@ -22,11 +22,13 @@ use kernel::{
 use rlis_proto::ring::valid_index;
 use rlis_sys::vmbus_channel;
 
+mod close;
 mod open;
 mod packet;
 mod reader;
 mod sub_channel;
 
+pub use close::Closed;
 pub use open::{
     CallbackMode,
     ChannelHandler,

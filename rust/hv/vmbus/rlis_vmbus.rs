@@ -37,6 +37,7 @@ pub use channel::{
     CallbackMode,
     Channel,
     ChannelHandler,
+    Closed,
     MpbDescriptor,
     OpenChannel,
     OpenParams,

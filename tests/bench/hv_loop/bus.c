@@ -208,6 +208,17 @@ static unsigned int pick_cpu(unsigned int index)
 	return 0;
 }
 
+static void channel_release(struct kobject *kobj)
+{
+	struct loop_channel *lc = container_of(kobj, struct loop_channel, ch.kobj);
+
+	kvfree(lc->pkt);
+	kfree(lc);
+}
+
+/* Drivers keep a channel by its kobject, which is in no folder here. */
+static const struct kobj_type channel_type = { .release = channel_release };
+
 static struct loop_channel *channel_new(struct loop_dev *dev, unsigned int index)
 {
 	struct loop_channel *lc = kzalloc(sizeof(*lc), GFP_KERNEL);
@@ -219,6 +230,7 @@ static struct loop_channel *channel_new(struct loop_dev *dev, unsigned int index
 		kfree(lc);
 		return NULL;
 	}
+	kobject_init(&lc->ch.kobj, &channel_type);
 	lc->dev = dev;
 	lc->index = index;
 	loop_channel_setup(lc);
@@ -232,10 +244,9 @@ static struct loop_channel *channel_new(struct loop_dev *dev, unsigned int index
 void loop_channel_free(struct loop_channel *lc)
 {
 	loop_irq_sync(&lc->doorbell);
-	kvfree(lc->pkt);
 	/* A doorbell's interrupt may still look at it. */
 	synchronize_rcu();
-	kfree(lc);
+	kobject_put(&lc->ch.kobj);
 }
 
 static void offer_sub_channels(struct work_struct *work)
@@ -371,6 +382,7 @@ void loop_rescind(struct loop_dev *dev)
 	dev->offered = false;
 	mutex_lock(&dev->lock);
 	for (i = dev->n_channels; i-- > 0;) {
+		vmbus_reset_channel_cb(&dev->channels[i]->ch);
 		WRITE_ONCE(dev->channels[i]->ch.rescind, true);
 		complete(&dev->channels[i]->ch.rescind_event);
 	}

@@ -5,9 +5,10 @@
  *   lun DEV add LUN MIB [BLOCK_SIZE] | lun DEV del LUN      with a following "notify DEV" as the host does
  *   lun DEV resize LUN MIB | lun DEV attention LUN          unit attention 2A/09 or 3F/01 on its next command
  *   notify DEV OPERATION                                    an unsolicited packet: 11 ENUMERATE_BUS, 2, 12
- *   fault DEV NAME COUNT                                    drop lose duplicate unknown early short badlen
- *                                                           badheader unsolicited
+ *   fault DEV NAME COUNT                                    lose duplicate unknown early short badlen badheader
+ *                                                           unsolicited
  *   fault DEV slow COUNT MS | fault DEV stall MS
+ *   fault DEV hold COUNT MS                                 READs and WRITEs are carried out late
  *   fault DEV error COUNT OPCODE SRB SCSI KEY ASC ASCQ      OPCODE 256: any
  *   rescind DEV | offer DEV | suspend DEV | resume DEV
  *   cpu DEV CHANNEL CPU                                     moves a channel
@@ -57,7 +58,7 @@ static int ctl_fault(struct loop_dev *dev, const char *args)
 {
 	struct loop_faults *f = &dev->faults;
 	const struct { const char *name; u32 *count; } plain[] = {
-		{ "drop", &f->drop }, { "lose", &f->lose }, { "duplicate", &f->duplicate },
+		{ "lose", &f->lose }, { "duplicate", &f->duplicate },
 		{ "unknown", &f->unknown }, { "early", &f->early }, { "short", &f->short_packet },
 		{ "badlen", &f->bad_length }, { "badheader", &f->bad_header },
 		{ "unsolicited", &f->unsolicited },
@@ -80,6 +81,10 @@ static int ctl_fault(struct loop_dev *dev, const char *args)
 	if (!strcmp(name, "slow") && n == 3) {
 		f->slow = count;
 		f->slow_ms = v[0];
+		err = 0;
+	} else if (!strcmp(name, "hold") && n == 3) {
+		f->hold = count;
+		f->hold_ms = v[0];
 		err = 0;
 	} else if (!strcmp(name, "stall")) {
 		f->stall_ms = count;

@@ -10,6 +10,8 @@
 #include <linux/slab.h>
 #include <linux/unaligned.h>
 
+#include <scsi/scsi_proto.h>
+
 #include "hv_loop.h"
 
 #define violation(lc, fmt, ...)									\
@@ -68,20 +70,32 @@ static int ring_reply(struct loop_channel *lc, u64 trans_id, u16 type, const voi
 	return 0;
 }
 
-static int hold(struct loop_channel *lc, u64 trans_id, const struct loop_vstor *vstor, u32 ms, bool dropped)
+/* RANGE: of a request that is still to be carried out; NULL if only the reply is late. The caller holds reply_lock. */
+static int hold(struct loop_channel *lc, u64 trans_id, const struct loop_vstor *vstor, const struct loop_range *range, u32 ms)
 {
-	struct loop_held *held = kmalloc(sizeof(*held), GFP_ATOMIC);
+	struct loop_held *held = kzalloc(struct_size(held, pfn, range ? range->pfns : 0), GFP_ATOMIC);
 
 	if (!held)
 		return -ENOMEM;
 	held->trans_id = trans_id;
 	held->due = jiffies + msecs_to_jiffies(ms);
-	held->dropped = dropped;
 	held->vstor = *vstor;
+	if (range) {
+		held->request = true;
+		held->range = *range;
+		held->range.pfn = held->pfn;
+		memcpy(held->pfn, range->pfn, range->pfns * sizeof(u64));
+	}
 	list_add_tail(&held->list, &lc->held);
-	if (!dropped)
-		mod_delayed_work(system_highpri_wq, &lc->timer, msecs_to_jiffies(ms));
+	mod_delayed_work(system_highpri_wq, &lc->timer, msecs_to_jiffies(ms));
 	return 0;
+}
+
+/* Carries out what was held, if that is still to be done. */
+static void carry_out(struct loop_channel *lc, struct loop_held *held)
+{
+	if (held->request)
+		loop_scsi_execute(lc->dev, &held->vstor.srb, &held->range);
 }
 
 static void reply_locked(struct loop_channel *lc, u64 trans_id, const struct loop_vstor *vstor)
@@ -90,7 +104,7 @@ static void reply_locked(struct loop_channel *lc, u64 trans_id, const struct loo
 
 	lc->replies++;
 	if (ring_reply(lc, trans_id, VM_PKT_COMP, vstor, sizeof(*vstor), words, 2) == -EAGAIN)
-		hold(lc, trans_id, vstor, 1, false);
+		hold(lc, trans_id, vstor, NULL, 1);
 }
 
 static void reply(struct loop_channel *lc, u64 trans_id, const struct loop_vstor *vstor)
@@ -112,22 +126,20 @@ static void send_held(struct work_struct *work)
 
 	spin_lock_irqsave(&lc->reply_lock, flags);
 	list_for_each_entry_safe(held, next, &lc->held, list) {
-		if (held->dropped)
-			continue;
 		if (time_after_eq(jiffies, held->due))
 			list_move_tail(&held->list, &due);
 		else if (!soonest || time_before(held->due, soonest))
 			soonest = held->due;
 	}
-	list_for_each_entry_safe(held, next, &due, list) {
-		list_del(&held->list);
-		if (lc->open)
-			reply_locked(lc, held->trans_id, &held->vstor);
-		kfree(held);
-	}
 	if (soonest && lc->open)
 		mod_delayed_work(system_highpri_wq, &lc->timer, max_t(long, 1, soonest - jiffies));
 	spin_unlock_irqrestore(&lc->reply_lock, flags);
+	list_for_each_entry_safe(held, next, &due, list) {
+		list_del(&held->list);
+		carry_out(lc, held);
+		reply(lc, held->trans_id, &held->vstor);
+		kfree(held);
+	}
 }
 
 /* ---- faults ---- */
@@ -142,7 +154,7 @@ static bool take(u32 *count)
 
 static bool faults_left(const struct loop_faults *f)
 {
-	return f->drop || f->lose || f->duplicate || f->unknown || f->early || f->short_packet || f->bad_length ||
+	return f->lose || f->hold || f->duplicate || f->unknown || f->early || f->short_packet || f->bad_length ||
 	       f->bad_header || f->error || f->slow || f->stall_ms || f->unsolicited;
 }
 
@@ -184,13 +196,10 @@ static bool misbehave(struct loop_channel *lc, u64 trans_id, struct loop_vstor *
 	}
 	if (take(&f->duplicate)) {
 		reply_locked(lc, trans_id, vstor);
-	} else if (take(&f->drop)) {
-		hold(lc, trans_id, vstor, 0, true);
-		send = false;
 	} else if (take(&f->lose)) {
 		send = false;
 	} else if (take(&f->slow)) {
-		hold(lc, trans_id, vstor, f->slow_ms, false);
+		hold(lc, trans_id, vstor, NULL, f->slow_ms);
 		send = false;
 	}
 	lc->dev->faults_armed = faults_left(f);
@@ -198,6 +207,29 @@ unlock:
 	spin_unlock(&lc->dev->fault_lock);
 	spin_unlock_irqrestore(&lc->reply_lock, flags);
 	return send;
+}
+
+/* Whether this request is carried out later. */
+static bool held_back(struct loop_channel *lc, u64 trans_id, const struct loop_vstor *vstor, const struct loop_range *range)
+{
+	struct loop_faults *f = &lc->dev->faults;
+	unsigned long flags;
+	bool held = false;
+
+	switch (vstor->srb.cdb[0]) {
+	case READ_6: case WRITE_6: case READ_10: case WRITE_10: case READ_12: case WRITE_12: case READ_16: case WRITE_16:
+		break;
+	default:
+		return false;
+	}
+	spin_lock_irqsave(&lc->reply_lock, flags);
+	spin_lock(&lc->dev->fault_lock);
+	if (lc->open && take(&f->hold))
+		held = !hold(lc, trans_id, vstor, range, f->hold_ms);
+	lc->dev->faults_armed = faults_left(f);
+	spin_unlock(&lc->dev->fault_lock);
+	spin_unlock_irqrestore(&lc->reply_lock, flags);
+	return held;
 }
 
 /* Whether this request gets the armed error status instead of being executed. */
@@ -222,33 +254,6 @@ static bool armed_error(struct loop_dev *dev, struct loop_srb *srb)
 }
 
 /* ---- VSTOR ---- */
-
-static void reset(struct loop_dev *dev)
-{
-	unsigned int i, n = 0;
-
-	dev->resets++;
-	/* What was held back is now answered as aborted by the reset. */
-	for (i = 0; i < dev->n_channels; i++) {
-		struct loop_channel *lc = dev->channels[i];
-		struct loop_held *held, *next;
-		unsigned long flags;
-		LIST_HEAD(list);
-
-		spin_lock_irqsave(&lc->reply_lock, flags);
-		list_splice_init(&lc->held, &list);
-		list_for_each_entry_safe(held, next, &list, list) {
-			held->vstor.srb.srb_status = SRB_BUS_RESET;
-			held->vstor.srb.transfer_length = 0;
-			if (lc->open)
-				reply_locked(lc, held->trans_id, &held->vstor);
-			kfree(held);
-			n++;
-		}
-		spin_unlock_irqrestore(&lc->reply_lock, flags);
-	}
-	pr_info("hv_loop: RESET_BUS, %u SRBs aborted\n", n);
-}
 
 static bool init_order(struct loop_dev *dev, u32 op)
 {
@@ -330,7 +335,8 @@ static void control(struct loop_channel *lc, u64 trans_id, struct loop_vstor *vs
 		break;
 	case VSTOR_RESET_BUS:
 	case VSTOR_RESET_ADAPTER:
-		reset(dev);
+		/* As on hosts: it is answered, and that is all. */
+		dev->resets++;
 		goto out;
 	default:
 		violation(lc, "operation %u", op);
@@ -372,6 +378,8 @@ static void execute(struct loop_channel *lc, u64 trans_id, struct loop_vstor *vs
 		reply(lc, trans_id, vstor);
 		return;
 	}
+	if (held_back(lc, trans_id, vstor, range))
+		return;
 	if (!armed_error(dev, srb))
 		loop_scsi_execute(dev, srb, range);
 	if (misbehave(lc, trans_id, vstor))
@@ -530,8 +538,12 @@ void loop_host_close(struct loop_channel *lc)
 	cancel_delayed_work_sync(&lc->timer);
 	cancel_work_sync(&lc->host_work);
 	cancel_delayed_work_sync(&lc->timer);
-	list_for_each_entry_safe(held, next, &lc->held, list)
+	/* A host ends what it has before it lets go of the channel; a withdrawal ends it in another way. */
+	list_for_each_entry_safe(held, next, &lc->held, list) {
+		if (!lc->ch.rescind)
+			carry_out(lc, held);
 		kfree(held);
+	}
 	INIT_LIST_HEAD(&lc->held);
 }
 

@@ -50,7 +50,6 @@ enum {
 	SRB_SUCCESS = 0x01,
 	SRB_ERROR = 0x04,
 	SRB_INVALID_REQUEST = 0x06,
-	SRB_BUS_RESET = 0x0e,
 	SRB_DATA_OVERRUN = 0x12,
 	SRB_INVALID_LUN = 0x20,
 	SRB_AUTOSENSE = 0x80,
@@ -151,13 +150,15 @@ struct loop_channel {
 	u64 violations;			/* what the guest sent and must not send */
 };
 
-/* A reply that is sent later, or never. */
+/* A reply that is sent later, or a request that is carried out later. */
 struct loop_held {
 	struct list_head list;
 	u64 trans_id;
 	unsigned long due;		/* jiffies */
-	bool dropped;			/* only a reset brings it back */
+	bool request;			/* still to be carried out, on what follows */
 	struct loop_vstor vstor;
+	struct loop_range range;
+	u64 pfn[];
 };
 
 enum loop_class { LOOP_SCSI, LOOP_IDE, LOOP_FC };
@@ -174,8 +175,9 @@ struct loop_lun {
 
 /* What to do to the next requests; each counts down. Guarded by loop_dev.fault_lock. */
 struct loop_faults {
-	u32 drop;		/* no completion until a reset */
 	u32 lose;		/* no completion, ever */
+	u32 hold;		/* a READ or WRITE is carried out late: only then are its data moved */
+	u32 hold_ms;
 	u32 duplicate;		/* the completion twice */
 	u32 unknown;		/* a completion with an id never given, before the right one */
 	u32 early;		/* completions for ids of idle tags, before the right one */

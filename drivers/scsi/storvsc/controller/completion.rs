@@ -19,6 +19,7 @@ use kernel::{
 use rlis_proto::storvsc::{
     classify,
     incoming,
+    is_repeatable,
     Completion,
     FollowUp,
     HostByte,
@@ -36,7 +37,10 @@ use rlis_scsi::{
     Command,
     Outcome, //
 };
-use rlis_vmbus::Packet;
+use rlis_vmbus::{
+    Packet,
+    PacketType, //
+};
 
 impl Controller {
     /// A packet from the host.
@@ -47,34 +51,59 @@ impl Controller {
         if id == 0 {
             return self.unsolicited(payload);
         }
-        let Ok(vstor) = VstorPacket::parse(payload) else {
-            self.control.spoiled(id);
-            return self.ignore(id, payload.len());
-        };
+        if packet.packet_type() != PacketType::COMPLETION {
+            // It completes nothing.
+            return self.damaged(id, payload.len());
+        }
+        let vstor = VstorPacket::parse(payload);
         if Control::is_control(id) {
-            if !self.control.answered(id, &vstor) {
+            let taken = match &vstor {
+                Ok(vstor) => self.control.answered(id, vstor),
+                Err(_) => {
+                    self.control.spoiled(id);
+                    false
+                }
+            };
+            if !taken {
                 self.ignore(id, payload.len());
             }
             return;
         }
-        // An id is worth something once only, so look at the packet first.
-        if vstor.op() != Operation::VSTOR_OPERATION_COMPLETE_IO {
-            return self.ignore(id, payload.len());
+        match vstor {
+            Ok(vstor) if vstor.op() == Operation::VSTOR_OPERATION_COMPLETE_IO => {
+                match self.tags.claim(id) {
+                    Some(command) => self.completed(command, &vstor),
+                    None => self.ignore(id, payload.len()),
+                }
+            }
+            _ => self.unreadable(id, payload.len()),
         }
-        match self.tags.claim(id) {
-            Some(command) => self.completed(command, &vstor),
-            None => self.ignore(id, payload.len()),
+    }
+
+    /// A completion that does not say how the command ended: there will be no other one, and the host is through with it.
+    #[cold]
+    fn unreadable(&self, id: u64, len: usize) {
+        if let Some(command) = self.tags.claim(id) {
+            let host = if is_repeatable(command.opcode()) {
+                rlis_scsi::HostByte::REQUEUE
+            } else {
+                rlis_scsi::HostByte::RESET
+            };
+            command.complete(Outcome::failed(host));
         }
+        self.damaged(id, len);
+    }
+
+    /// A packet that hosts do not send. Others may have been lost with it.
+    #[cold]
+    fn damaged(&self, id: u64, len: usize) {
+        self.suspect.xchg(1, Full);
+        self.ignore(id, len);
     }
 
     /// A packet that means nothing, or not what it should.
     #[cold]
     fn ignore(&self, id: u64, len: usize) {
-        if self.tags.is_in_flight(id) {
-            // There may be no other completion for that command. A reset makes sure that it comes to an end.
-            self.spoiled.xchg(1, Full);
-            notify(&self.events, Event::Reset);
-        }
         self.nonsense.run(|dropped| {
             dev_err!(
                 self.dev(),
@@ -89,7 +118,7 @@ impl Controller {
             Ok(Incoming::Rescan) => notify(&self.events, Event::Scan),
             Ok(Incoming::FchbaData(names)) if self.kind == StorageKind::FibreChannel => {
                 self.set_names(names);
-                notify(&self.events, Event::Names);
+                self.show_names();
             }
             _ => self.ignore(0, payload.len()),
         }

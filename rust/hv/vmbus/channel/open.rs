@@ -29,6 +29,7 @@ use kernel::{
         Mutex, //
     }, //
 };
+use rlis_hv::NoSoftirq;
 use rlis_proto::ring::{
     MaxPacket,
     RingSize, //
@@ -133,6 +134,9 @@ pub trait ChannelHandler: Send + Sync + 'static {
     }
 }
 
+/// How often the handler is called for what is left in a ring.
+const REST_ROUNDS: u32 = 16;
+
 /// What the callback of an open channel gets.
 #[pin_data]
 pub(super) struct Context<H: ChannelHandler> {
@@ -189,6 +193,32 @@ impl<H: ChannelHandler> Context<H> {
         context.handler.on_event(&context.channel, reader);
     }
 
+    /// Hands the handler what lies in the ring of a channel whose callback the bus has taken back, since the host has
+    /// withdrawn it: what came before that counts.
+    fn read_the_rest(&self) {
+        if self.channel.mode == CallbackMode::Isr {
+            return;
+        }
+        let _no_softirq = NoSoftirq::begin();
+        for _ in 0..REST_ROUNDS {
+            if !matches!(self.channel.bytes_to_read(), Ok(1..)) {
+                return;
+            }
+            let guard = rcu::read_lock();
+            let raw = self.channel.raw.as_ptr();
+            // SAFETY: The channel is valid as long as its device, to which `Channel` has a reference. The bus changes the
+            // field with plain stores, so read it once.
+            let callback = unsafe { (&raw const (*raw).onchannel_callback).read_volatile() };
+            if self.channel.pin(&guard).is_none() || callback.is_some() {
+                return;
+            }
+            // SAFETY: The guard keeps the channel open, with the rings that `bytes_to_read` has seen. The bus has waited for
+            // the callback before it took it back, so there is no other reader.
+            let reader = unsafe { Reader::new(&self.channel, Some(guard)) };
+            self.handler.on_event(&self.channel, reader);
+        }
+    }
+
     /// The rescind callback of the C API.
     ///
     /// # Safety
@@ -196,6 +226,10 @@ impl<H: ChannelHandler> Context<H> {
     /// Only for the bus to call, with what the C API prescribes.
     unsafe extern "C" fn rescind_callback(raw: *mut vmbus_channel) {
         if let Some(context) = registry::find::<Self>(raw) {
+            context.read_the_rest();
+            for sub in &context.subs.lock().open {
+                sub.context.read_the_rest();
+            }
             context.handler.on_rescind(&context.channel);
         }
         // A driver that asks to be told of the rescind has to do what the bus would have done.
@@ -340,7 +374,7 @@ unsafe fn configure<H: ChannelHandler>(raw: *mut vmbus_channel, params: &OpenPar
 /// # Safety
 ///
 /// `raw` must be valid and claimed by the caller.
-unsafe fn reset(raw: *mut vmbus_channel) {
+pub(super) unsafe fn reset(raw: *mut vmbus_channel) {
     // SAFETY: As required of the caller.
     unsafe {
         (*raw).change_target_cpu_callback = None;
@@ -358,9 +392,10 @@ unsafe fn reset(raw: *mut vmbus_channel) {
 ///
 /// # Invariants
 ///
-/// The channel was opened with `inner`'s context.
+/// The channel was opened with `inner`'s context, and has been closed since if `closed` says so.
 pub struct OpenChannel<H: ChannelHandler> {
-    inner: OpenRaw<H>,
+    pub(super) inner: OpenRaw<H>,
+    pub(super) closed: bool,
 }
 
 impl<H: ChannelHandler> OpenChannel<H> {
@@ -373,12 +408,19 @@ impl<H: ChannelHandler> OpenChannel<H> {
     ///
     /// `EBUSY` if the channel is open, `EINVAL` for user data above 120 bytes, `ENOMEM`, `ENODEV` if the host has withdrawn the device, `EAGAIN` if the host refuses.
     pub fn open(dev: &Device<Bound>, params: &OpenParams<'_>, handler: Arc<H>) -> Result<Self> {
+        Self::on(dev, params, handler)
+    }
+
+    pub(super) fn on(dev: &Device, params: &OpenParams<'_>, handler: Arc<H>) -> Result<Self> {
         let raw = NonNull::new(dev.raw_channel()).ok_or(ENODEV)?;
-        // SAFETY: The channel of a bound device is valid, and lives as long as the device, to which `Channel` has
-        // a reference. Our destructor closes it.
+        // SAFETY: The channel of a device is valid, and lives as long as the device, to which `Channel` has a
+        // reference. Our destructor closes it.
         let inner = unsafe { OpenRaw::open(raw, dev, params, handler)? };
         // INVARIANT: The channel was just opened.
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            closed: false,
+        })
     }
 
     /// From now on [`ChannelHandler::on_sub_channel`] is called for each sub-channel that the host offers.
@@ -415,24 +457,6 @@ impl<H: ChannelHandler> OpenChannel<H> {
 
 impl<H: ChannelHandler> Drop for OpenChannel<H> {
     fn drop(&mut self) {
-        // No callbacks without context start from here on, and the mutex waits for one that opens a sub-channel.
-        self.inner.retire();
-        let subs = {
-            let mut subs = self.inner.context.subs.lock();
-            subs.closing = true;
-            core::mem::take(&mut subs.open)
-        };
-        for sub in &subs {
-            sub.retire();
-        }
-        // Now nobody starts to use the channels any more; wait for those that do.
-        rcu::synchronize_rcu();
-        let raw = self.channel().raw.as_ptr();
-        // SAFETY: The channel is valid and claimed.
-        unsafe { reset(raw) };
-        // SAFETY: The channel was opened by us and is closed once, here, and its sub-channels with it.
-        unsafe { rlis_sys::vmbus_close(raw) };
-        // The bus has ended its calls; only now may the contexts go.
-        drop(subs);
+        self.close_once();
     }
 }
