@@ -106,7 +106,8 @@ if ! c_drivers; then
 	check test_unit_ready_spoiled spoiled 0x00 1
 	check inquiry_spoiled spoiled 0x12 2
 	check report_luns_spoiled spoiled 0xa0 3
-	check read_capacity_spoiled spoiled 0x25 4
+	# READ CAPACITY(16).
+	check read_capacity_spoiled spoiled 0x9e 4
 fi
 
 # A sub-channel that is withdrawn alone: its commands go another way, and what was out on it is got back.
