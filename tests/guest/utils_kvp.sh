@@ -59,8 +59,14 @@ c_drivers || check longest_back value_is external "$key" "$value"
 check longest_gone host kvp-delete external "$key"
 # 1023 characters of three bytes do not fit into what the daemon stores; better refused than cut off.
 wide=$(printf '日%.0s' $(seq 1023))
-refused() { ! host kvp-set external wide "$wide"; }
-c_drivers || check too_wide_is_refused refused
+check too_wide host kvp-set external wide "$wide"
+check too_wide_is_cut value_is external wide "$(printf '日%.0s' $(seq 682))"
+check too_wide_gone host kvp-delete external wide
+# The other way round: the longest value that a pool can hold, of which the host has room for half.
+{ printf 'max\0'; head -c 508 /dev/zero; printf 'x%.0s' $(seq 2047); printf '\0'; } >>/var/lib/hyperv/.kvp_pool_1
+longest_is_cut() { said=$(host kvp-list guest) && [ "${#said}" -ge 1026 ] && [ "${#said}" -le 1027 ] || { echo "${#said} characters"; false; }; }
+check longest_of_a_pool_is_cut longest_is_cut
+check longest_of_a_pool_gone host kvp-delete guest max
 for i in $(seq 20); do host "kvp-set guest key$i \"value $i\"" >/dev/null || break; done
 check twenty_keys equal 20 "$(host kvp-list guest | wc -l)"
 check pool_file_size equal $((20 * 2560)) "$(stat -c %s /var/lib/hyperv/.kvp_pool_1)"

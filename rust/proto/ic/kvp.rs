@@ -8,7 +8,7 @@
 
 pub mod utf;
 
-use self::utf::{utf16le_to_utf8, utf8_to_utf16le, UtfError};
+use self::utf::{utf16le_to_utf8, utf16le_to_utf8_cut, utf8_to_utf16le, UtfError};
 use super::transaction::{Profile, Registration, HV_UTIL_NEGO_TIMEOUT, HV_UTIL_TIMEOUT};
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
 use crate::error::ProtoError;
@@ -240,25 +240,21 @@ fn message<T: FromBytes + IntoBytes + KnownLayout + Unaligned>(
     T::mut_from_prefix(out).map(|(m, _)| m).map_err(|_| FAILED)
 }
 
-/// The text of `size` bytes at the front of `field`.
-fn sized(field: &[u8], size: u32) -> Result<&[u8], Refused> {
-    usize::try_from(size)
-        .ok()
-        .and_then(|n| field.get(..n))
-        .ok_or(INVALID)
-}
-
 fn size_with_nul(len: usize) -> u32 {
     u32::try_from(len.saturating_add(1)).unwrap_or(u32::MAX)
 }
 
-/// Converts a key of the host; returns its size for the daemon.
-fn key_to_daemon(
-    key: &[u8; MAX_KEY_SIZE],
-    size: u32,
-    out: &mut [u8; MAX_KEY_SIZE],
-) -> Result<u32, Refused> {
-    Ok(size_with_nul(utf16le_to_utf8(sized(key, size)?, out)?))
+/// Converts a key or value of the host for the daemon; returns its size for the daemon.
+///
+/// The text ends at its NUL. `size` only bounds it, in units as the C driver reads it, so that a host may as well count
+/// bytes; 0 is no text, and what is beyond the field is not there. What the daemon has no room for is cut off, as by the C
+/// driver.
+fn text_to_daemon(field: &[u8], size: u32, out: &mut [u8]) -> u32 {
+    let bytes = usize::try_from(size)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(2);
+    let text = field.get(..bytes).unwrap_or(field);
+    size_with_nul(utf16le_to_utf8_cut(text, out))
 }
 
 /// Writes `number` in decimal and a NUL; returns the size of both.
@@ -288,8 +284,8 @@ fn decimal(mut number: u64, out: &mut [u8; MAX_VALUE_SIZE]) -> u32 {
 ///
 /// # Errors
 ///
-/// [`Refused`] with `HV_INVALIDARG` for an incomplete message, a size beyond its field, an unknown pool or
-/// value type, text that is no UTF-16 or does not fit; `HV_ERROR_NOT_SUPPORTED` for an unknown operation, and
+/// [`Refused`] with `HV_INVALIDARG` for an incomplete message, an unknown pool or value type, and IP settings that are
+/// no UTF-16 or do not fit (keys and values are cut off); `HV_ERROR_NOT_SUPPORTED` for an unknown operation, and
 /// for IP settings when the daemon is a legacy one; `HV_E_FAIL` if `out` is too small.
 pub fn to_daemon(body: &[u8], legacy: bool, out: &mut [u8]) -> Result<KvpOp, Refused> {
     let out = out.get_mut(..KVP_MESSAGE_SIZE).ok_or(FAILED)?;
@@ -341,13 +337,13 @@ pub fn to_daemon(body: &[u8], legacy: bool, out: &mut [u8]) -> Result<KvpOp, Ref
             let from = request::<KvpDelete>(body)?;
             let to = message::<KvpDelete>(out)?;
             to.kvp_hdr = hdr;
-            to.key_size = key_to_daemon(&from.key, from.key_size, &mut to.key)?;
+            to.key_size = text_to_daemon(&from.key, from.key_size, &mut to.key);
         }
         KvpOp::KVP_OP_GET => {
             let from = &request::<KvpGetSet>(body)?.data;
             let to = message::<KvpGetSet>(out)?;
             to.kvp_hdr = hdr;
-            to.data.key_size = key_to_daemon(&from.key, from.key_size, &mut to.data.key)?;
+            to.data.key_size = text_to_daemon(&from.key, from.key_size, &mut to.data.key);
             // The daemon copies this many bytes of the value.
             to.data.value_size = size_with_nul(MAX_VALUE_SIZE - 1);
         }
@@ -356,14 +352,11 @@ pub fn to_daemon(body: &[u8], legacy: bool, out: &mut [u8]) -> Result<KvpOp, Ref
             let to = message::<KvpGetSet>(out)?;
             to.kvp_hdr = hdr;
             let to = &mut to.data;
-            to.key_size = key_to_daemon(&from.key, from.key_size, &mut to.key)?;
+            to.key_size = text_to_daemon(&from.key, from.key_size, &mut to.key);
             // The daemon stores text only.
             to.value_type = REG_SZ;
             to.value_size = match from.value_type {
-                REG_SZ => size_with_nul(utf16le_to_utf8(
-                    sized(&from.value, from.value_size)?,
-                    &mut to.value,
-                )?),
+                REG_SZ => text_to_daemon(&from.value, from.value_size, &mut to.value),
                 REG_U32 => {
                     let [a, b, c, d, ..] = from.value;
                     decimal(u64::from(u32::from_le_bytes([a, b, c, d])), &mut to.value)

@@ -28,6 +28,8 @@ pub const ICTIMESYNCFLAG_SAMPLE: u8 = 2;
 pub const WLTIMEDELTA: u64 = 116_444_736_000_000_000;
 /// A sample older than this is stale: 600 s, in 100 ns.
 pub const STALE_AFTER: u64 = 600 * 10_000_000;
+/// The longest that a message is believed to have been under way: 10 s, in 100 ns.
+pub const UNDER_WAY_LIMIT: u64 = 10 * 10_000_000;
 /// With implicit synchronisation the clock is set when it is at least this far behind: 5 s, in ns.
 pub const IMPLICIT_SYNC_NS: i64 = 5_000_000_000;
 
@@ -94,9 +96,13 @@ pub fn parse(body: &[u8], message: IcVersion, now: u64) -> Result<Timesync, Prot
         let (m, _) = read_prefix::<TimesyncData>(body, "ictimesync_data")?;
         (m.parenttime, now, m.flags)
     };
-    // A reference time in the future (the counter was reset, or the host is wrong) says nothing about how
-    // long the message took.
-    let underway = now.saturating_sub(reference);
+    // How long the message took, unless the two counters are not the same: the guest's may have been reset, or gone on
+    // while the host slept, and then be hours before or behind what the host takes it for. The next message mends what
+    // this leaves out of a message that did take longer.
+    let underway = now
+        .checked_sub(reference)
+        .filter(|&ticks| ticks <= UNDER_WAY_LIMIT)
+        .unwrap_or(0);
     let host_time = parenttime
         .checked_add(underway)
         .filter(|&t| unix_ns(t).is_some());
@@ -193,6 +199,23 @@ mod tests {
     }
 
     #[test]
+    fn counters_that_are_apart_do_not_move_the_time() {
+        const H: u64 = WLTIMEDELTA + 1_000_000_000;
+        let hours = 2 * 3600 * 10_000_000;
+        for (reference, now, added) in [
+            // The guest's counter is ahead of what the host takes it for, by two hours, then by 10 s and a tick.
+            (5_000, 5_000 + hours, 0),
+            (5_000, 5_001 + UNDER_WAY_LIMIT, 0),
+            (5_000, 5_000 + UNDER_WAY_LIMIT, UNDER_WAY_LIMIT),
+            // Behind it.
+            (5_000 + hours, 5_000, 0),
+        ] {
+            let t = parse(v4(H, reference, 1).as_bytes(), V4, now).unwrap();
+            assert_eq!((t.sample.host_time, t.sample.ref_time), (H + added, now));
+        }
+    }
+
+    #[test]
     fn old_messages_have_another_form() {
         let m = TimesyncData {
             parenttime: WLTIMEDELTA,
@@ -230,6 +253,23 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the counters say, what the guest takes for the host's time is what the host said, or little later.
+        #[test]
+        fn the_time_is_never_far_from_what_the_host_said(
+            parenttime in WLTIMEDELTA..2 * WLTIMEDELTA,
+            reference in 0u64..1 << 40,
+            now in 0u64..1 << 40,
+            sync: bool,
+        ) {
+            let body = v4(parenttime, reference, u8::from(sync));
+            if let Ok(t) = parse(body.as_bytes(), V4, now) {
+                let added = t.sample.host_time - parenttime;
+                prop_assert!(added <= 100_000_000);
+                prop_assert!(added == 0 || added == now - reference);
+                prop_assert_eq!((t.sample.ref_time, t.sync), (now, sync));
+            }
+        }
+
         #[test]
         fn any_message_never_panics(body in proptest::collection::vec(any::<u8>(), 0..40), major in 0u16..5, now: u64, later: u64) {
             if let Ok(t) = parse(&body, IcVersion::new(major, 0), now) {

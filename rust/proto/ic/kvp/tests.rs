@@ -78,34 +78,10 @@ fn numbers_become_text() {
 fn limits_of_keys_and_values() {
     // 511 bytes of UTF-8 and a NUL would fit; 255 units of UTF-16 and a NUL are all that can come.
     assert!(convert(set(&"k".repeat(255), &"v".repeat(1023)).as_bytes()).is_ok());
-    // 170 characters of three bytes are 510, 171 do not fit.
-    assert!(convert(set(&"日".repeat(170), "").as_bytes()).is_ok());
-    assert_eq!(convert(set(&"日".repeat(171), "").as_bytes()), Err(INVALID));
-    assert!(convert(set("k", &"日".repeat(682)).as_bytes()).is_ok());
-    assert_eq!(
-        convert(set("k", &"日".repeat(683)).as_bytes()),
-        Err(INVALID)
-    );
-    // Without a terminator within the size.
+    // Value types that do not exist.
     let mut r = set("k", "v");
-    for unit in r.data.key.chunks_mut(2) {
-        unit.copy_from_slice(&[b'a', 0]);
-    }
-    r.data.key_size = 512;
-    assert!(convert(r.as_bytes()).is_ok());
-    for (key_size, value_size, ty) in [
-        (513, 2, 1),
-        (u32::MAX, 2, 1),
-        (2, 2049, 1),
-        (2, u32::MAX, 1),
-        (2, 2, 2),
-    ] {
-        let mut r = set("k", "v");
-        r.data.key_size = key_size;
-        r.data.value_size = value_size;
-        r.data.value_type = ty;
-        assert_eq!(convert(r.as_bytes()), Err(INVALID));
-    }
+    r.data.value_type = 2;
+    assert_eq!(convert(r.as_bytes()), Err(INVALID));
     assert_eq!(convert(&set("k", "v").as_bytes()[..2575]), Err(INVALID));
     let mut r = set("k", "v");
     r.kvp_hdr.pool = 5;
@@ -114,6 +90,144 @@ fn limits_of_keys_and_values() {
     assert_eq!(
         convert(r.as_bytes()),
         Err(Refused(Status::HV_ERROR_NOT_SUPPORTED))
+    );
+}
+
+/// Key and value of a converted SET, as the daemon takes them: with the sizes that the message has.
+fn stored(request: &KvpGetSet) -> (String, String) {
+    let out = convert(request.as_bytes()).unwrap();
+    let (m, _) = KvpGetSet::ref_from_prefix(&out).unwrap();
+    let text = |field: &[u8], size: u32| {
+        let (nul, text) = field[..size as usize].split_last().unwrap();
+        assert_eq!(*nul, 0);
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    (
+        text(&m.data.key, m.data.key_size),
+        text(&m.data.value, m.data.value_size),
+    )
+}
+
+#[test]
+fn what_does_not_fit_is_cut_between_characters() {
+    // 170 characters of three bytes are 510, 682 are 2046.
+    let (key, value) = ("日".repeat(171), "日".repeat(683));
+    assert_eq!(
+        stored(&set(&key, &value)),
+        ("日".repeat(170), "日".repeat(682))
+    );
+    // Nothing behind the first that does not fit, even if it were short enough.
+    let (key, value) = (
+        "日".repeat(170) + "éx",
+        "v".repeat(2) + &"🙂".repeat(510) + "x",
+    );
+    assert_eq!(stored(&set(&key, &value)).0, "日".repeat(170));
+    assert_eq!(stored(&set("k", &value)).1, value);
+    assert_eq!(
+        stored(&set(&"k".repeat(255), &"v".repeat(1023))).1.len(),
+        1023
+    );
+}
+
+#[test]
+fn half_a_surrogate_pair_becomes_a_replacement_character() {
+    let mut r = set("k😀", "a😀b");
+    // Windows cuts names at a number of units.
+    r.data.key[4..6].fill(0);
+    r.data.key_size = 6;
+    r.data.value[4..6].fill(0);
+    r.data.value[2..4].copy_from_slice(&[0x00, 0xde]);
+    assert_eq!(stored(&r), ("k\u{fffd}".into(), "a\u{fffd}".into()));
+}
+
+#[test]
+fn sizes_in_bytes_in_units_and_out_of_bounds() {
+    let full = "größe-und-wert";
+    let bytes = 2 * (full.encode_utf16().count() as u32 + 1);
+    for size in [
+        bytes,
+        bytes - 2,
+        bytes / 2,
+        bytes / 2 - 1,
+        511,
+        512,
+        513,
+        2048,
+        2049,
+        u32::MAX,
+    ] {
+        let mut r = set(full, full);
+        r.data.key_size = size;
+        r.data.value_size = size;
+        assert_eq!(stored(&r), (full.into(), full.into()), "size {size}");
+    }
+    // No text at all, whatever was left in the field.
+    let mut r = set(full, full);
+    r.data.value_size = 0;
+    assert_eq!(stored(&r).1, "");
+    // Fields without a terminator, of which the daemon gets what fits.
+    for (size, units) in [
+        (512, 256),
+        (511, 256),
+        (255, 255),
+        (10, 10),
+        (u32::MAX, 256),
+    ] {
+        let mut r = set("", "v");
+        r.data
+            .key
+            .chunks_mut(2)
+            .for_each(|u| u.copy_from_slice(b"a\0"));
+        r.data.key_size = size;
+        assert_eq!(stored(&r).0, "a".repeat(units));
+    }
+    // Likewise for DELETE and GET.
+    let mut r = KvpDelete::new_zeroed();
+    r.kvp_hdr.operation = 2;
+    put_utf16(&mut r.key, full);
+    for size in [bytes, bytes / 2, u32::MAX] {
+        r.key_size = size;
+        let out = convert(r.as_bytes()).unwrap();
+        let (m, _) = KvpDelete::ref_from_prefix(&out).unwrap();
+        assert_eq!(m.key_size as usize, full.len() + 1);
+        assert!(m.key.starts_with(full.as_bytes()));
+    }
+}
+
+#[test]
+fn addresses_are_not_cut() {
+    let mut body = KvpIpMessage::new_zeroed();
+    body.operation = 5;
+    put_utf16(&mut body.kvp_ip_val.ip_addr, &"日".repeat(683));
+    assert_eq!(convert(body.as_bytes()), Err(INVALID));
+    put_utf16(&mut body.kvp_ip_val.ip_addr, "10.0.0.1");
+    body.kvp_ip_val.ip_addr[0..2].copy_from_slice(&[0, 0xd8]);
+    assert_eq!(convert(body.as_bytes()), Err(INVALID));
+}
+
+#[test]
+fn a_value_of_the_daemon_that_is_too_long_is_cut() {
+    // The longest that a pool's record holds (what the KVP-MAX-READ test of Microsoft's suite has the host read).
+    let mut answer = KvpEnumerate::new_zeroed();
+    answer.data.key.fill(b'k');
+    answer.data.value.fill(b'v');
+    let mut whole = answer.as_bytes().to_vec();
+    whole.resize(KVP_MESSAGE_SIZE, 0);
+    let mut reply = KvpEnumerate::new_zeroed();
+    let status = complete(
+        reply.as_mut_bytes(),
+        KvpOp::KVP_OP_ENUMERATE,
+        Status::HV_S_OK,
+        &whole,
+    );
+    assert_eq!(status, Status::HV_S_OK);
+    assert_eq!(
+        get_utf16(&reply.data.key, reply.data.key_size),
+        "k".repeat(255)
+    );
+    assert_eq!(
+        get_utf16(&reply.data.value, reply.data.value_size),
+        "v".repeat(1023)
     );
 }
 
@@ -288,6 +402,24 @@ proptest! {
         let mut body = vec![0; room];
         let _ = from_daemon(&answer, false, true);
         let _ = complete(&mut body, KvpOp(op), Status::HV_S_OK, &answer);
+    }
+
+    /// A SET of known form is never refused, and what reaches the daemon is the longest front of the text that fits.
+    #[test]
+    fn any_text_and_any_size(units in proptest::collection::vec(1u16.., 0..1024), size in 0u32..3000) {
+        let mut r = set("k", "");
+        for (d, u) in r.data.value.chunks_mut(2).zip(&units) {
+            d.copy_from_slice(&u.to_le_bytes());
+        }
+        r.data.value_size = size;
+        let taken = units.len().min(size as usize);
+        let whole: String = char::decode_utf16(units[..taken].iter().copied())
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect();
+        let (_, value) = stored(&r);
+        prop_assert!(whole.starts_with(&value));
+        let next = whole[value.len()..].chars().next();
+        prop_assert!(next.is_none_or(|c| value.len() + c.len_utf8() > 2047));
     }
 
     #[test]

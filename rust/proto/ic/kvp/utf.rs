@@ -13,21 +13,27 @@ pub enum UtfError {
     TooLong,
 }
 
+/// The units of the text at the front of `src`, up to a NUL or the end. An odd last byte is ignored.
+fn units(src: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    src.chunks_exact(2)
+        .map(|c| match c {
+            [lo, hi] => u16::from_le_bytes([*lo, *hi]),
+            _ => 0,
+        })
+        .take_while(|&u| u != 0)
+}
+
 /// Converts the text at the front of `src`, up to a NUL or the end, into `dst`, and puts a NUL behind it.
 /// Returns the length of the result without the NUL, bytes. An odd last byte is ignored.
 ///
-/// Nothing is cut off: a shortened key would be another key.
+/// Nothing is cut off: a shortened name would be another file, a shortened address another host.
 ///
 /// # Errors
 ///
 /// See [`UtfError`]; `dst` may have been written to then.
 pub fn utf16le_to_utf8(src: &[u8], dst: &mut [u8]) -> Result<usize, UtfError> {
-    let units = src.chunks_exact(2).map(|c| match c {
-        [lo, hi] => u16::from_le_bytes([*lo, *hi]),
-        _ => 0,
-    });
     let mut len = 0usize;
-    for c in decode_utf16(units.take_while(|&u| u != 0)) {
+    for c in decode_utf16(units(src)) {
         let c = c.map_err(|_| UtfError::Malformed)?;
         let mut utf8 = [0; 4];
         let bytes = c.encode_utf8(&mut utf8).as_bytes();
@@ -39,6 +45,30 @@ pub fn utf16le_to_utf8(src: &[u8], dst: &mut [u8]) -> Result<usize, UtfError> {
     }
     *dst.get_mut(len).ok_or(UtfError::TooLong)? = 0;
     Ok(len)
+}
+
+/// As [`utf16le_to_utf8`], but takes any text: half a surrogate pair becomes U+FFFD, and what does not fit is cut off
+/// between characters. Returns 0 for a `dst` that has no room even for the NUL, which is then missing.
+pub fn utf16le_to_utf8_cut(src: &[u8], dst: &mut [u8]) -> usize {
+    let Some(room) = dst.len().checked_sub(1) else {
+        return 0;
+    };
+    let mut len = 0usize;
+    for c in decode_utf16(units(src)) {
+        let mut utf8 = [0; 4];
+        let c = c.unwrap_or(REPLACEMENT_CHARACTER);
+        let bytes = c.encode_utf8(&mut utf8).as_bytes();
+        let end = len.saturating_add(bytes.len());
+        let Some(to) = dst.get_mut(len..end).filter(|_| end <= room) else {
+            break;
+        };
+        to.copy_from_slice(bytes);
+        len = end;
+    }
+    if let Some(nul) = dst.get_mut(len) {
+        *nul = 0;
+    }
+    len
 }
 
 /// Converts the text at the front of `src`, up to a NUL or the end, into `dst`, and puts a NUL behind it.
@@ -115,6 +145,16 @@ mod tests {
             Err(UtfError::Malformed)
         );
 
+        let mut d = [0xff; 4];
+        assert_eq!(utf16le_to_utf8_cut(&utf16("abcd"), &mut d), 3);
+        assert_eq!(d, *b"abc\0");
+        assert_eq!(utf16le_to_utf8_cut(&utf16("a日"), &mut d), 1);
+        assert_eq!(d[..2], *b"a\0");
+        assert_eq!(utf16le_to_utf8_cut(&[0, 0xd8, b'x', 0], &mut d), 3);
+        assert_eq!(d, *b"\xef\xbf\xbd\0");
+        assert_eq!(utf16le_to_utf8_cut(&utf16("a"), &mut []), 0);
+        assert_eq!(utf16le_to_utf8_cut(&utf16("a"), &mut [1; 1]), 0);
+
         let mut d = [0xff; 8];
         assert_eq!(utf8_to_utf16le(b"abc\0zzz", &mut d), 8);
         assert_eq!(d, [b'a', 0, b'b', 0, b'c', 0, 0, 0]);
@@ -147,6 +187,13 @@ mod tests {
                 prop_assert!(String::from_utf8(d[..n].to_vec()).is_ok());
                 prop_assert_eq!(d[n], 0);
             }
+            let exact = utf16le_to_utf8(&src, &mut d.clone());
+            let n = utf16le_to_utf8_cut(&src, &mut d);
+            prop_assert!(n < room || n == 0);
+            prop_assert!(room == 0 || d[n] == 0);
+            prop_assert!(String::from_utf8(d[..n].to_vec()).is_ok());
+            // The same, where nothing has to be cut or replaced.
+            prop_assert!(exact.is_err() || exact == Ok(n));
             let n = utf8_to_utf16le(&src, &mut d);
             prop_assert!(n <= room && n % 2 == 0);
             let units: Vec<u16> = d[..n].chunks(2).map(|c| u16::from_le_bytes([c[0], c[1]])).collect();
