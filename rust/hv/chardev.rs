@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Character devices that can be polled, as misc devices of mode 0600.
+//! Character devices that pass whole messages and can be polled, as misc devices of mode 0600.
 //!
 //! The kernel crate's `MiscDevice` has neither `poll` nor a file mode.
+//!
+//! The memory of a program is only touched here, between calls of the [`CharDevice`]: a page fault may wait for as
+//! long as its file system, FUSE server or userfaultfd likes, and whoever has to answer a host must not wait for that.
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
@@ -14,13 +17,15 @@ use kernel::{
     },
     fs::File,
     module::ModuleMetadata,
+    new_mutex,
     prelude::*,
     sync::{
         poll::{
             PollCondVar,
             PollTable, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
     types::{
         ForeignOwnable,
@@ -28,9 +33,7 @@ use kernel::{
     },
     uaccess::{
         UserPtr,
-        UserSlice,
-        UserSliceReader,
-        UserSliceWriter, //
+        UserSlice, //
     }, //
 };
 use rlis_sys::{
@@ -51,12 +54,25 @@ pub enum Readiness {
     Gone,
 }
 
+/// A message that was copied for a reader, see [`CharDevice::peek`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Peeked {
+    /// Its length, bytes.
+    pub len: usize,
+    /// Tells it from every other message of the device.
+    pub id: u64,
+}
+
 /// The object behind a character device. All its open files share it.
 ///
 /// It may outlive the device's registration: files stay open when the device goes away.
 pub trait CharDevice: Send + Sync + 'static {
     /// The module, which stays loaded as long as a file is open.
     type Module: ModuleMetadata;
+    /// Bytes of the longest message to read.
+    const MAX_READ: usize;
+    /// The most bytes of a write that [`Self::write`] gets to see.
+    const MAX_WRITE: usize;
 
     /// A file is opened. May sleep.
     ///
@@ -68,25 +84,89 @@ pub trait CharDevice: Send + Sync + 'static {
     /// An open file is closed for the last time. May sleep.
     fn release(this: &Arc<Self>);
 
-    /// Reads at most `buffer.len()` bytes, and returns how many.
+    /// Waits until there is a message to read.
     ///
     /// # Errors
     ///
     /// Any. With `nonblock`, `EAGAIN` instead of waiting.
-    fn read(this: &Arc<Self>, buffer: UserSliceWriter, nonblock: bool) -> Result<usize>;
+    fn wait(this: &Arc<Self>, nonblock: bool) -> Result;
 
-    /// Writes the bytes of `data`, and returns how many it has taken.
+    /// Copies the message that is to be read into `out`, which has [`Self::MAX_READ`] bytes; it stays there. `None` if
+    /// there is none. `room` is what the reader has room for. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the message is longer than `room`.
+    fn peek(this: &Arc<Self>, room: usize, out: &mut [u8]) -> Result<Option<Peeked>>;
+
+    /// The reader has the message with this id. Returns whether it was still to be read; if not, the reader gets the
+    /// next one in its place. May sleep.
+    fn taken(this: &Arc<Self>, id: u64) -> bool;
+
+    /// Takes a message, or the first [`Self::MAX_WRITE`] bytes of a longer one. May sleep.
     ///
     /// # Errors
     ///
     /// Any.
-    fn write(this: &Arc<Self>, data: UserSliceReader) -> Result<usize>;
+    fn write(this: &Arc<Self>, data: &[u8]) -> Result;
 
     /// Returns what is signalled when readiness changes.
     fn wait_queue(&self) -> &PollCondVar;
 
     /// Returns whether a read would find something. May sleep.
     fn readiness(&self) -> Readiness;
+}
+
+/// An open file: the object, and where messages are on their way from and to user space.
+///
+/// The buffers are made with the file, since a reader that is to thaw file systems must not wait for memory.
+#[pin_data]
+struct OpenFile<T: CharDevice> {
+    device: Arc<T>,
+    #[pin]
+    to_user: Mutex<KVec<u8>>,
+    #[pin]
+    from_user: Mutex<KVec<u8>>,
+}
+
+impl<T: CharDevice> OpenFile<T> {
+    fn new(device: Arc<T>) -> Result<Pin<KBox<Self>>> {
+        let to_user = KVec::from_elem(0, T::MAX_READ, GFP_KERNEL)?;
+        let from_user = KVec::from_elem(0, T::MAX_WRITE, GFP_KERNEL)?;
+        KBox::pin_init(
+            pin_init!(Self {
+                device,
+                to_user <- new_mutex!(to_user),
+                from_user <- new_mutex!(from_user),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn read(&self, user: UserPtr, room: usize, nonblock: bool) -> Result<usize> {
+        loop {
+            T::wait(&self.device, nonblock)?;
+            let mut buffer = self.to_user.lock();
+            // Another thread may have been faster.
+            let Some(message) = T::peek(&self.device, room, &mut buffer)? else {
+                continue;
+            };
+            let bytes = buffer.get(..message.len).ok_or(EINVAL)?;
+            UserSlice::new(user, room).writer().write_slice(bytes)?;
+            if T::taken(&self.device, message.id) {
+                return Ok(message.len);
+            }
+        }
+    }
+
+    fn write(&self, user: UserPtr, total: usize) -> Result<usize> {
+        let mut buffer = self.from_user.lock();
+        let len = total.min(T::MAX_WRITE);
+        let data = buffer.get_mut(..len).ok_or(EINVAL)?;
+        UserSlice::new(user, total).reader().read_slice(data)?;
+        T::write(&self.device, data)?;
+        Ok(total)
+    }
 }
 
 /// A registered character device, `/dev/NAME`.
@@ -173,10 +253,11 @@ impl<T: CharDevice> Files<T> {
             // this call; it is the first field of its registration.
             let registration = unsafe { &*(*file).private_data.cast::<Registration<T>>() };
             let device = registration.device.clone();
+            let open_file = OpenFile::new(device.clone())?;
             // Not `stream_open`: daemons read with `pread`, which that forbids.
             T::open(&device)?;
             // SAFETY: The private data of a file belong to its operations.
-            unsafe { (*file).private_data = device.into_foreign() };
+            unsafe { (*file).private_data = open_file.into_foreign() };
             Ok(0)
         })
     }
@@ -186,21 +267,21 @@ impl<T: CharDevice> Files<T> {
     /// See [`Files`].
     unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
         // SAFETY: `open` has set the private data, and nobody uses them any more.
-        let device = unsafe { Arc::<T>::from_foreign((*file).private_data) };
-        T::release(&device);
+        let open_file = unsafe { Pin::<KBox<OpenFile<T>>>::from_foreign((*file).private_data) };
+        T::release(&open_file.device);
         0
     }
 
-    /// Returns the object behind an open file.
+    /// Returns what belongs to an open file.
     ///
     /// # Safety
     ///
-    /// See [`Files`]; the reference is valid as long as the file.
-    unsafe fn device(file: *mut file) -> Arc<T> {
+    /// See [`Files`]; the file must stay open during `'a`.
+    unsafe fn open_file<'a>(file: *mut file) -> Pin<&'a OpenFile<T>> {
         // SAFETY: `open` has set the private data, and `release` comes after all other calls.
         let private: *mut c_void = unsafe { (*file).private_data };
         // SAFETY: As above.
-        unsafe { Arc::<T>::borrow(private) }.into()
+        unsafe { Pin::<KBox<OpenFile<T>>>::borrow(private) }
     }
 
     /// # Safety
@@ -212,13 +293,13 @@ impl<T: CharDevice> Files<T> {
         len: usize,
         _pos: *mut rlis_sys::loff_t,
     ) -> isize {
-        // SAFETY: As required of the caller.
-        let device = unsafe { Self::device(file) };
+        // SAFETY: As required of the caller; the file stays open during this call.
+        let open_file = unsafe { Self::open_file(file) };
         // SAFETY: The file is valid; a plain read of a word that other threads may change.
         let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
         from_result(|| {
-            let writer = UserSlice::new(UserPtr::from_ptr(buffer.cast()), len).writer();
-            let read = T::read(&device, writer, flags & rlis_sys::O_NONBLOCK != 0)?;
+            let user = UserPtr::from_ptr(buffer.cast());
+            let read = open_file.read(user, len, flags & rlis_sys::O_NONBLOCK != 0)?;
             isize::try_from(read).map_err(|_| EINVAL)
         })
     }
@@ -232,11 +313,11 @@ impl<T: CharDevice> Files<T> {
         len: usize,
         _pos: *mut rlis_sys::loff_t,
     ) -> isize {
-        // SAFETY: As required of the caller.
-        let device = unsafe { Self::device(file) };
+        // SAFETY: As required of the caller; the file stays open during this call.
+        let open_file = unsafe { Self::open_file(file) };
         from_result(|| {
-            let reader = UserSlice::new(UserPtr::from_ptr(buffer.cast_mut().cast()), len).reader();
-            isize::try_from(T::write(&device, reader)?).map_err(|_| EINVAL)
+            let user = UserPtr::from_ptr(buffer.cast_mut().cast());
+            isize::try_from(open_file.write(user, len)?).map_err(|_| EINVAL)
         })
     }
 
@@ -247,8 +328,8 @@ impl<T: CharDevice> Files<T> {
         file: *mut file,
         table: *mut rlis_sys::poll_table,
     ) -> rlis_sys::__poll_t {
-        // SAFETY: As required of the caller.
-        let device = unsafe { Self::device(file) };
+        // SAFETY: As required of the caller; the file stays open during this call.
+        let device = &unsafe { Self::open_file(file) }.get_ref().device;
         // SAFETY: The kernel passes null or a table that is valid during the call.
         let table = unsafe { PollTable::from_raw(table) };
         // SAFETY: The file is valid during the call, and no position is locked on this thread.

@@ -140,6 +140,8 @@ struct State {
     /// The message that the daemon is to read, `outbox_len` bytes; none if that is 0.
     outbox: KVec<u8>,
     outbox_len: usize,
+    /// Grows with every message in the outbox.
+    outbox_id: u64,
     /// A message that may become the next in the outbox.
     draft: KVec<u8>,
     draft_len: usize,
@@ -151,6 +153,14 @@ struct State {
     timer: Option<(u32, u64)>,
     /// The device is gone; files may still be open.
     gone: bool,
+}
+
+impl State {
+    /// A new message of this length is in the outbox.
+    fn queued(&mut self, len: usize) {
+        self.outbox_len = len;
+        self.outbox_id = self.outbox_id.wrapping_add(1);
+    }
 }
 
 /// What the work item of a service works on.
@@ -198,7 +208,7 @@ impl<P: Protocol> Core<P> {
     ) {
         match write(&mut state.outbox) {
             Ok(len) => {
-                state.outbox_len = len;
+                state.queued(len);
                 this.readers.notify_all();
             }
             Err(error) => pr_err!(
@@ -215,7 +225,8 @@ impl<P: Protocol> Core<P> {
             match output {
                 Output::Queue(ToDaemon::Request) => {
                     core::mem::swap(&mut state.outbox, &mut state.draft);
-                    state.outbox_len = state.draft_len;
+                    let len = state.draft_len;
+                    state.queued(len);
                     this.readers.notify_all();
                 }
                 Output::Queue(ToDaemon::Handshake(code)) => {
@@ -414,6 +425,7 @@ impl<P: Protocol> DaemonService<P> {
             pending: None,
             outbox: buffer(P::MAX_TO_DAEMON)?,
             outbox_len: 0,
+            outbox_id: 0,
             draft: buffer(P::MAX_TO_DAEMON)?,
             draft_len: 0,
             inbox: buffer(P::MAX_FROM_DAEMON + 1)?,

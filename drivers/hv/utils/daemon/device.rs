@@ -15,19 +15,19 @@ use kernel::{
     sync::{
         poll::PollCondVar,
         Arc, //
-    },
-    uaccess::{
-        UserSliceReader,
-        UserSliceWriter, //
     }, //
 };
 use rlis_hv::chardev::{
     CharDevice,
+    Peeked,
     Readiness, //
 };
 
 impl<P: Protocol> CharDevice for Shared<P> {
     type Module = Utils;
+    const MAX_READ: usize = P::MAX_TO_DAEMON;
+    // One byte more than any message has, so that a longer one is seen to be longer.
+    const MAX_WRITE: usize = P::MAX_FROM_DAEMON + 1;
 
     fn open(this: &Arc<Self>) -> Result {
         let mut state = this.worker.state.lock();
@@ -43,7 +43,7 @@ impl<P: Protocol> CharDevice for Shared<P> {
         this.with(|state| state.machine.daemon_close());
     }
 
-    fn read(this: &Arc<Self>, mut buffer: UserSliceWriter, nonblock: bool) -> Result<usize> {
+    fn wait(this: &Arc<Self>, nonblock: bool) -> Result {
         let mut state = this.worker.state.lock();
         while state.outbox_len == 0 {
             if state.gone {
@@ -56,35 +56,48 @@ impl<P: Protocol> CharDevice for Shared<P> {
                 return Err(EINTR);
             }
         }
-        let len = state.outbox_len;
-        if buffer.len() < len {
+        Ok(())
+    }
+
+    fn peek(this: &Arc<Self>, room: usize, out: &mut [u8]) -> Result<Option<Peeked>> {
+        let state = this.worker.state.lock();
+        let (len, id) = (state.outbox_len, state.outbox_id);
+        if len == 0 {
+            return Ok(None);
+        }
+        if room < len {
             return Err(EINVAL);
         }
         let message = state.outbox.get(..len).ok_or(EINVAL)?;
-        buffer.write_slice(message)?;
+        out.get_mut(..len).ok_or(EINVAL)?.copy_from_slice(message);
+        Ok(Some(Peeked { len, id }))
+    }
+
+    fn taken(this: &Arc<Self>, id: u64) -> bool {
+        let mut state = this.worker.state.lock();
+        if state.outbox_len == 0 || state.outbox_id != id {
+            return false;
+        }
         state.outbox_len = 0;
         let outputs = state.machine.daemon_read();
         Core::carry_out(&this.worker, &mut state, outputs);
-        Ok(len)
+        true
     }
 
-    fn write(this: &Arc<Self>, mut data: UserSliceReader) -> Result<usize> {
-        let total = data.len();
+    fn write(this: &Arc<Self>, data: &[u8]) -> Result {
         let mut guard = this.worker.state.lock();
         let state = &mut *guard;
         if state.gone {
             return Err(EBADF);
         }
-        // One byte more than any message has, so that a longer one is seen to be longer.
-        let len = total.min(state.inbox.len());
-        let inbox = state.inbox.get_mut(..len).ok_or(EINVAL)?;
-        data.read_slice(inbox)?;
         let registering = state.machine.expects_registration();
         let legacy = state.machine.is_legacy();
-        let outputs = match P::written(inbox, registering, legacy).map_err(|_| EINVAL)? {
+        let outputs = match P::written(data, registering, legacy).map_err(|_| EINVAL)? {
             Written::Register(code) => state.machine.daemon_register(code),
             Written::Answer(status) => {
-                state.inbox_len = len;
+                let inbox = state.inbox.get_mut(..data.len()).ok_or(EINVAL)?;
+                inbox.copy_from_slice(data);
+                state.inbox_len = data.len();
                 state.inbox_status = status;
                 state
                     .machine
@@ -93,7 +106,7 @@ impl<P: Protocol> CharDevice for Shared<P> {
         }
         .map_err(daemon_errno)?;
         Core::carry_out(&this.worker, state, outputs);
-        Ok(total)
+        Ok(())
     }
 
     fn wait_queue(&self) -> &PollCondVar {
