@@ -7,7 +7,8 @@
 
 use crate::simple::{
     open_params,
-    ChannelSlot, //
+    ChannelSlot,
+    NEGOTIATIONS, //
 };
 use kernel::{
     new_mutex,
@@ -117,6 +118,11 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// Any; the daemon gets `EINVAL`.
     fn written(bytes: &[u8], registering: bool, legacy: bool) -> Result<Written, ProtoError>;
 
+    /// Seconds for which the host may hold file systems frozen; 0 is no limit.
+    fn freeze_limit() -> u32 {
+        0
+    }
+
     /// Makes `body` of the request into that of the reply, and returns the status.
     fn complete(body: &mut [u8], op: u32, status: Status, answer: &[u8]) -> Status;
 }
@@ -151,6 +157,8 @@ struct State {
     inbox_status: Status,
     /// The machine's timer, and when it expires, in milliseconds of uptime.
     timer: Option<(u32, u64)>,
+    /// When its second timer expires.
+    watchdog: Option<u64>,
     /// The device is gone; files may still be open.
     gone: bool,
 }
@@ -161,6 +169,17 @@ impl State {
         self.outbox_len = len;
         self.outbox_id = self.outbox_id.wrapping_add(1);
     }
+
+    /// When the work item's timer has to expire for both of the machine's.
+    fn next_expiry(&self) -> Option<u64> {
+        let first = self.timer.map(|(_, at)| at);
+        [first, self.watchdog].into_iter().flatten().min()
+    }
+}
+
+/// The uptime in so many seconds, in milliseconds.
+fn uptime_in(seconds: u32) -> u64 {
+    time::uptime_ms().saturating_add(u64::from(seconds).saturating_mul(1000))
 }
 
 /// What the work item of a service works on.
@@ -248,16 +267,34 @@ impl<P: Protocol> Core<P> {
                     Self::reply(state, status);
                 }
                 Output::ArmTimer { id, seconds } => {
-                    let after = seconds.saturating_mul(1000);
-                    state.timer = Some((id, time::uptime_ms().saturating_add(u64::from(after))));
-                    this.set_timer(after);
+                    state.timer = Some((id, uptime_in(seconds)));
+                    Self::program_timer(this, state);
                 }
                 Output::CancelTimer => {
                     state.timer = None;
-                    this.clear_timer();
+                    Self::program_timer(this, state);
+                }
+                Output::ArmWatchdog { seconds } => {
+                    state.watchdog = Some(uptime_in(seconds));
+                    Self::program_timer(this, state);
+                }
+                Output::CancelWatchdog => {
+                    state.watchdog = None;
+                    Self::program_timer(this, state);
                 }
                 Output::Poll => this.queue(),
             }
+        }
+    }
+
+    /// Has [`Task::expired`] called when the first of the machine's timers expires.
+    fn program_timer(this: &Worker<Self>, state: &State) {
+        match state.next_expiry() {
+            Some(at) => {
+                let left = at.saturating_sub(time::uptime_ms());
+                this.set_timer(u32::try_from(left).unwrap_or(u32::MAX));
+            }
+            None => this.clear_timer(),
         }
     }
 
@@ -310,11 +347,13 @@ impl<P: Protocol> Core<P> {
             }
             Ok(action) => {
                 match action {
-                    Action::Negotiated(Some(versions)) => pr_info!(
-                        "{} IC version {}\n",
-                        name,
-                        format_args!("{}", versions.message)
-                    ),
+                    Action::Negotiated(Some(versions)) => NEGOTIATIONS.run(|_| {
+                        pr_info!(
+                            "{} IC version {}\n",
+                            name,
+                            format_args!("{}", versions.message)
+                        );
+                    }),
                     Action::Negotiated(None) => {
                         LIMIT.run(|_| pr_warn!("{} IC: no common version with the host\n", name));
                     }
@@ -335,14 +374,6 @@ impl<P: Protocol> Task for Core<P> {
         let mut state = this.state.lock();
         for _ in 0..BUDGET {
             if !state.machine.wants_packet() {
-                let waiting = state
-                    .channel
-                    .as_ref()
-                    .map(|channel| channel.bytes_to_read());
-                if matches!(waiting, Some(Ok(1..))) {
-                    let outputs = state.machine.packet_pending();
-                    Self::carry_out(this, &mut state, outputs);
-                }
                 return;
             }
             let Some((len, transaction_id)) = Self::receive(&mut state) else {
@@ -353,28 +384,35 @@ impl<P: Protocol> Task for Core<P> {
         this.queue();
     }
 
-    /// The machine's timer.
+    /// The machine's timers. Called too early if one was stopped or replaced when it was too late for that.
     fn expired(this: &Worker<Self>) {
         let mut state = this.state.lock();
-        let Some((id, at)) = state.timer else { return };
         let now = time::uptime_ms();
-        if now < at {
-            // An earlier timer, replaced too late to be stopped, or a tick too soon.
-            let left = u32::try_from(at - now).unwrap_or(u32::MAX);
-            this.set_timer(left);
-            return;
+        if let Some((id, _)) = state.timer.filter(|&(_, at)| at <= now) {
+            LIMIT.run(|_| {
+                if state.machine.host_operation().is_some() {
+                    pr_warn!(
+                        "{} IC: no answer from the daemon in time\n",
+                        P::SERVICE.name
+                    );
+                }
+            });
+            state.timer = None;
+            let outputs = state.machine.timeout(id);
+            Self::carry_out(this, &mut state, outputs);
         }
-        LIMIT.run(|_| {
-            if state.machine.host_operation().is_some() {
+        if state.watchdog.is_some_and(|at| at <= now) {
+            LIMIT.run(|_| {
                 pr_warn!(
-                    "{} IC: no answer from the daemon in time\n",
+                    "{} IC: the host has not thawed the file systems; they are thawed without it\n",
                     P::SERVICE.name
                 );
-            }
-        });
-        state.timer = None;
-        let outputs = state.machine.timeout(id);
-        Self::carry_out(this, &mut state, outputs);
+            });
+            state.watchdog = None;
+            let outputs = state.machine.freeze_expired();
+            Self::carry_out(this, &mut state, outputs);
+        }
+        Self::program_timer(this, &state);
     }
 }
 
@@ -432,6 +470,7 @@ impl<P: Protocol> DaemonService<P> {
             inbox_len: 0,
             inbox_status: Status::HV_S_OK,
             timer: None,
+            watchdog: None,
             gone: false,
         };
         let core = try_pin_init!(Core::<P> {
@@ -464,7 +503,7 @@ impl<P: Protocol> DaemonService<P> {
         let handle = channel.channel().clone();
         *self.channel.lock() = Some(channel);
         self.shared.worker.state.lock().channel = Some(handle);
-        // The host may have signalled before there was a channel to read from.
+        // The look at the ring that follows an opening came before there was a channel to read from, maybe.
         self.shared.worker.queue();
         Ok(())
     }

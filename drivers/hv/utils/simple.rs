@@ -44,6 +44,9 @@ pub(crate) type ChannelSlot<H> = Pin<KBox<Mutex<Option<OpenChannel<H>>>>>;
 /// Payload that the rings have room for, as with the C driver: three pages.
 const RING_PAYLOAD: u32 = 3 * 4096;
 
+/// The limit of the lines about negotiations, which the host may repeat as often as it likes.
+pub(crate) static NEGOTIATIONS: RateLimit = RateLimit::new();
+
 /// Packets that are answered in one go. A host that sends more has to share the CPU.
 const BUDGET: u32 = 64;
 
@@ -129,11 +132,13 @@ impl<S: Simple> Endpoint<S> {
         let mut followup = None;
         let result = state.guest.receive(packet).and_then(|action| match action {
             Action::Negotiated(Some(versions)) => {
-                pr_info!(
-                    "{} IC version {}\n",
-                    name,
-                    format_args!("{}", versions.message)
-                );
+                NEGOTIATIONS.run(|_| {
+                    pr_info!(
+                        "{} IC version {}\n",
+                        name,
+                        format_args!("{}", versions.message)
+                    );
+                });
                 Ok(())
             }
             Action::Negotiated(None) => {

@@ -55,6 +55,13 @@ module_param! {
 }
 
 /// Which service a device is.
+module_param! {
+    /// Seconds after which file systems that the host has frozen and not thawed are thawed without it; 0 for never. The
+    /// host takes seconds, at most some minutes, and waits a quarter of an hour itself for the freeze to be done.
+    static VSS_FREEZE_LIMIT: u32 = 900, "vss_freeze_limit", Mode::Writable,
+        "Seconds after which frozen file systems are thawed without the host, 0 for never (default: 900)";
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Shutdown,

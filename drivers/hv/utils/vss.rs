@@ -2,10 +2,13 @@
 
 //! Volume shadow copies: file systems are frozen and thawed by hv_vss_daemon.
 
-use crate::daemon::{
-    Protocol,
-    Request,
-    Written, //
+use crate::{
+    daemon::{
+        Protocol,
+        Request,
+        Written, //
+    },
+    VSS_FREEZE_LIMIT, //
 };
 use kernel::prelude::*;
 use rlis_proto::{
@@ -72,6 +75,10 @@ impl Protocol for Vss {
             }
             VssFromDaemon::Answer(status) => Written::Answer(status),
         })
+    }
+
+    fn freeze_limit() -> u32 {
+        VSS_FREEZE_LIMIT.get()
     }
 
     fn complete(body: &mut [u8], code: u32, status: Status, _answer: &[u8]) -> Status {

@@ -111,7 +111,7 @@ fn timeout(_: u32) -> u32 {
 pub static PROFILE: Profile = Profile {
     handshake,
     timeout,
-    grace: None,
+    waits_for_daemon: false,
     freeze_thaw: None,
 };
 

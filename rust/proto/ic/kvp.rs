@@ -9,7 +9,7 @@
 pub mod utf;
 
 use self::utf::{utf16le_to_utf8, utf16le_to_utf8_cut, utf8_to_utf16le, UtfError};
-use super::transaction::{Profile, Registration, HV_UTIL_NEGO_TIMEOUT, HV_UTIL_TIMEOUT};
+use super::transaction::{Profile, Registration, HV_UTIL_TIMEOUT};
 use super::{IcVersion, MessageType, Service, Status, FRAMEWORK_3_AND_1};
 use crate::error::ProtoError;
 use core::mem::size_of;
@@ -211,7 +211,7 @@ fn timeout(_: u32) -> u32 {
 pub static PROFILE: Profile = Profile {
     handshake,
     timeout,
-    grace: Some(HV_UTIL_NEGO_TIMEOUT),
+    waits_for_daemon: true,
     freeze_thaw: None,
 };
 

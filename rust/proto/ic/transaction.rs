@@ -13,10 +13,12 @@
 use super::Status;
 use crate::error::{put_bytes, ProtoError};
 
+mod output;
+
+pub use self::output::{Output, Outputs, ToDaemon};
+
 /// Seconds that a daemon has for an answer (`HV_UTIL_TIMEOUT`).
 pub const HV_UTIL_TIMEOUT: u32 = 30;
-/// Seconds that the host's negotiation is held back for a daemon to appear (`HV_UTIL_NEGO_TIMEOUT`).
-pub const HV_UTIL_NEGO_TIMEOUT: u32 = 55;
 
 /// How a service differs from the others.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +27,9 @@ pub struct Profile {
     pub handshake: fn(u32) -> Option<Registration>,
     /// Seconds the daemon has for an operation.
     pub timeout: fn(u32) -> u32,
-    /// Seconds that packets are left in the ring when there is no daemon at first.
-    pub grace: Option<u32>,
+    /// Packets are left in the ring until the first daemon is there: the host's negotiation, too, so that it asks
+    /// nothing before.
+    pub waits_for_daemon: bool,
     /// Operations that stop (first) and restart (second) the file systems.
     pub freeze_thaw: Option<(u32, u32)>,
 }
@@ -38,66 +41,6 @@ pub struct Registration {
     pub legacy: bool,
     /// The daemon waits for an answer, and is ready when it has read it.
     pub answered: bool,
-}
-
-/// A message for the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToDaemon {
-    /// The answer to its registration with this code.
-    Handshake(u32),
-    /// The host's request, converted.
-    Request,
-    /// An operation without the host: only the operation code counts.
-    Internal(u32),
-}
-
-/// Something for the driver to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Put a message into the daemon's queue in place of an unread one, and wake the daemon.
-    Queue(ToDaemon),
-    /// Remove an unread message from the daemon's queue.
-    Unqueue,
-    /// Answer the host's request with a status and no data.
-    Reply(Status),
-    /// Answer the host's request with what the daemon has just written.
-    ReplyFromDaemon,
-    /// Start the timer, ending an earlier one: call [`Transaction::timeout`] with the id after this many seconds.
-    ArmTimer {
-        /// Which.
-        id: u32,
-        /// Seconds.
-        seconds: u32,
-    },
-    /// Stop the timer.
-    CancelTimer,
-    /// Look at the ring: packets may wait there.
-    Poll,
-}
-
-/// Up to eight outputs, in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outputs {
-    items: [Option<Output>; 8],
-    len: usize,
-}
-
-impl Outputs {
-    fn push(&mut self, output: Output) {
-        if let Some(slot) = self.items.get_mut(self.len) {
-            *slot = Some(output);
-            self.len += 1;
-        }
-    }
-}
-
-impl IntoIterator for Outputs {
-    type Item = Output;
-    type IntoIter = core::iter::Flatten<core::array::IntoIter<Option<Output>, 8>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.items.into_iter().flatten()
-    }
 }
 
 /// Why a call from the daemon's side is refused.
@@ -132,11 +75,15 @@ struct InFlight {
     read: bool,
 }
 
+/// What the host believes of the file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grace {
-    NotStarted,
-    Running,
-    Over,
+enum Hold {
+    /// It has not asked for a freeze, or has ended it, or was told that it failed.
+    None,
+    /// They are frozen.
+    Held,
+    /// They are frozen; but they were, or are to be, thawed without it.
+    Lapsed,
 }
 
 /// Writes the answer to a registration of a VSS or file copy daemon, its code in four bytes, into `out`; returns
@@ -163,7 +110,12 @@ pub struct Transaction {
     thaw_owed: bool,
     /// A thaw that nobody waits for any more is still in the daemon's queue.
     lingering: bool,
-    grace: Grace,
+    hold: Hold,
+    /// Seconds that the host may hold file systems frozen; 0 for as long as it likes.
+    freeze_limit: u32,
+    watchdog_armed: bool,
+    /// A daemon was ready once.
+    served: bool,
     suspended: bool,
     timer: u32,
     timer_armed: bool,
@@ -180,7 +132,10 @@ impl Transaction {
             frozen: false,
             thaw_owed: false,
             lingering: false,
-            grace: Grace::NotStarted,
+            hold: Hold::None,
+            freeze_limit: 0,
+            watchdog_armed: false,
+            served: false,
             suspended: false,
             timer: 0,
             timer_armed: false,
@@ -192,7 +147,7 @@ impl Transaction {
     pub fn wants_packet(&self) -> bool {
         self.in_flight.is_none()
             && !self.suspended
-            && (self.has_daemon() || self.profile.grace.is_none() || self.grace == Grace::Over)
+            && (self.served || !self.profile.waits_for_daemon)
     }
 
     /// Whether a registered daemon is there.
@@ -218,18 +173,10 @@ impl Transaction {
         self.frozen
     }
 
-    /// The host signalled, but [`Self::wants_packet`] says no: with a grace period, it starts now.
-    pub fn packet_pending(&mut self) -> Outputs {
-        let mut out = Outputs::default();
-        if let (Grace::NotStarted, Some(seconds), false) = (
-            self.grace,
-            self.profile.grace,
-            self.has_daemon() || self.suspended,
-        ) {
-            self.grace = Grace::Running;
-            self.arm(seconds, &mut out);
-        }
-        out
+    /// Limits the time for which the host may hold file systems frozen, from the next freeze on. 0 is no limit, as at
+    /// the beginning.
+    pub fn set_freeze_limit(&mut self, seconds: u32) {
+        self.freeze_limit = seconds;
     }
 
     /// A request `op` of the host was taken from the ring, is well formed and needs the daemon.
@@ -240,6 +187,9 @@ impl Transaction {
         if !self.has_daemon() || self.in_flight.is_some() || self.suspended {
             out.push(Output::Reply(Status::HV_E_FAIL));
             return out;
+        }
+        if self.is_freeze(op) {
+            self.hold = Hold::None;
         }
         self.send(op, true, &mut out);
         out
@@ -284,8 +234,9 @@ impl Transaction {
             if f.read {
                 self.after_failure(f.op);
             }
-            out.push(Output::Poll);
         }
+        // Nobody is waited for any more.
+        self.poll(&mut out);
         // Frozen with nobody to thaw: the next daemon does it first of all.
         self.thaw_owed |= self.frozen;
         out
@@ -365,7 +316,11 @@ impl Transaction {
         match self.in_flight {
             Some(f) if f.read => {
                 if succeeded {
-                    self.after_success(f.op);
+                    self.after_success(f.op, &mut out);
+                }
+                let mut reply = Output::ReplyFromDaemon;
+                if f.from_host && succeeded {
+                    reply = self.reply_after_success(f.op, &mut out);
                 }
                 if !succeeded && f.from_host {
                     self.after_failure(f.op);
@@ -374,7 +329,7 @@ impl Transaction {
                     self.thaw_owed = false;
                 }
                 if f.from_host {
-                    self.finish_with(Output::ReplyFromDaemon, &mut out);
+                    self.finish_with(reply, &mut out);
                 } else {
                     self.finish(&mut out);
                 }
@@ -385,7 +340,7 @@ impl Transaction {
                 Some(op) => {
                     // A thaw that is owed stays owed after a freeze that came late.
                     if succeeded && !self.is_freeze(op) {
-                        self.after_success(op);
+                        self.after_success(op, &mut out);
                     }
                     if self.in_flight.is_none() {
                         self.send_owed(&mut out);
@@ -404,11 +359,6 @@ impl Transaction {
             return out;
         }
         self.timer_armed = false;
-        if self.grace == Grace::Running && self.in_flight.is_none() {
-            self.grace = Grace::Over;
-            out.push(Output::Poll);
-            return out;
-        }
         if let Some(f) = self.in_flight.take() {
             if f.read {
                 self.late = Some(f.op);
@@ -433,12 +383,26 @@ impl Transaction {
         out
     }
 
+    /// The second timer fired: the host holds the file systems frozen for too long, and has probably forgotten them.
+    /// They are thawed without it, and it is told so when it asks for the thaw: what it did last was not done to
+    /// frozen file systems.
+    pub fn freeze_expired(&mut self) -> Outputs {
+        let mut out = Outputs::default();
+        if self.watchdog_armed {
+            self.watchdog_armed = false;
+            self.thaw_owed |= self.frozen;
+            if self.in_flight.is_none() {
+                self.send_owed(&mut out);
+            }
+        }
+        out
+    }
+
     /// The channel is about to be closed for suspend, or the device was rescinded: no reply can be sent any
     /// more, and what is frozen is thawed.
     pub fn suspend(&mut self) -> Outputs {
         let mut out = Outputs::default();
         self.suspended = true;
-        self.grace = Grace::Over;
         if let Some(f) = self.in_flight.take() {
             self.cancel(&mut out);
             if f.read {
@@ -447,9 +411,8 @@ impl Transaction {
             } else {
                 out.push(Output::Unqueue);
             }
-        } else if self.timer_armed {
-            self.cancel(&mut out);
         }
+        self.cancel_watchdog(&mut out);
         self.thaw_owed |= self.frozen;
         self.send_owed(&mut out);
         out
@@ -469,15 +432,38 @@ impl Transaction {
             .is_some_and(|(freeze, _)| op == freeze)
     }
 
-    fn after_success(&mut self, op: u32) {
-        match self.profile.freeze_thaw {
-            Some((freeze, _)) if op == freeze => self.frozen = true,
-            Some((_, thaw)) if op == thaw => {
-                self.frozen = false;
-                self.thaw_owed = false;
-            }
-            _ => {}
+    fn is_thaw(&self, op: u32) -> bool {
+        self.profile.freeze_thaw.is_some_and(|(_, thaw)| op == thaw)
+    }
+
+    fn after_success(&mut self, op: u32, out: &mut Outputs) {
+        if self.is_freeze(op) {
+            self.frozen = true;
+        } else if self.is_thaw(op) {
+            self.frozen = false;
+            self.thaw_owed = false;
+            self.cancel_watchdog(out);
         }
+    }
+
+    /// How the host is told that the daemon has done `op` for it.
+    fn reply_after_success(&mut self, op: u32, out: &mut Outputs) -> Output {
+        if self.is_freeze(op) {
+            self.hold = Hold::Held;
+            if self.freeze_limit > 0 {
+                self.watchdog_armed = true;
+                out.push(Output::ArmWatchdog {
+                    seconds: self.freeze_limit,
+                });
+            }
+        } else if self.is_thaw(op) {
+            let lapsed = self.hold == Hold::Lapsed;
+            self.hold = Hold::None;
+            if lapsed {
+                return Output::Reply(Status::HV_E_FAIL);
+            }
+        }
+        Output::ReplyFromDaemon
     }
 
     /// After a freeze that failed or whose outcome is unknown a thaw has to follow.
@@ -489,12 +475,7 @@ impl Transaction {
     }
 
     fn became_ready(&mut self, out: &mut Outputs) {
-        if self.in_flight.is_none() && self.timer_armed {
-            // The grace period.
-            self.cancel(out);
-        }
-        // A daemon that is restarted gets it again.
-        self.grace = Grace::NotStarted;
+        self.served = true;
         self.next(out);
     }
 
@@ -520,6 +501,9 @@ impl Transaction {
             (self.thaw_owed, self.has_daemon(), self.profile.freeze_thaw)
         {
             self.thaw_owed = false;
+            if self.hold == Hold::Held {
+                self.hold = Hold::Lapsed;
+            }
             self.send(thaw, false, out);
         }
     }
@@ -556,6 +540,12 @@ impl Transaction {
             id: self.timer,
             seconds,
         });
+    }
+
+    fn cancel_watchdog(&mut self, out: &mut Outputs) {
+        if core::mem::take(&mut self.watchdog_armed) {
+            out.push(Output::CancelWatchdog);
+        }
     }
 
     fn cancel(&mut self, out: &mut Outputs) {

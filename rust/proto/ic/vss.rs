@@ -92,7 +92,7 @@ fn timeout(op: u32) -> u32 {
 pub static PROFILE: Profile = Profile {
     handshake,
     timeout,
-    grace: None,
+    waits_for_daemon: false,
     freeze_thaw: Some((VssOp::VSS_OP_FREEZE.0 as u32, VssOp::VSS_OP_THAW.0 as u32)),
 };
 

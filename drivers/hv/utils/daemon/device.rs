@@ -99,6 +99,7 @@ impl<P: Protocol> CharDevice for Shared<P> {
                 inbox.copy_from_slice(data);
                 state.inbox_len = data.len();
                 state.inbox_status = status;
+                state.machine.set_freeze_limit(P::freeze_limit());
                 state
                     .machine
                     .daemon_answer(status == rlis_proto::ic::Status::HV_S_OK)

@@ -132,6 +132,8 @@ struct World {
     open: bool,
     suspended: bool,
     timer: Option<u32>,
+    /// The second timer runs.
+    watchdog: bool,
     /// The request that waits for its reply, and its operation.
     pending: Option<(Vec<u8>, u32)>,
     outbox: Option<Vec<u8>>,
@@ -141,6 +143,8 @@ struct World {
 
 /// What a frozen file system waits for: bytes of the messages that the service itself gives.
 const THAW: u8 = 6;
+/// Seconds for which the host may hold them frozen.
+const FREEZE_LIMIT: u32 = 600;
 
 impl World {
     fn reply(&mut self, status: Status) {
@@ -184,6 +188,11 @@ impl World {
                     self.timer = Some(id);
                 }
                 Output::CancelTimer => self.timer = None,
+                Output::ArmWatchdog { seconds } => {
+                    assert_eq!((self.kind, seconds), (Kind::Vss, FREEZE_LIMIT));
+                    self.watchdog = true;
+                }
+                Output::CancelWatchdog => self.watchdog = false,
                 Output::Poll => {}
             }
         }
@@ -195,8 +204,6 @@ impl World {
             return;
         }
         if !self.machine.wants_packet() {
-            let outputs = self.machine.packet_pending();
-            self.run(outputs);
             return;
         }
         assert!(self.pending.is_none(), "a second request in flight");
@@ -290,6 +297,13 @@ impl World {
         }
     }
 
+    fn expire_watchdog(&mut self) {
+        if std::mem::take(&mut self.watchdog) {
+            let outputs = self.machine.freeze_expired();
+            self.run(outputs);
+        }
+    }
+
     fn suspend_or_resume(&mut self) {
         let outputs = if self.suspended {
             self.suspended = false;
@@ -326,11 +340,13 @@ pub fn fuzz(data: &[u8]) {
         open: false,
         suspended: false,
         timer: None,
+        watchdog: false,
         pending: None,
         outbox: None,
         draft: Vec::new(),
         inbox: (Status::HV_S_OK, Vec::new()),
     };
+    world.machine.set_freeze_limit(FREEZE_LIMIT);
     while !input.is_empty() {
         let event = input.u8();
         let full = event & 0x80 != 0;
@@ -364,7 +380,7 @@ pub fn fuzz(data: &[u8]) {
                 world.write(&padded(&[code], kind.written_len()));
                 world.read();
             }
-            _ => world.read(),
+            _ => world.expire_watchdog(),
         }
         world.check();
     }

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::ic::{fcopy, kvp, vss};
-use proptest::prelude::*;
-use std::vec;
 use std::vec::Vec;
 
 extern crate std;
+
+mod world;
 
 const FREEZE: u32 = 5;
 const THAW: u32 = 6;
@@ -107,32 +107,49 @@ fn handshakes() {
 }
 
 #[test]
-fn grace_period_of_kvp() {
+fn kvp_waits_for_a_first_daemon() {
+    // Everything stays in the ring, however long it takes; what comes for the device but never registers is no daemon.
     let mut t = Transaction::new(&kvp::PROFILE);
     assert!(!t.wants_packet());
-    let (id, seconds) = armed(t.packet_pending()).unwrap();
-    assert_eq!(seconds, 55);
-    assert_eq!(list(t.packet_pending()), []);
-    assert_eq!(list(t.timeout(id)), [Output::Poll]);
-    // Nobody came: requests are answered with an error.
-    assert!(t.wants_packet());
-    assert_eq!(list(t.host_request(3)), [Output::Reply(Status::HV_E_FAIL)]);
-
-    // A daemon that comes in time gets the packet.
-    let mut t = Transaction::new(&kvp::PROFILE);
-    let (id, _) = armed(t.packet_pending()).unwrap();
+    t.daemon_open().unwrap();
+    t.daemon_close();
     t.daemon_open().unwrap();
     t.daemon_register(100).unwrap();
-    assert_eq!(list(t.daemon_read()), [Output::CancelTimer, Output::Poll]);
-    assert_eq!(list(t.timeout(id)), []);
-    assert_eq!(queued(t.host_request(3)), Some(ToDaemon::Request));
-    // VSS answers at once.
-    let mut t = Transaction::new(&vss::PROFILE);
+    t.daemon_close();
+    assert!(!t.wants_packet());
+    t.suspend();
+    t.resume();
+    assert!(!t.wants_packet());
+    t.daemon_open().unwrap();
+    t.daemon_register(100).unwrap();
+    assert_eq!(list(t.daemon_read()), [Output::Poll]);
     assert!(t.wants_packet());
-    assert_eq!(
-        list(t.host_request(FREEZE)),
-        [Output::Reply(Status::HV_E_FAIL)]
-    );
+    assert_eq!(queued(t.host_request(3)), Some(ToDaemon::Request));
+    // VSS and file copy answer at once.
+    for profile in [&vss::PROFILE, &fcopy::PROFILE] {
+        let mut t = Transaction::new(profile);
+        assert!(t.wants_packet());
+        assert_eq!(
+            list(t.host_request(FREEZE)),
+            [Output::Reply(Status::HV_E_FAIL)]
+        );
+    }
+}
+
+#[test]
+fn a_kvp_daemon_that_has_gone_is_not_waited_for() {
+    let mut t = ready(&kvp::PROFILE, 100);
+    // The ring is looked at: what the host asked meanwhile is answered, too.
+    assert!(list(t.daemon_close()).contains(&Output::Poll));
+    assert!(t.wants_packet());
+    assert_eq!(list(t.host_request(3)), [Output::Reply(Status::HV_E_FAIL)]);
+    // Nor while the next one is just coming.
+    t.daemon_open().unwrap();
+    assert!(t.wants_packet());
+    t.daemon_register(100).unwrap();
+    assert_eq!(list(t.host_request(3)), [Output::Reply(Status::HV_E_FAIL)]);
+    t.daemon_read();
+    assert_eq!(queued(t.host_request(3)), Some(ToDaemon::Request));
 }
 
 #[test]
@@ -258,6 +275,111 @@ fn a_daemon_that_dies_frozen_is_succeeded_by_one_that_thaws() {
     assert_eq!(queued(t.daemon_read()), None);
 }
 
+fn watchdog(out: Outputs) -> Option<Output> {
+    out.into_iter()
+        .find(|o| matches!(o, Output::ArmWatchdog { .. } | Output::CancelWatchdog))
+}
+
+/// A machine whose host was told that the freeze has succeeded.
+fn frozen(limit: u32) -> (Transaction, Outputs) {
+    let mut t = ready(&vss::PROFILE, 129);
+    t.set_freeze_limit(limit);
+    t.host_request(FREEZE);
+    t.daemon_read();
+    let out = t.daemon_answer(true).unwrap();
+    (t, out)
+}
+
+#[test]
+fn a_freeze_that_the_host_forgets_is_thawed() {
+    let (mut t, out) = frozen(900);
+    assert_eq!(watchdog(out), Some(Output::ArmWatchdog { seconds: 900 }));
+    // Whatever else is asked meanwhile does not matter.
+    assert_eq!(watchdog(t.host_request(2)), None);
+    t.daemon_read();
+    assert_eq!(watchdog(t.daemon_answer(true).unwrap()), None);
+    let out = t.freeze_expired();
+    assert_eq!(queued(out), Some(ToDaemon::Internal(THAW)));
+    assert_eq!(replies(out), []);
+    t.daemon_read();
+    assert_eq!(replies(t.daemon_answer(true).unwrap()), []);
+    assert!(!t.is_frozen() && t.wants_packet());
+    // A host that comes back learns that it did not hold them frozen all the time; its next freeze is a new one.
+    for (op, reply) in [
+        (THAW, Output::Reply(Status::HV_E_FAIL)),
+        (FREEZE, Output::ReplyFromDaemon),
+        (THAW, Output::ReplyFromDaemon),
+    ] {
+        t.host_request(op);
+        t.daemon_read();
+        assert_eq!(replies(t.daemon_answer(true).unwrap()), [reply]);
+    }
+}
+
+#[test]
+fn a_freeze_that_the_host_ends_is_not_watched_any_more() {
+    let (mut t, _) = frozen(900);
+    t.host_request(THAW);
+    t.daemon_read();
+    assert_eq!(
+        list(t.daemon_answer(true).unwrap()),
+        [
+            Output::CancelWatchdog,
+            Output::ReplyFromDaemon,
+            Output::CancelTimer,
+            Output::Poll
+        ]
+    );
+    assert_eq!(list(t.freeze_expired()), []);
+    // Without a limit nobody watches, as for a freeze that failed: that is thawed at once.
+    let (mut t, out) = frozen(0);
+    assert_eq!(watchdog(out), None);
+    assert_eq!(list(t.freeze_expired()), []);
+    let mut t = ready(&vss::PROFILE, 129);
+    t.set_freeze_limit(900);
+    t.host_request(FREEZE);
+    t.daemon_read();
+    assert_eq!(watchdog(t.daemon_answer(false).unwrap()), None);
+}
+
+#[test]
+fn a_thaw_under_way_when_the_limit_passes() {
+    for success in [true, false] {
+        let (mut t, _) = frozen(900);
+        t.host_request(THAW);
+        t.daemon_read();
+        assert_eq!(list(t.freeze_expired()), []);
+        let out = t.daemon_answer(success).unwrap();
+        assert_eq!(replies(out), [Output::ReplyFromDaemon]);
+        // One more attempt if the daemon could not.
+        assert_eq!(queued(out), (!success).then_some(ToDaemon::Internal(THAW)));
+    }
+}
+
+#[test]
+fn a_host_learns_of_a_daemon_that_died_frozen() {
+    let (mut t, _) = frozen(0);
+    t.daemon_close();
+    t.daemon_open().unwrap();
+    t.daemon_register(129).unwrap();
+    t.daemon_read();
+    t.daemon_read();
+    t.daemon_answer(true).unwrap();
+    t.host_request(THAW);
+    t.daemon_read();
+    assert_eq!(
+        replies(t.daemon_answer(true).unwrap()),
+        [Output::Reply(Status::HV_E_FAIL)]
+    );
+    // And the limit passes for one that nobody has followed yet: the next one thaws.
+    let (mut t, _) = frozen(900);
+    t.daemon_close();
+    assert_eq!(list(t.freeze_expired()), []);
+    t.daemon_open().unwrap();
+    t.daemon_register(129).unwrap();
+    assert_eq!(queued(t.daemon_read()), Some(ToDaemon::Internal(THAW)));
+}
+
 #[test]
 fn suspend_thaws_and_answers_nothing() {
     let mut t = ready(&vss::PROFILE, 129);
@@ -290,185 +412,4 @@ fn a_request_that_cannot_be_converted_is_answered() {
         ]
     );
     assert_eq!(list(t.request_failed(Status::HV_INVALIDARG)), []);
-}
-
-/// A driver, a host and a daemon around the machine.
-struct World {
-    t: Transaction,
-    /// The host waits for an answer.
-    asked: bool,
-    /// What the driver has for the daemon.
-    queue: Option<ToDaemon>,
-    /// What the daemon works on.
-    working: Option<u32>,
-    op: u32,
-    timer: Option<u32>,
-    open: bool,
-    suspended: bool,
-    /// What the file systems really are.
-    frozen: bool,
-    /// A thaw failed, which is reported but not repeated.
-    thaw_failed: bool,
-}
-
-impl World {
-    fn run(&mut self, out: Outputs) {
-        for o in out {
-            match o {
-                Output::Queue(m) => self.queue = Some(m),
-                Output::Unqueue => self.queue = None,
-                Output::Reply(_) | Output::ReplyFromDaemon => {
-                    assert!(self.asked, "answer without a question");
-                    assert!(!self.suspended, "answer to a closed channel");
-                    self.asked = false;
-                }
-                Output::ArmTimer { id, seconds } => {
-                    assert!(seconds > 0);
-                    self.timer = Some(id);
-                }
-                Output::CancelTimer => self.timer = None,
-                Output::Poll => assert!(!self.suspended || !self.open),
-            }
-        }
-    }
-
-    fn check(&self) {
-        if self.asked {
-            // Somebody will answer: the daemon in time, or the timer.
-            assert!(self.t.host_operation().is_some() && self.timer.is_some());
-            assert!(!self.t.wants_packet());
-        }
-        if self.timer.is_none() && !self.suspended && self.t.has_daemon() {
-            assert!(self.t.wants_packet(), "stuck");
-        }
-    }
-
-    fn read(&mut self) {
-        if !self.open || self.working.is_some() {
-            return;
-        }
-        if let Some(m) = self.queue.take() {
-            match m {
-                ToDaemon::Handshake(_) => {}
-                ToDaemon::Request => self.working = Some(self.op),
-                ToDaemon::Internal(op) => self.working = Some(op),
-            }
-            let out = self.t.daemon_read();
-            self.run(out);
-        }
-    }
-
-    fn answer(&mut self, success: bool) {
-        if let Some(op) = self.working.take() {
-            if success && (op == FREEZE || op == THAW) {
-                self.frozen = op == FREEZE;
-            }
-            if op == FREEZE || op == THAW {
-                self.thaw_failed = op == THAW && !success;
-            }
-            // A failed freeze may have frozen some; the worst case counts.
-            if !success && op == FREEZE {
-                self.frozen = true;
-            }
-            let out = self.t.daemon_answer(success).unwrap();
-            self.run(out);
-        }
-    }
-}
-
-proptest! {
-    /// Whatever happens in whatever order: each question has one answer, nothing gets stuck, and when the
-    /// host is not in a freeze that it was told of, a working daemon ends up with thawed file systems.
-    #[test]
-    fn any_order_of_events(
-        profile in 0usize..3,
-        events in proptest::collection::vec((0u8..11, any::<bool>()), 0..200),
-    ) {
-        let (profile, code, ops) = [
-            (&kvp::PROFILE, 100, vec![0, 1, 3]),
-            (&vss::PROFILE, 129, vec![2, FREEZE, THAW]),
-            (&fcopy::PROFILE, 1, vec![0, 1, 2]),
-        ][profile].clone();
-        let mut w = World {
-            t: Transaction::new(profile), asked: false, queue: None, working: None, op: 0, timer: None,
-            open: false, suspended: false, frozen: false, thaw_failed: false,
-        };
-        for (n, (event, flag)) in events.into_iter().enumerate() {
-            match event {
-                0..=2 => {
-                    if w.t.wants_packet() {
-                        w.asked = true;
-                        w.op = ops[n % ops.len()];
-                        let out = w.t.host_request(w.op);
-                        w.run(out);
-                        if flag && w.asked && n % 7 == 0 {
-                            let out = w.t.request_failed(Status::HV_INVALIDARG);
-                            w.run(out);
-                        }
-                    } else if !w.suspended {
-                        let out = w.t.packet_pending();
-                        w.run(out);
-                    }
-                }
-                3 | 4 => w.read(),
-                5 | 6 => w.answer(flag),
-                7 => {
-                    if let Some(id) = w.timer.take() {
-                        let out = w.t.timeout(id);
-                        w.run(out);
-                    }
-                }
-                8 if !w.open => {
-                    let out = w.t.daemon_open().unwrap();
-                    w.run(out);
-                    w.open = true;
-                    let out = w.t.daemon_register(code).unwrap();
-                    w.run(out);
-                }
-                8 => {
-                    prop_assert_eq!(w.t.daemon_open(), Err(DaemonError::Busy));
-                }
-                9 if w.open && flag => {
-                    w.open = false;
-                    w.working = None;
-                    let out = w.t.daemon_close();
-                    w.run(out);
-                }
-                10 if flag => {
-                    if w.suspended {
-                        w.suspended = false;
-                        let out = w.t.resume();
-                        w.run(out);
-                    } else {
-                        w.asked = false;
-                        w.suspended = true;
-                        let out = w.t.suspend();
-                        w.run(out);
-                    }
-                }
-                _ => {}
-            }
-            w.check();
-        }
-        // The end: the channel is closed for good, and a daemon does its work.
-        if !w.suspended {
-            w.asked = false;
-            w.suspended = true;
-            let out = w.t.suspend();
-            w.run(out);
-        }
-        if !w.open {
-            w.open = true;
-            let out = w.t.daemon_open().unwrap();
-            w.run(out);
-            let out = w.t.daemon_register(code).unwrap();
-            w.run(out);
-        }
-        for _ in 0..6 {
-            w.read();
-            w.answer(true);
-        }
-        prop_assert!(!w.frozen || w.thaw_failed, "file systems left frozen");
-        prop_assert!(w.queue.is_none());
-    }
 }
