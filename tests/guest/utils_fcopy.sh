@@ -76,4 +76,5 @@ check load_without load hv_utils fcopy=0
 sleep 2
 check not_served test ! -e $node
 check not_bound test ! -e "$(vmbus_device $fcopy)/driver"
+check no_word_of_it sh -c '! dmesg | grep -E "probe (failed|with driver)|error -19"'
 check no_violations equal '' "$(host violations)"

@@ -15,6 +15,7 @@ use rlis_vmbus::{
     class,
     Bound,
     Device,
+    DeviceTable,
     Driver,
     ProbeType,
     Registration,
@@ -54,7 +55,6 @@ module_param! {
         "Serve file copy from the host through /dev/vmbus/hv_fcopy (default: yes)";
 }
 
-/// Which service a device is.
 module_param! {
     /// Seconds after which file systems that the host has frozen and not thawed are thawed without it; 0 for never. The
     /// host takes seconds, at most some minutes, and waits a quarter of an hour itself for the freeze to be done.
@@ -62,6 +62,7 @@ module_param! {
         "Seconds after which frozen file systems are thawed without the host, 0 for never (default: 900)";
 }
 
+/// Which service a device is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Shutdown,
@@ -84,6 +85,15 @@ rlis_vmbus::vmbus_device_table! {
     ];
 }
 
+/// The classes without file copy, so that its device is left to other drivers without a word.
+static WITHOUT_FCOPY: DeviceTable<Kind, 5> = DeviceTable::new([
+    (class::HV_SHUTDOWN_GUID, Kind::Shutdown),
+    (class::HV_TS_GUID, Kind::Timesync),
+    (class::HV_HEART_BEAT_GUID, Kind::Heartbeat),
+    (class::HV_KVP_GUID, Kind::Kvp),
+    (class::HV_VSS_GUID, Kind::Vss),
+]);
+
 /// A service at work. Dropping it ends the service.
 enum Service {
     Shutdown(SimpleService<shutdown::Shutdown>),
@@ -105,7 +115,11 @@ impl Driver for UtilDriver {
     const PROBE_TYPE: ProbeType = ProbeType::PreferAsynchronous;
 
     fn device_table() -> TableRef<Kind> {
-        DEVICES.get()
+        if FCOPY.get() {
+            DEVICES.get()
+        } else {
+            WITHOUT_FCOPY.get()
+        }
     }
 
     fn probe(dev: &Device<Bound>, info: Option<&'static Kind>) -> Result<KBox<Service>> {
@@ -115,8 +129,7 @@ impl Driver for UtilDriver {
             Kind::Heartbeat => Service::Heartbeat(SimpleService::new(dev)?),
             Kind::Kvp => Service::Kvp(DaemonService::new(dev)?),
             Kind::Vss => Service::Vss(DaemonService::new(dev)?),
-            Kind::Fcopy if FCOPY.get() => Service::Fcopy(DaemonService::new(dev)?),
-            Kind::Fcopy => return Err(ENODEV),
+            Kind::Fcopy => Service::Fcopy(DaemonService::new(dev)?),
         };
         Ok(KBox::new(service, GFP_KERNEL)?)
     }
