@@ -162,6 +162,12 @@ struct rlis_channel {
 	struct timer_list look_again;
 	/* When the log was told of that, in jiffies. */
 	unsigned long told_index;
+	/* The memory of both rings: the page list of rust/hv/bus/ring/pages.rs in a box, or NULL. */
+	void *ring_memory;
+	/* The same of a closed channel, for when its driver opens it again. */
+	void *ring_kept;
+	/* That lies in one piece, as the driver asked for; the driver wants it so for sub-channels, too. */
+	bool ring_in_one_piece;
 	/* The device behind device_obj is registered and has not been unregistered. */
 	bool registered;
 	/* The kobject is in sysfs and has the attribute group. */

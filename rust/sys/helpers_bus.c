@@ -241,17 +241,36 @@ void *rlis_helper_vmbus_page_address(struct page *page)
 	return page_address(page);
 }
 
-struct page *rlis_helper_alloc_ring_pages(int node, size_t size)
+unsigned long rlis_helper_vmbus_page_to_hvpfn(struct page *page)
 {
-	struct page *page = alloc_pages_node(node, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
-					     get_order(size));
-
-	return page ?: alloc_pages(GFP_KERNEL | __GFP_ZERO, get_order(size));
+	return page_to_hvpfn(page);
 }
 
-void rlis_helper_free_ring_pages(struct page *page, size_t size)
+unsigned int rlis_helper_vmbus_max_page_order(void)
 {
-	__free_pages(page, get_order(size));
+	return MAX_PAGE_ORDER;
+}
+
+/*
+ * Zeroed pages in one piece, each of which is then freed on its own. That there is no such piece is nothing to report:
+ * smaller ones will do, or the caller says what does not work without.
+ */
+struct page *rlis_helper_alloc_ring_pages(int node, unsigned int order, bool insist)
+{
+	gfp_t gfp = GFP_KERNEL | __GFP_ZERO;
+	struct page *page;
+
+	if (order)
+		gfp |= __GFP_NOWARN | (insist ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY);
+	page = alloc_pages_node(node, gfp, order);
+	if (page && order)
+		split_page(page, order);
+	return page;
+}
+
+void rlis_helper_free_ring_page(struct page *page)
+{
+	__free_page(page);
 }
 
 void *rlis_helper_vmap_ring(struct page **pages, unsigned int count, bool confidential)
@@ -277,6 +296,16 @@ int rlis_helper_set_memory_encrypted(void *addr, size_t size)
 void *rlis_helper_vmbus_kzalloc(size_t size)
 {
 	return kzalloc(size, GFP_KERNEL);
+}
+
+void *rlis_helper_vmbus_kvzalloc(size_t size)
+{
+	return kvzalloc(size, GFP_KERNEL);
+}
+
+void rlis_helper_vmbus_kvfree(const void *addr)
+{
+	kvfree(addr);
 }
 
 void *rlis_helper_vmbus_vzalloc(unsigned long size)

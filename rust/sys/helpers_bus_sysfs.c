@@ -248,6 +248,9 @@ static int channel_ring_mmap(struct file *file, struct kobject *kobj,
 {
 	struct vmbus_channel *channel = kobj_to_channel(kobj);
 
+	/* These functions map as much memory as there is behind the first page. */
+	if (!container_of(channel, struct rlis_channel, channel)->ring_in_one_piece)
+		return -EOPNOTSUPP;
 	/* The file is visible only while there is such a function. */
 #ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
 	struct vm_area_desc desc;

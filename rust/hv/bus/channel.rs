@@ -171,7 +171,8 @@ impl Channel {
         self.0.get().cast()
     }
 
-    fn ext(&self) -> *mut bindings::rlis_channel {
+    /// The C object with the state that is ours.
+    pub(crate) fn ext(&self) -> *mut bindings::rlis_channel {
         self.0.get()
     }
 

@@ -210,7 +210,7 @@ impl Connection {
             control::setup()?;
 
             // Interrupts look here as soon as there is a first channel; so the table comes first.
-            let table = bindings::vmbus_kzalloc(
+            let table = bindings::vmbus_kvzalloc(
                 (MAX_CHANNEL_RELIDS as usize)
                     * core::mem::size_of::<*mut bindings::vmbus_channel>(),
             );
@@ -449,7 +449,7 @@ impl Drop for Connection {
             // An interrupt may still be looking at the table.
             let table = crate::channel::table().swap(ptr::null_mut(), Ordering::AcqRel);
             bindings::synchronize_rcu();
-            bindings::kfree(table.cast());
+            bindings::vmbus_kvfree(table.cast());
             if lent {
                 pr_warn!("three pages are lost: the host may still write to them\n");
             } else {

@@ -12,6 +12,7 @@ use crate::{
         Files, //
     },
     ratelimit,
+    ring,
     root, //
 };
 use core::ptr;
@@ -241,6 +242,8 @@ unsafe extern "C" fn rlis_bus_release_device(device: *mut bindings::hv_device) {
     let channel = unsafe { Channel::from_raw((*device).channel) };
     // For removal after a driver's own `vmbus_device_unregister`, and after a failed registration.
     channel.set_rescind();
+    // Of a driver that closed the channel after it had given the device up.
+    ring::release_kept(channel);
     channel.remove();
     // SAFETY: Allocated by `add_device`; nobody has a reference any more.
     unsafe { bindings::kfree(device.cast()) };

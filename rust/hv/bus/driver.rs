@@ -17,6 +17,7 @@ use crate::{
         list_add_tail,
         list_del, //
     },
+    ring,
     root, //
 };
 use core::{
@@ -274,6 +275,7 @@ fn forget_driver(channel: &Channel) {
     if channel.state() == ChannelState::Opened {
         open::free_ring(channel);
     }
+    ring::release_kept(channel);
     let list = channel::lock();
     for c in Iterator::chain(core::iter::once(channel), list.sub_channels(channel)) {
         c.forget_driver(&list);

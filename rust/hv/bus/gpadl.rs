@@ -18,6 +18,7 @@ use crate::{
         self,
         Key, //
     },
+    ring::PageList,
     synic,
     CHANNEL_TIMEOUT_MS, //
 };
@@ -27,7 +28,11 @@ use core::sync::atomic::{
 };
 use kernel::{
     error::to_result,
-    ffi::c_void,
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    page::PAGE_SIZE,
     prelude::*, //
 };
 use rlis_proto::vmbus::{
@@ -52,6 +57,79 @@ pub(crate) enum Kind {
     DecryptedBuffer,
     /// The two rings of a channel.
     Ring,
+}
+
+/// What a GPADL is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Memory<'a> {
+    /// So many bytes at an address of the page allocator, `kmalloc` or `vmalloc`, page-aligned.
+    Buffer(*mut c_void, u32),
+    /// Pages that lie anywhere.
+    Pages(&'a PageList),
+}
+
+impl Memory<'_> {
+    fn bytes(self) -> usize {
+        match self {
+            Memory::Buffer(_, size) => size as usize,
+            Memory::Pages(list) => list.bytes(),
+        }
+    }
+
+    /// Where it begins, as `struct vmbus_gpadl` has it; null for pages.
+    fn address(self) -> *mut c_void {
+        match self {
+            Memory::Buffer(address, _) => address,
+            Memory::Pages(_) => core::ptr::null_mut(),
+        }
+    }
+
+    /// The number of a page that the host counts.
+    ///
+    /// # Safety
+    ///
+    /// The memory is valid, and has such a page.
+    unsafe fn pfn(self, page: usize) -> u64 {
+        match self {
+            // SAFETY: Within the memory that the caller vouches for.
+            Memory::Buffer(address, _) => unsafe {
+                bindings::virt_to_hvpfn(address.byte_add(page * HV_HYP_PAGE_SIZE)) as u64
+            },
+            Memory::Pages(list) => {
+                const RATIO: usize = PAGE_SIZE / HV_HYP_PAGE_SIZE;
+                let Some(&of_guest) = list.pages().get(page / RATIO) else {
+                    return 0;
+                };
+                // SAFETY: The list's pages are valid.
+                unsafe { (bindings::vmbus_page_to_hvpfn(of_guest) + page % RATIO) as u64 }
+            }
+        }
+    }
+
+    /// Calls `f` with each piece of the memory that is contiguous in the kernel's address space, until one call returns
+    /// something else than 0, and returns that.
+    fn each_piece(self, f: unsafe extern "C" fn(*mut c_void, usize) -> c_int) -> c_int {
+        let call = |address, bytes| {
+            // SAFETY: The functions that are passed change how the host may access memory that its owner has set apart
+            // for the host.
+            unsafe { f(address, bytes) }
+        };
+        match self {
+            Memory::Buffer(address, size) => call(address, size as usize),
+            Memory::Pages(list) => {
+                for run in list.runs() {
+                    let Some(&first) = run.first() else { continue };
+                    // SAFETY: The list's pages are valid.
+                    let address = unsafe { bindings::vmbus_page_address(first) };
+                    let error = call(address, run.len() * PAGE_SIZE);
+                    if error != 0 {
+                        return error;
+                    }
+                }
+                0
+            }
+        }
+    }
 }
 
 /// Whether memory of this kind must be made accessible to the host first.
@@ -79,7 +157,7 @@ fn next_handle() -> u32 {
     }
 }
 
-/// Makes a GPADL of `size` bytes at `buffer` and fills `gpadl`. Sleeps.
+/// Makes a GPADL of `memory` and fills `gpadl`. Sleeps.
 ///
 /// # Errors
 ///
@@ -89,16 +167,16 @@ fn next_handle() -> u32 {
 ///
 /// # Safety
 ///
-/// `buffer` is memory of that size, from the page allocator, `kmalloc` or `vmalloc`, page-aligned. The caller
-/// does not free it before [`teardown`] has succeeded, nor if `gpadl.decrypted` is set after an error.
+/// `memory` is what its kind says. The caller does not free it before [`teardown`] has succeeded, nor if
+/// `gpadl.decrypted` is set after an error.
 pub(crate) unsafe fn establish(
     channel: &Channel,
     kind: Kind,
-    buffer: *mut c_void,
-    size: u32,
+    memory: Memory<'_>,
     gpadl: &mut bindings::vmbus_gpadl,
 ) -> Result {
-    let bytes = size as usize;
+    let bytes = memory.bytes();
+    let size = u32::try_from(bytes).map_err(|_| EINVAL)?;
     gpadl.decrypted = false;
     if bytes == 0 || bytes % HV_HYP_PAGE_SIZE != 0 {
         return Err(EINVAL);
@@ -109,7 +187,7 @@ pub(crate) unsafe fn establish(
     let handle = next_handle();
     let pfns = (0..bytes / HV_HYP_PAGE_SIZE).map(|page| {
         // SAFETY: Within the memory that the caller vouches for.
-        unsafe { bindings::virt_to_hvpfn(buffer.byte_add(page * HV_HYP_PAGE_SIZE)) as u64 }
+        unsafe { memory.pfn(page) }
     });
     let mut messages =
         GpadlSplitter::new(channel.relid(), handle, 0, size, pfns).map_err(|_| EINVAL)?;
@@ -118,8 +196,7 @@ pub(crate) unsafe fn establish(
     // Whatever happens from here on, unless it can be undone the memory is lost.
     gpadl.decrypted = decrypt;
     if decrypt {
-        // SAFETY: The caller vouches for the memory.
-        to_result(unsafe { bindings::set_memory_decrypted(buffer, bytes) }).inspect_err(|e| {
+        to_result(memory.each_piece(bindings::set_memory_decrypted)).inspect_err(|e| {
             pr_warn!(
                 "making a GPADL accessible to the host failed: {}\n",
                 e.to_errno()
@@ -148,39 +225,36 @@ pub(crate) unsafe fn establish(
             Err(EDQUOT)
         }
     });
+    gpadl.buffer = memory.address();
+    gpadl.size = size;
     match result {
         Ok(()) => {
             gpadl.gpadl_handle = handle;
-            gpadl.buffer = buffer;
-            gpadl.size = size;
             Ok(())
         }
         // The host may have the GPADL: ask it to forget it.
         Err(e) if posted && e != EDQUOT && !channel.is_rescinded() => {
             gpadl.gpadl_handle = handle;
-            gpadl.buffer = buffer;
-            gpadl.size = size;
-            let _ = teardown(channel, gpadl);
+            let _ = teardown(channel, memory, gpadl);
             // There is nothing that the driver could end. What it may not free, `decrypted` says.
             gpadl.gpadl_handle = 0;
             Err(e)
         }
         Err(e) => {
-            encrypt_again(gpadl, buffer, bytes);
+            encrypt_again(gpadl, memory);
             Err(e)
         }
     }
 }
 
 /// Takes the memory back from the host's view; on failure it stays marked as lost.
-fn encrypt_again(gpadl: &mut bindings::vmbus_gpadl, buffer: *mut c_void, bytes: usize) {
-    // SAFETY: The memory is the GPADL's, which nobody uses any more.
-    if gpadl.decrypted && unsafe { bindings::set_memory_encrypted(buffer, bytes) } == 0 {
+fn encrypt_again(gpadl: &mut bindings::vmbus_gpadl, memory: Memory<'_>) {
+    if gpadl.decrypted && memory.each_piece(bindings::set_memory_encrypted) == 0 {
         gpadl.decrypted = false;
     }
 }
 
-/// Ends a GPADL. Sleeps.
+/// Ends the GPADL of `memory`. Sleeps.
 ///
 /// The channel's rescind ends all its GPADLs, so that there is nothing to wait for then.
 ///
@@ -188,8 +262,12 @@ fn encrypt_again(gpadl: &mut bindings::vmbus_gpadl, buffer: *mut c_void, bytes: 
 ///
 /// `ETIMEDOUT` if the host does not confirm, or what posting returns; the memory is lost then, and
 /// `gpadl.decrypted` set. `ENOMEM` if it could not be encrypted again.
-pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> Result {
-    teardown_within(channel, gpadl, CHANNEL_TIMEOUT_MS)
+pub(crate) fn teardown(
+    channel: &Channel,
+    memory: Memory<'_>,
+    gpadl: &mut bindings::vmbus_gpadl,
+) -> Result {
+    teardown_within(channel, memory, gpadl, CHANNEL_TIMEOUT_MS)
 }
 
 /// As [`teardown`], but the host may take `timeout_ms` milliseconds.
@@ -199,6 +277,7 @@ pub(crate) fn teardown(channel: &Channel, gpadl: &mut bindings::vmbus_gpadl) -> 
 /// As [`teardown`].
 pub(crate) fn teardown_within(
     channel: &Channel,
+    memory: Memory<'_>,
     gpadl: &mut bindings::vmbus_gpadl,
     timeout_ms: u32,
 ) -> Result {
@@ -225,14 +304,13 @@ pub(crate) fn teardown_within(
             });
             gpadl.decrypted = true;
             // Not every driver looks at that before it frees a buffer. Then at least its pages stay what they are.
-            // SAFETY: The buffer is the driver's, of that size, and not freed yet.
-            unsafe { bindings::vmbus_keep_vmalloc_pages(gpadl.buffer, gpadl.size as usize) };
+            // SAFETY: The memory is its owner's, of that size, and not freed yet. Of pages, the address is null.
+            unsafe { bindings::vmbus_keep_vmalloc_pages(memory.address(), memory.bytes()) };
             return Err(e);
         }
     }
     gpadl.gpadl_handle = 0;
-    let (buffer, bytes) = (gpadl.buffer, gpadl.size as usize);
-    encrypt_again(gpadl, buffer, bytes);
+    encrypt_again(gpadl, memory);
     if gpadl.decrypted {
         pr_warn!("taking a GPADL back from the host failed\n");
         return Err(ENOMEM);

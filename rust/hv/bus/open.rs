@@ -84,18 +84,13 @@ pub(crate) fn connect(
         .copy_from_slice(userdata);
 
     let c = channel.raw();
-    // SAFETY: The driver that opens the channel is the only one to touch these fields.
-    let (page, total, send) = unsafe {
-        (
-            (*c).ringbuffer_page,
-            (*c).ringbuffer_pagecount,
-            (*c).ringbuffer_send_offset,
-        )
-    };
-    let recv = total.checked_sub(send).ok_or(EINVAL)?;
-    if page.is_null() {
-        return Err(EINVAL);
-    }
+    // SAFETY: The driver that opens the channel is the only one to touch these fields, and keeps the rings.
+    let (list, send) = unsafe { (ring::page_list(channel), (*c).ringbuffer_send_offset) };
+    let list = list.ok_or(EINVAL)?;
+    let (outbound, inbound) = (list.pages())
+        .split_at_checked(send as usize)
+        .ok_or(EINVAL)?;
+    let memory = gpadl::Memory::Pages(list);
     if message.child_relid == INVALID_RELID {
         return Err(ENODEV);
     }
@@ -126,12 +121,10 @@ pub(crate) fn connect(
             (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
         }
         (*c).ringbuffer_gpadlhandle.gpadl_handle = 0;
-        let (buffer, size) = ring::memory(channel);
         gpadl::establish(
             channel,
             gpadl::Kind::Ring,
-            buffer,
-            size,
+            memory,
             &mut (*c).ringbuffer_gpadlhandle,
         )?;
         &raw mut (*c).ringbuffer_gpadlhandle
@@ -140,17 +133,16 @@ pub(crate) fn connect(
         ring::unmap(channel);
         // An error has marked the memory as lost.
         // SAFETY: As above.
-        let _ = gpadl::teardown(channel, unsafe { &mut *ring_gpadl });
+        let _ = gpadl::teardown(channel, memory, unsafe { &mut *ring_gpadl });
     });
 
     // SAFETY: The channel is being opened; the pages are those of its rings.
     unsafe {
         let confidential = rlis_sys::channel_co_ring_buffer(c);
-        ring::init(&raw mut (*c).outbound, page, send, 0, confidential)?;
+        ring::init(&raw mut (*c).outbound, outbound, 0, confidential)?;
         ring::init(
             &raw mut (*c).inbound,
-            page.add(send as usize),
-            recv,
+            inbound,
             (*c).max_pkt_size,
             confidential,
         )?;
@@ -227,21 +219,23 @@ fn close(channel: &Channel) -> Result {
     };
     // SAFETY: The driver that closes the channel is the only one to touch this field.
     let ring_gpadl = unsafe { &mut (*channel.raw()).ringbuffer_gpadlhandle };
-    let result = match posted {
-        Err(e) => {
+    // SAFETY: As above; an open channel keeps its rings.
+    let list = unsafe { ring::page_list(channel) };
+    let result = match (posted, list) {
+        (Err(e), _) => {
             ring_gpadl.decrypted = true;
             Err(e)
         }
-        Ok(()) if ring_gpadl.gpadl_handle != 0 => {
+        (Ok(()), Some(list)) if ring_gpadl.gpadl_handle != 0 => {
             // The host ends it when it is through with all requests that came on the channel.
             let timeout_ms = if device_class::is_storage(channel.class()) {
                 STORAGE_CLOSE_TIMEOUT_MS
             } else {
                 CHANNEL_TIMEOUT_MS
             };
-            gpadl::teardown_within(channel, ring_gpadl, timeout_ms)
+            gpadl::teardown_within(channel, gpadl::Memory::Pages(list), ring_gpadl, timeout_ms)
         }
-        Ok(()) => Ok(()),
+        (Ok(()), _) => Ok(()),
     };
     channel.end_close();
     match result {
@@ -295,7 +289,8 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
         if sub.is_rescinded() && !sub.wait_rescind(HOST_RESPONSE_TIMEOUT_MS) {
             pr_err!("the rescind of sub-channel {} does not end\n", sub.relid());
         }
-        if close(&sub).is_ok() {
+        // What the host may still use stays allocated.
+        if close(&sub) != Err(EINVAL) {
             ring::free(&sub);
         }
         if sub.is_rescinded() {

@@ -7,13 +7,14 @@
 //!
 //! How packets lie in the data, who may touch which index and who has to be signalled when is in
 //! [`rlis_proto::ring`], which is checked against the C11 memory model; here is the memory that it works on
-//! ([`Mapped`]), where the pages come from ([`memory`]), and the state of `struct hv_ring_buffer_info` around it
+//! ([`Mapped`]), where the pages come from ([`memory`], [`pages`]), and the state of `struct hv_ring_buffer_info` around it
 //! ([`outbound`], [`inbound`]). Each operation takes its side of the ring up anew: the structure keeps the private
 //! read index only, and programs that map the rings (uio_hv_generic) move the other indices themselves.
 
 mod inbound;
 mod memory;
 mod outbound;
+mod pages;
 
 pub(crate) use self::{
     inbound::{
@@ -30,7 +31,10 @@ pub(crate) use self::{
         alloc,
         free,
         init,
-        memory,
+        is_in_one_piece,
+        keep,
+        page_list,
+        release_kept,
         unmap, //
     },
     outbound::{
@@ -39,6 +43,7 @@ pub(crate) use self::{
         NO_REQUESTOR,
         REQUEST_ERROR, //
     },
+    pages::PageList,
 };
 
 use core::{

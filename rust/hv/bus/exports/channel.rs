@@ -16,9 +16,12 @@ use crate::{
     ring, //
 };
 use core::ptr;
-use kernel::ffi::{
-    c_int,
-    c_void, //
+use kernel::{
+    error::code::EINVAL,
+    ffi::{
+        c_int,
+        c_void, //
+    }, //
 };
 use rlis_sys::{
     page,
@@ -46,7 +49,8 @@ unsafe extern "C" fn vmbus_alloc_ring(
 ) -> c_int {
     // SAFETY: The driver's promise.
     let channel = unsafe { channel_of(raw) };
-    to_int(ring::alloc(channel, send_size, recv_size))
+    // Only uio_hv_generic calls this, and maps the rings by the physical address of the first page.
+    to_int(ring::alloc(channel, send_size, recv_size, true))
 }
 
 #[no_mangle]
@@ -83,8 +87,11 @@ unsafe extern "C" fn vmbus_open(
             slice(userdata.cast::<u8>().cast_const(), userdata_len as usize),
         )
     };
-    let opened = ring::alloc(channel, send_size, recv_size).and_then(|()| {
-        open::connect(channel, userdata, callback, context).inspect_err(|_| ring::free(channel))
+    // SAFETY: A sub-channel is opened by the driver of its primary channel.
+    let in_one_piece =
+        (channel.primary()).is_some_and(|primary| unsafe { ring::is_in_one_piece(primary) });
+    let opened = ring::alloc(channel, send_size, recv_size, in_one_piece).and_then(|()| {
+        open::connect(channel, userdata, callback, context).inspect_err(|_| ring::keep(channel))
     });
     to_int(opened)
 }
@@ -99,8 +106,12 @@ unsafe extern "C" fn vmbus_disconnect_ring(raw: *mut vmbus_channel) -> c_int {
 unsafe extern "C" fn vmbus_close(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
     let channel = unsafe { channel_of(raw) };
-    if open::disconnect(channel).is_ok() {
-        ring::free(channel);
+    match open::disconnect(channel) {
+        Ok(()) => ring::keep(channel),
+        // It was not open, and what it has, if anything, is another's.
+        Err(e) if e == EINVAL => {}
+        // The pages are lost, but nothing else.
+        Err(_) => ring::free(channel),
     }
 }
 
@@ -122,8 +133,7 @@ unsafe extern "C" fn vmbus_establish_gpadl(
         gpadl::establish(
             channel_of(raw),
             gpadl::Kind::Buffer,
-            buffer,
-            size,
+            gpadl::Memory::Buffer(buffer, size),
             &mut *gpadl,
         )
     })
@@ -139,7 +149,8 @@ unsafe extern "C" fn vmbus_establish_gpadl_caller_decrypted(
     // SAFETY: The driver's promise.
     to_int(unsafe {
         let kind = gpadl::Kind::DecryptedBuffer;
-        gpadl::establish(channel_of(raw), kind, buffer, size, &mut *gpadl)
+        let memory = gpadl::Memory::Buffer(buffer, size);
+        gpadl::establish(channel_of(raw), kind, memory, &mut *gpadl)
     })
 }
 
@@ -149,7 +160,10 @@ unsafe extern "C" fn vmbus_teardown_gpadl(
     gpadl: *mut vmbus_gpadl,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(unsafe { gpadl::teardown(channel_of(raw), &mut *gpadl) })
+    to_int(unsafe {
+        let memory = gpadl::Memory::Buffer((*gpadl).buffer, (*gpadl).size);
+        gpadl::teardown(channel_of(raw), memory, &mut *gpadl)
+    })
 }
 
 #[no_mangle]

@@ -3,60 +3,170 @@
 //! The pages of the rings and their mapping.
 
 use super::{
+    pages::PageArray,
     Mapped,
+    PageList,
     RingMutex, //
 };
-use crate::channel::Channel;
+use crate::channel::{
+    Channel,
+    ChannelState, //
+};
 use core::ptr;
 use kernel::{
-    ffi::c_void,
     page::PAGE_SIZE,
     prelude::*, //
 };
-use rlis_proto::ring::OutgoingRing;
+use rlis_proto::{
+    ring::OutgoingRing,
+    vmbus::{
+        gpadl::MAX_GPADL_PAGES,
+        HV_HYP_PAGE_SIZE, //
+    },
+};
 use rlis_sys as bindings;
 
-/// Allocates the memory of both rings on the channel's NUMA node. Sleeps.
+/// Allocates the memory of both rings on the channel's NUMA node, in pages that lie anywhere, or in one piece for a
+/// driver that maps it by its physical address. Sleeps.
 ///
 /// # Errors
 ///
-/// `EINVAL` for a size of zero or one that is no multiple of the page size; `ENOMEM`.
-pub(crate) fn alloc(channel: &Channel, send_size: u32, recv_size: u32) -> Result {
-    let total = send_size.checked_add(recv_size).ok_or(EINVAL)?;
+/// `EINVAL` for a size of less than two pages or one that is no multiple of the page size, for more than a GPADL can
+/// name, and if the channel is open; `ENOMEM`.
+pub(crate) fn alloc(
+    channel: &Channel,
+    send_size: u32,
+    recv_size: u32,
+    in_one_piece: bool,
+) -> Result {
+    let total = send_size.checked_add(recv_size).ok_or(EINVAL)? as usize;
     let bad = |size: u32| (size as usize) < 2 * PAGE_SIZE || size as usize % PAGE_SIZE != 0;
-    if bad(send_size) || bad(recv_size) {
+    if bad(send_size) || bad(recv_size) || channel.state() != ChannelState::Open {
         return Err(EINVAL);
     }
-    let c = channel.raw();
-    let node = crate::cpu::node(channel.target_cpu());
-    // SAFETY: Process context. The driver that opens the channel is the only one to touch these fields.
-    unsafe {
-        let page = bindings::alloc_ring_pages(node, total as usize);
-        if page.is_null() {
-            return Err(ENOMEM);
+    if (total / HV_HYP_PAGE_SIZE) as u64 > MAX_GPADL_PAGES {
+        pr_err!(
+            "the rings of relid {} cannot have {} KiB: a GPADL names {} at most\n",
+            channel.relid(),
+            total / 1024,
+            MAX_GPADL_PAGES * 4
+        );
+        return Err(EINVAL);
+    }
+    let pages = total / PAGE_SIZE;
+    let fits =
+        |list: &PageList| list.bytes() == total && (!in_one_piece || list.contiguous() == pages);
+    // Rings that the channel had before are as good as new ones, and there may be no memory for those: at a resume, and
+    // at the reset of the disk that is to be swapped to.
+    let list = match take_kept(channel).filter(|list| fits(list)) {
+        Some(list) => {
+            list.clear();
+            list
         }
-        (*c).ringbuffer_page = page;
+        None => KBox::new(new_list(channel, pages, in_one_piece)?, GFP_KERNEL)?,
+    };
+    // What a driver has left behind from before.
+    free(channel);
+    let c = channel.raw();
+    // SAFETY: Process context. The driver that opens the channel is the only one to touch these fields. What C code
+    // finds by way of the first page is memory of the rings, even if that has more pieces.
+    unsafe {
+        (*c).ringbuffer_page = list.pages().first().copied().unwrap_or(ptr::null_mut());
+        (*c).ringbuffer_pagecount = list.contiguous() as u32;
+        (*c).ringbuffer_send_offset = send_size / PAGE_SIZE as u32;
         // Of this memory the host knows nothing, whatever became of that before.
         (*c).ringbuffer_gpadlhandle.decrypted = false;
-        (*c).ringbuffer_pagecount = total / PAGE_SIZE as u32;
-        (*c).ringbuffer_send_offset = send_size / PAGE_SIZE as u32;
+        (*channel.ext()).ring_memory = KBox::into_raw(list).cast();
+        (*channel.ext()).ring_in_one_piece = in_one_piece;
     }
     Ok(())
+}
+
+fn new_list(channel: &Channel, pages: usize, in_one_piece: bool) -> Result<PageList> {
+    let node = crate::cpu::node(channel.target_cpu());
+    if !in_one_piece {
+        return PageList::alloc(node, pages);
+    }
+    PageList::alloc_contiguous(node, pages).inspect_err(|_| {
+        pr_err!(
+            "no {} KiB of memory in one piece for the rings of relid {}, whose driver maps them as such\n",
+            pages * PAGE_SIZE / 1024,
+            channel.relid()
+        );
+    })
 }
 
 /// Unmaps the rings and frees their memory, unless the host may still use it. Sleeps.
 pub(crate) fn free(channel: &Channel) {
     unmap(channel);
     let c = channel.raw();
-    // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields.
+    // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields. The pointer is that of a
+    // box from `alloc`, and given up here.
     unsafe {
-        let page = (*c).ringbuffer_page;
-        if !page.is_null() && !(*c).ringbuffer_gpadlhandle.decrypted {
-            let size = (*c).ringbuffer_pagecount as usize * PAGE_SIZE;
-            bindings::free_ring_pages(page, size);
+        let memory = ptr::replace(&raw mut (*channel.ext()).ring_memory, ptr::null_mut());
+        if !memory.is_null() {
+            let list = KBox::from_raw(memory.cast::<PageList>());
+            if (*c).ringbuffer_gpadlhandle.decrypted {
+                KBox::into_inner(list).leak();
+            }
         }
         (*c).ringbuffer_page = ptr::null_mut();
+        (*channel.ext()).ring_in_one_piece = false;
     }
+}
+
+/// Unmaps the rings of a closed primary channel and keeps their memory for the next [`alloc`], or for [`release_kept`].
+/// Sleeps.
+///
+/// Those of a sub-channel are freed: the host offers new ones when the driver asks again.
+pub(crate) fn keep(channel: &Channel) {
+    let ext = channel.ext();
+    // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields.
+    unsafe {
+        if (*channel.raw()).ringbuffer_gpadlhandle.decrypted || channel.primary().is_some() {
+            return free(channel);
+        }
+        unmap(channel);
+        drop(take_kept(channel));
+        (*ext).ring_kept = ptr::replace(&raw mut (*ext).ring_memory, ptr::null_mut());
+        (*ext).ring_in_one_piece = false;
+        (*channel.raw()).ringbuffer_page = ptr::null_mut();
+    }
+}
+
+/// Frees what [`keep`] has kept, when the driver has given the device up.
+pub(crate) fn release_kept(channel: &Channel) {
+    drop(take_kept(channel));
+}
+
+fn take_kept(channel: &Channel) -> Option<KBox<PageList>> {
+    // SAFETY: Only the channel's driver opens and closes it, and gives it up. The pointer is null or that of a box from
+    // `alloc`, and given up here.
+    unsafe {
+        let kept = ptr::replace(&raw mut (*channel.ext()).ring_kept, ptr::null_mut());
+        (!kept.is_null()).then(|| KBox::from_raw(kept.cast()))
+    }
+}
+
+/// The memory of both rings, if there is any.
+///
+/// # Safety
+///
+/// The caller is the driver that opens or closes the channel, which frees the rings no earlier than it has given up the
+/// reference.
+pub(crate) unsafe fn page_list(channel: &Channel) -> Option<&PageList> {
+    // SAFETY: The pointer is null or that of a box from `alloc`, which the caller keeps.
+    unsafe { (*channel.ext()).ring_memory.cast::<PageList>().as_ref() }
+}
+
+/// Whether the driver asked for rings in one piece, and got them.
+///
+/// # Safety
+///
+/// The caller is the channel's driver.
+pub(crate) unsafe fn is_in_one_piece(channel: &Channel) -> bool {
+    // SAFETY: Only the driver changes this field.
+    unsafe { (*channel.ext()).ring_in_one_piece }
 }
 
 /// Unmaps the rings. Sleeps.
@@ -72,7 +182,7 @@ pub(crate) fn unmap(channel: &Channel) {
             if !mapping.is_null() {
                 bindings::vmbus_vunmap(mapping.cast());
             }
-            bindings::kfree((*info).pkt_buffer);
+            bindings::vmbus_kvfree((*info).pkt_buffer);
             (*info).pkt_buffer = ptr::null_mut();
             (*info).pkt_buffer_size = 0;
         }
@@ -87,29 +197,36 @@ pub(crate) fn unmap(channel: &Channel) {
 ///
 /// # Safety
 ///
-/// `info` is a ring of a channel that is being opened; `pages` points to `count` consecutive pages of its
-/// memory.
+/// `info` is a ring of a channel that is being opened; `pages` are those of its memory.
 pub(crate) unsafe fn init(
     info: *mut bindings::hv_ring_buffer_info,
-    pages: *mut bindings::page,
-    count: u32,
+    pages: &[*mut bindings::page],
     max_pkt_size: u32,
     confidential: bool,
 ) -> Result {
-    let data = count.checked_sub(1).filter(|&n| n > 0).ok_or(EINVAL)? as usize;
-    let mut list = KVec::with_capacity(1 + 2 * data, GFP_KERNEL)?;
-    list.push(pages, GFP_KERNEL)?;
-    for i in 0..2 * data {
-        list.push(pages.wrapping_add(1 + i % data), GFP_KERNEL)?;
+    let (header, data) = pages.split_first().ok_or(EINVAL)?;
+    if data.is_empty() {
+        return Err(EINVAL);
+    }
+    let mut list = PageArray::new(1 + 2 * data.len())?;
+    list.push(*header)?;
+    for _ in 0..2 {
+        for page in data {
+            list.push(*page)?;
+        }
     }
     // SAFETY: The list holds that many pages. The ring is not in use; the mutex keeps sysfs out.
     unsafe {
-        let mapping = bindings::vmap_ring(list.as_mut_ptr(), list.len() as u32, confidential);
+        let mapping = bindings::vmap_ring(
+            list.as_slice().as_ptr().cast_mut(),
+            list.as_slice().len() as u32,
+            confidential,
+        );
         if mapping.is_null() {
             return Err(ENOMEM);
         }
         ptr::write_bytes(mapping.cast::<u8>(), 0, PAGE_SIZE);
-        let size = count * PAGE_SIZE as u32;
+        let size = (pages.len() * PAGE_SIZE) as u32;
         let guard = RingMutex::lock(info);
         // A driver that opens the same rings again has left them mapped.
         let old = ptr::replace(&raw mut (*info).ring_buffer, mapping.cast());
@@ -131,9 +248,9 @@ pub(crate) unsafe fn init(
         if max_pkt_size > 0 {
             let old = ptr::replace(
                 &raw mut (*info).pkt_buffer,
-                bindings::vmbus_kzalloc(max_pkt_size as usize),
+                bindings::vmbus_kvzalloc(max_pkt_size as usize),
             );
-            bindings::kfree(old);
+            bindings::vmbus_kvfree(old);
             if (*info).pkt_buffer.is_null() {
                 return Err(ENOMEM);
             }
@@ -141,16 +258,4 @@ pub(crate) unsafe fn init(
         }
     }
     Ok(())
-}
-
-/// The address of the rings' memory as the host sees it, and its size.
-pub(crate) fn memory(channel: &Channel) -> (*mut c_void, u32) {
-    // SAFETY: The driver that opens the channel is the only one to touch these fields.
-    unsafe {
-        let c = channel.raw();
-        (
-            bindings::vmbus_page_address((*c).ringbuffer_page),
-            (*c).ringbuffer_pagecount * PAGE_SIZE as u32,
-        )
-    }
 }
