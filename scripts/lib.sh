@@ -151,6 +151,22 @@ cache_entry() {
 	printf '%s\n' "$entry"
 }
 
+# cargo_target: prints cargo's folder, which all checkouts share for the sake of the libraries in it. Cargo tells crates of
+# two checkouts apart by neither name nor path, only by the times of their files, which say nothing here: what another
+# checkout has built of ours is forgotten. Two checkouts that build at once want a cache each (RLIS_CACHE).
+cargo_target() {
+	local target=$RLIS_CACHE/target
+	mkdir -p "$target"
+	{
+		flock 9
+		if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$RLIS_TOP" ]; then
+			find "$target" -path '*/.fingerprint/*rlis*' -prune -exec rm -rf {} +
+			printf '%s\n' "$RLIS_TOP" >"$target/.checkout"
+		fi
+	} 9>"$target/.checkout.lock"
+	printf '%s\n' "$target"
+}
+
 # What the runners of scenarios share (scripts/guest, scripts/loop, scripts/bench).
 
 # header FILE KEY [DEFAULT]: the value of a scenario's '#: key value' line.

@@ -11,8 +11,8 @@
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
 # disk LUN: the name of the disk there.
-disk() { ls "/sys/class/scsi_device/$scsi:0:0:$1/device/block" 2>/dev/null | grep .; }
-controller() { ls -d /sys/class/scsi_host/host* 2>/dev/null | sed 's/.*host//' | grep .; }
+disk() { set -- "/sys/class/scsi_device/$scsi:0:0:$1/device/block"/*; [ -e "$1" ] && basename "$1"; }
+controller() { find /sys/class/scsi_host -name 'host*' | sed 's/.*host//' | grep .; }
 check controller_there wait_for 20 controller
 scsi=$(controller)
 both() { disk 0 && disk 1; }
