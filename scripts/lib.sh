@@ -151,19 +151,12 @@ cache_entry() {
 	printf '%s\n' "$entry"
 }
 
-# cargo_target: prints cargo's folder, which all checkouts share for the sake of the libraries in it. Cargo tells crates of
-# two checkouts apart by neither name nor path, only by the times of their files, which say nothing here: what another
-# checkout has built of ours is forgotten. Two checkouts that build at once want a cache each (RLIS_CACHE).
+# cargo_target: prints cargo's folder for this checkout. Cargo tells crates of two checkouts apart by the times of their
+# files alone, so that one folder for all would give one checkout what another has built.
 cargo_target() {
-	local target=$RLIS_CACHE/target
+	local target
+	target=$RLIS_CACHE/target-$(hash_inputs <<<"$RLIS_TOP")
 	mkdir -p "$target"
-	{
-		flock 9
-		if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$RLIS_TOP" ]; then
-			find "$target" -path '*/.fingerprint/*rlis*' -prune -exec rm -rf {} +
-			printf '%s\n' "$RLIS_TOP" >"$target/.checkout"
-		fi
-	} 9>"$target/.checkout.lock"
 	printf '%s\n' "$target"
 }
 

@@ -96,12 +96,13 @@ impl Memory<'_> {
                 bindings::virt_to_hvpfn(address.byte_add(page * HV_HYP_PAGE_SIZE)) as u64
             },
             Memory::Pages(list) => {
-                const RATIO: usize = PAGE_SIZE / HV_HYP_PAGE_SIZE;
-                let Some(&of_guest) = list.pages().get(page / RATIO) else {
+                // More than one where the guest's pages are larger than the host's.
+                let ratio = PAGE_SIZE / HV_HYP_PAGE_SIZE;
+                let Some(&of_guest) = list.pages().get(page / ratio) else {
                     return 0;
                 };
                 // SAFETY: The list's pages are valid.
-                unsafe { (bindings::vmbus_page_to_hvpfn(of_guest) + page % RATIO) as u64 }
+                unsafe { (bindings::vmbus_page_to_hvpfn(of_guest) + page % ratio) as u64 }
             }
         }
     }

@@ -149,8 +149,30 @@ mod tests {
         messages: VecDeque<Message>,
         /// Whom the host interrupts.
         host: Option<u32>,
-        /// The request under way, the CPU that leaves if it is for that, whether it was posted, and the host's verdict.
-        request: Option<(Move, u32, Option<u32>, bool, Option<bool>)>,
+        request: Option<Request>,
+    }
+
+    /// A request under way.
+    struct Request {
+        of: Move,
+        to: u32,
+        /// The CPU that leaves, if it is for that.
+        leaving: Option<u32>,
+        posted: bool,
+        /// What the host has made of it.
+        done: Option<bool>,
+    }
+
+    impl Request {
+        fn new(of: Move, to: u32, leaving: Option<u32>) -> Self {
+            Self {
+                of,
+                to,
+                leaving,
+                posted: false,
+                done: None,
+            }
+        }
     }
 
     impl Model {
@@ -163,8 +185,8 @@ mod tests {
                     if done {
                         self.host = Some(cpu);
                     }
-                    if let Some((.., verdict)) = &mut self.request {
-                        *verdict = Some(done);
+                    if let Some(request) = &mut self.request {
+                        request.done = Some(done);
                     }
                 }
                 None => {}
@@ -172,11 +194,11 @@ mod tests {
         }
 
         fn end(&mut self, answer: Answer) {
-            let Some((request, _, leaving, ..)) = self.request.take() else {
+            let Some(request) = self.request.take() else {
                 return;
             };
-            self.route.end(request, answer);
-            if let Some(cpu) = leaving {
+            self.route.end(request.of, answer);
+            if let Some(cpu) = request.leaving {
                 self.leave(cpu);
             }
         }
@@ -209,30 +231,28 @@ mod tests {
                     self.open = true;
                 }
                 2 if self.open && self.request.is_none() => {
-                    let request = self.route.begin(cpu);
-                    self.request = Some((request, cpu, None, false, None));
+                    self.request = Some(Request::new(self.route.begin(cpu), cpu, None));
                 }
                 3 if cpu != 0 && self.request.is_none() => {
                     if self.open && self.route.may_use(cpu) {
                         let to = self.route.away_from(cpu, 0);
-                        let request = self.route.begin(to);
-                        self.request = Some((request, to, Some(cpu), false, None));
+                        self.request = Some(Request::new(self.route.begin(to), to, Some(cpu)));
                     } else {
                         self.leave(cpu);
                     }
                 }
                 // The request is posted, maybe long after the state was looked at.
                 4 => {
-                    if let Some((_, to, _, posted @ false, _)) = &mut self.request {
-                        *posted = true;
-                        self.messages.push_back(Message::Modify(*to));
+                    if let Some(request) = self.request.as_mut().filter(|r| !r.posted) {
+                        request.posted = true;
+                        self.messages.push_back(Message::Modify(request.to));
                     }
                 }
                 5 | 6 => self.handle(),
-                7 | 8 => match self.request {
-                    Some((.., true, Some(true))) => self.end(Answer::Done),
-                    Some((.., true, Some(false))) => self.end(Answer::Refused),
-                    Some((_, _, _, true, None)) if op == 8 && cpu == 2 => self.end(Answer::Unknown),
+                7 | 8 => match self.request.as_ref().filter(|r| r.posted).map(|r| r.done) {
+                    Some(Some(true)) => self.end(Answer::Done),
+                    Some(Some(false)) => self.end(Answer::Refused),
+                    Some(None) if op == 8 && cpu == 2 => self.end(Answer::Unknown),
                     _ => {}
                 },
                 _ => {}

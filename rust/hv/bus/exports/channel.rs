@@ -87,9 +87,10 @@ unsafe extern "C" fn vmbus_open(
             slice(userdata.cast::<u8>().cast_const(), userdata_len as usize),
         )
     };
-    // SAFETY: A sub-channel is opened by the driver of its primary channel.
-    let in_one_piece =
-        (channel.primary()).is_some_and(|primary| unsafe { ring::is_in_one_piece(primary) });
+    let in_one_piece = channel.primary().is_some_and(|primary| {
+        // SAFETY: A sub-channel is opened by the driver of its primary channel.
+        unsafe { ring::is_in_one_piece(primary) }
+    });
     let opened = ring::alloc(channel, send_size, recv_size, in_one_piece).and_then(|()| {
         open::connect(channel, userdata, callback, context).inspect_err(|_| ring::keep(channel))
     });

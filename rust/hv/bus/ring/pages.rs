@@ -202,10 +202,10 @@ impl PageList {
 
 /// How many pages of a list, from the first on, lie one after the other.
 fn run(pages: &[*mut bindings::page]) -> usize {
-    // SAFETY: The pages of a list are valid.
-    let mut numbers = pages
-        .iter()
-        .map(|&page| unsafe { bindings::vmbus_page_to_hvpfn(page) });
+    let mut numbers = pages.iter().map(|&page| {
+        // SAFETY: The pages of a list are valid.
+        unsafe { bindings::vmbus_page_to_hvpfn(page) }
+    });
     let Some(first) = numbers.next() else {
         return 0;
     };
