@@ -9,6 +9,7 @@ pub mod power;
 pub mod ratelimit;
 pub mod rcu_arc;
 pub mod scope;
+pub mod shared;
 pub mod time;
 pub mod work;
 
@@ -22,3 +23,4 @@ pub use scope::{
     NoIo,
     NoSoftirq, //
 };
+pub use shared::SharedMemory;

@@ -12,6 +12,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
+#include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
 #include <asm/mshyperv.h>
@@ -190,4 +191,25 @@ unsigned int rlis_helper_memalloc_noio_save(void)
 void rlis_helper_memalloc_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);
+}
+
+void *rlis_helper_alloc_shared(size_t len)
+{
+	return vzalloc(len);
+}
+
+void rlis_helper_free_shared(void *start)
+{
+	vfree(start);
+}
+
+u64 rlis_helper_shared_pfn(const void *address)
+{
+	return vmalloc_to_pfn(address);
+}
+
+/* Of bytes that may change meanwhile. */
+void rlis_helper_copy_shared(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
 }

@@ -34,6 +34,11 @@ void rlis_helper_set_channel_pending_send_size(struct vmbus_channel *channel,
 void rlis_helper_device_lock(struct device *dev);
 void rlis_helper_device_unlock(struct device *dev);
 
+void *rlis_helper_alloc_shared(size_t len);
+void rlis_helper_free_shared(void *start);
+u64 rlis_helper_shared_pfn(const void *address);
+void rlis_helper_copy_shared(void *to, const void *from, size_t len);
+
 void rlis_helper_reinit_completion(struct completion *x);
 u64 rlis_helper_hv_reference_counter(void);
 s64 rlis_helper_ktime_get_real_ns(void);

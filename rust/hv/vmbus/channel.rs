@@ -22,12 +22,14 @@ use kernel::{
 use rlis_proto::ring::valid_index;
 use rlis_sys::vmbus_channel;
 
+mod buffer;
 mod close;
 mod open;
 mod packet;
 mod reader;
 mod sub_channel;
 
+pub use buffer::GrantedMemory;
 pub use close::Closed;
 pub use open::{
     CallbackMode,

@@ -7,6 +7,7 @@ use crate::{
         Bound,
         Device, //
     },
+    lease,
     registry, //
 };
 use core::marker::PhantomData;
@@ -309,7 +310,8 @@ impl<D: Driver> Registration<D> {
         let device = unsafe { Device::<Bound>::from_raw(dev) };
         from_result(|| {
             // The entry that matched may be a dynamic one, which tells nothing, so look up our own.
-            let data = D::probe(device, D::device_table().find(device.class_id()))?;
+            let data = D::probe(device, D::device_table().find(device.class_id()))
+                .inspect_err(|_| lease::revoke(dev))?;
             // SAFETY: The device is valid. Its driver data belongs to the driver that it is bound to.
             unsafe { rlis_sys::hv_set_drvdata(dev, data.into_foreign()) };
             Ok(0)
@@ -328,6 +330,7 @@ impl<D: Driver> Registration<D> {
         // driver data to what `into_foreign` returned.
         let data = unsafe { D::Data::from_foreign(rlis_sys::hv_get_drvdata(dev)) };
         D::remove(device, data);
+        lease::revoke(dev);
         // SAFETY: The device is valid. Nobody else uses its driver data.
         unsafe { rlis_sys::hv_set_drvdata(dev, core::ptr::null_mut()) };
     }

@@ -50,6 +50,8 @@ pub(crate) fn init() {
     if STATE.cmpxchg(0, 1, Full).is_ok() {
         // SAFETY: The exchange above succeeds only once.
         unsafe { ENTRIES.init() };
+        // SAFETY: As above.
+        unsafe { crate::lease::LEASES.init() };
         STATE.store(2, Release);
     }
     while STATE.load(Acquire) != 2 {

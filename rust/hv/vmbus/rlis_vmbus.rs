@@ -17,6 +17,8 @@
 //!   [`ChannelHandler`]; afterwards it cannot.
 //! - [`Channel`] is what is sent through. References to it may be kept anywhere: before the channel is open and once
 //!   it is closed, they answer `ENODEV` and never reach the memory of the bus.
+//! - A [`Lease`] allows the driver to open the channel again outside of probe, until the device is given up.
+//! - [`OpenChannel::grant`] gives memory to the host for longer than a request; the [`GrantedMemory`] keeps it.
 //! - [`Reader`] takes packets out of the inbound ring, [`MpbDescriptor`] describes data pages.
 //!
 //! # Limits set by the C API
@@ -31,6 +33,7 @@ use kernel::prelude::*;
 pub mod channel;
 pub mod device;
 pub mod driver;
+mod lease;
 mod registry;
 
 pub use channel::{
@@ -38,6 +41,7 @@ pub use channel::{
     Channel,
     ChannelHandler,
     Closed,
+    GrantedMemory,
     MpbDescriptor,
     OpenChannel,
     OpenParams,
@@ -61,6 +65,7 @@ pub use driver::{
     Registration,
     TableRef, //
 };
+pub use lease::Lease;
 pub use rlis_proto::{
     guid::class,
     ring::{

@@ -126,6 +126,53 @@ impl<'a> MpbDescriptor<'a> {
         Ok(Self { words })
     }
 
+    /// Describes ranges that are each contiguous in physical memory: the number of the page that one begins in, where in
+    /// that page, and its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::single`].
+    #[inline]
+    pub fn from_contiguous(
+        buffer: &'a mut [u64],
+        ranges: impl Iterator<Item = (u64, u32, u32)>,
+    ) -> Result<Self> {
+        let mut count = 0u32;
+        let mut used = Self::FIXED;
+        for (pfn, offset, len) in ranges {
+            if len == 0 || u64::from(offset) >= HV_PAGE_SIZE {
+                return Err(EINVAL);
+            }
+            let pages = (u64::from(offset) + u64::from(len)).div_ceil(HV_PAGE_SIZE);
+            let end = usize::try_from(pages)
+                .ok()
+                .and_then(|pages| pages.checked_add(used + 1))
+                .ok_or(EINVAL)?;
+            let (head, pfns) = buffer
+                .get_mut(used..end)
+                .and_then(<[u64]>::split_first_mut)
+                .ok_or(ENOSPC)?;
+            *head = u64::from(offset) << 32 | u64::from(len);
+            for (word, page) in pfns.iter_mut().zip(pfn..) {
+                *word = page;
+            }
+            used = end;
+            count += 1;
+        }
+        let words = buffer.get_mut(..used).ok_or(ENOSPC)?;
+        if count == 0 || words.len() > usize::from(u16::MAX) {
+            return Err(EINVAL);
+        }
+        let [kind, id, fixed, ..] = &mut *words else {
+            return Err(EINVAL);
+        };
+        *kind = 0;
+        *id = 0;
+        *fixed = u64::from(count) << 32;
+        // INVARIANT: The fixed part and the ranges have just been written.
+        Ok(Self { words })
+    }
+
     /// Describes any number of ranges, such as the single pages of `struct hv_page_buffer`.
     ///
     /// # Errors
@@ -249,6 +296,33 @@ mod tests {
             let pages = pages.iter().copied();
             assert!(MpbDescriptor::from_pages(&mut other, len, offset, pages).is_err());
         }
+    }
+
+    #[test]
+    fn from_contiguous() {
+        let mut one = [u64::MAX; 12];
+        let mut other = [u64::MAX; 12];
+        let ranges = [
+            PageRange {
+                len: 100,
+                offset: 0x123,
+                pfns: &[0x10],
+            },
+            PageRange {
+                len: 9000,
+                offset: 4095,
+                pfns: &[0x20, 0x21, 0x22, 0x23],
+            },
+        ];
+        assert!(MpbDescriptor::new(&mut one, &ranges).is_ok());
+        let contiguous = [(0x10, 0x123, 100), (0x20, 4095, 9000)];
+        let described = MpbDescriptor::from_contiguous(&mut other, contiguous.into_iter());
+        assert!(described.is_ok_and(|described| described.size() == 10 * 8));
+        assert_eq!(one, other);
+        for bad in [(1, 4096, 1), (1, 0, 0), (1, 0, 60_000), (1, 0, u32::MAX)] {
+            assert!(MpbDescriptor::from_contiguous(&mut other, [bad].into_iter()).is_err());
+        }
+        assert!(MpbDescriptor::from_contiguous(&mut other, [].into_iter()).is_err());
     }
 
     #[test]
