@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a driver does, and `struct net_device_ops` that calls it.
+
+use crate::{
+    context::Rtnl,
+    device::{
+        driver,
+        MacAddress,
+        NetDevice, //
+    },
+    queue::TxQueue,
+    stats::Stats,
+    tx::{
+        Sent,
+        TxPacket, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
+use rlis_sys_net::{
+    net_device,
+    net_device_ops,
+    netdev_tx_t,
+    rtnl_link_stats64,
+    sk_buff, //
+};
+
+pub(crate) mod ethtool;
+
+pub use ethtool::LinkSettings;
+
+/// Which frames an interface wants to receive, beside those to its own address and to all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RxMode {
+    /// All (`IFF_PROMISC`).
+    pub promiscuous: bool,
+    /// All that are addressed to groups (`IFF_ALLMULTI`).
+    pub all_multicast: bool,
+    /// Those that are addressed to some groups.
+    pub multicast: bool,
+}
+
+impl NetDevice {
+    /// Returns which frames the interface wants to receive. It may want others by then, but [`Driver::rx_mode`] is called
+    /// after each change.
+    pub fn rx_mode(&self) -> RxMode {
+        let dev = self.as_raw();
+        // SAFETY: By the type invariant; others may write the field, so it is read once.
+        let flags = unsafe { (&raw const (*dev).flags).read_volatile() };
+        RxMode {
+            promiscuous: flags & rlis_sys_net::net_device_flags_IFF_PROMISC != 0,
+            all_multicast: flags & rlis_sys_net::net_device_flags_IFF_ALLMULTI != 0,
+            // SAFETY: As above; a single field is read.
+            multicast: unsafe { rlis_sys_net::net_has_multicast(dev) },
+        }
+    }
+}
+
+/// What the driver of an interface does.
+///
+/// Except for [`Self::transmit`], [`Self::rx_mode`] and [`Self::stats`], the functions are called with the RTNL held:
+/// they may sleep, but all configuration of the network waits for them.
+pub trait Driver: Sized + Send + Sync + 'static {
+    /// Names of the statistics that `ethtool -S` shows, in the order of [`Self::statistics`].
+    const STATISTICS: &'static [&'static str] = &[];
+
+    /// The interface goes up.
+    ///
+    /// # Errors
+    ///
+    /// Any; it stays down then.
+    fn open(&self, dev: &NetDevice, rtnl: &Rtnl<'_>) -> Result;
+
+    /// The interface goes down. No frames are sent any more.
+    fn stop(&self, dev: &NetDevice, rtnl: &Rtnl<'_>);
+
+    /// Sends a frame.
+    ///
+    /// Must not sleep, and may be called with interrupts disabled (netconsole). Called for one queue one at a time.
+    fn transmit(&self, dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent;
+
+    /// Returns the totals. Must not sleep; at any time, also several times at once.
+    fn stats(&self) -> Stats;
+
+    /// Changes the MTU, which lies within the limits of the interface; [`NetDevice::set_mtu`] notes it.
+    ///
+    /// # Errors
+    ///
+    /// Any; the MTU is as before then.
+    fn change_mtu(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, mtu: u32) -> Result;
+
+    /// Changes the address to one that is valid; [`NetDevice::set_address`] notes it.
+    ///
+    /// # Errors
+    ///
+    /// Any; the address is as before then.
+    fn change_address(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, address: MacAddress) -> Result;
+
+    /// [`NetDevice::rx_mode`] has changed. Must not sleep.
+    fn rx_mode(&self);
+
+    /// Returns what `ethtool` shows of the link.
+    fn link(&self) -> LinkSettings;
+
+    /// Fills in the statistics, one for each name.
+    fn statistics(&self, into: &mut [u64]) {
+        let _ = into;
+    }
+}
+
+/// Returns the functions of the C API for a driver.
+pub(crate) fn vtable<T: Driver>() -> &'static net_device_ops {
+    &Vtable::<T>::OPS
+}
+
+struct Vtable<T>(T);
+
+impl<T: Driver> Vtable<T> {
+    const OPS: net_device_ops = net_device_ops {
+        ndo_open: Some(Self::open),
+        ndo_stop: Some(Self::stop),
+        ndo_start_xmit: Some(Self::start_xmit),
+        ndo_get_stats64: Some(Self::get_stats64),
+        ndo_change_mtu: Some(Self::change_mtu),
+        ndo_set_mac_address: Some(Self::set_mac_address),
+        ndo_validate_addr: Some(rlis_sys_net::eth_validate_addr),
+        ndo_set_rx_mode: Some(Self::set_rx_mode),
+        ..pin_init::zeroed()
+    };
+
+    /// Calls `f` with the driver, the interface and the RTNL.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be registered, or about to be, with this driver, and the RTNL held.
+    unsafe fn locked<R>(dev: *mut net_device, f: impl FnOnce(&T, &NetDevice, &Rtnl<'_>) -> R) -> R {
+        // SAFETY: As required of the caller; the stack never passes a null pointer.
+        let device = unsafe { NetDevice::borrowed(NonNull::new_unchecked(dev)) };
+        // SAFETY: As required of the caller.
+        let rtnl = unsafe { Rtnl::assume() };
+        // SAFETY: As required of the caller.
+        f(unsafe { driver::<T>(dev) }, &device, &rtnl)
+    }
+
+    /// The ndo_open function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// Only for the network stack to call, with what the C API prescribes.
+    unsafe extern "C" fn open(dev: *mut net_device) -> c_int {
+        // SAFETY: The interface is registered with this driver, and the RTNL is held.
+        from_result(|| unsafe { Self::locked(dev, T::open) }.map(|()| 0))
+    }
+
+    /// The ndo_stop function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn stop(dev: *mut net_device) -> c_int {
+        // SAFETY: As in `open`.
+        unsafe { Self::locked(dev, T::stop) };
+        0
+    }
+
+    /// The ndo_start_xmit function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn start_xmit(skb: *mut sk_buff, dev: *mut net_device) -> netdev_tx_t {
+        // SAFETY: The stack passes a packet that belongs to us now, and never a null pointer.
+        let (index, packet) = unsafe {
+            let index = (*skb).queue_mapping;
+            (index, TxPacket::from_raw(NonNull::new_unchecked(skb)))
+        };
+        // SAFETY: As above; the stack has chosen one of the interface's queues, and holds its lock.
+        let (device, queue) = unsafe {
+            let queue = rlis_sys_net::net_tx_queue(dev, index.into());
+            (
+                NetDevice::borrowed(NonNull::new_unchecked(dev)),
+                TxQueue::new(NonNull::new_unchecked(queue), index),
+            )
+        };
+        // SAFETY: The interface is registered with this driver.
+        unsafe { driver::<T>(dev) }
+            .transmit(&device, &queue, packet)
+            .into_raw()
+    }
+
+    /// The ndo_get_stats64 function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn get_stats64(dev: *mut net_device, into: *mut rtnl_link_stats64) {
+        // SAFETY: The interface is registered with this driver.
+        let stats = unsafe { driver::<T>(dev) }.stats();
+        // SAFETY: The stack passes a struct to be filled in.
+        let into = unsafe { &mut *into };
+        into.rx_packets = stats.rx_packets;
+        into.rx_bytes = stats.rx_bytes;
+        into.rx_errors = stats.rx_errors;
+        into.rx_dropped = stats.rx_dropped;
+        into.multicast = stats.multicast;
+        into.tx_packets = stats.tx_packets;
+        into.tx_bytes = stats.tx_bytes;
+        into.tx_errors = stats.tx_errors;
+        into.tx_dropped = stats.tx_dropped;
+    }
+
+    /// The ndo_change_mtu function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn change_mtu(dev: *mut net_device, mtu: c_int) -> c_int {
+        from_result(|| {
+            let mtu = u32::try_from(mtu)?;
+            // SAFETY: As in `open`.
+            unsafe { Self::locked(dev, |this, dev, rtnl| this.change_mtu(dev, rtnl, mtu)) }?;
+            Ok(0)
+        })
+    }
+
+    /// The ndo_set_mac_address function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn set_mac_address(dev: *mut net_device, address: *mut c_void) -> c_int {
+        // SAFETY: The stack passes a `struct sockaddr`, whose bytes begin behind the family, of 16 bits.
+        let bytes = unsafe { address.cast::<u8>().add(2).cast::<[u8; 6]>().read() };
+        from_result(|| {
+            let address = MacAddress(bytes);
+            if !address.is_valid() {
+                return Err(EADDRNOTAVAIL);
+            }
+            // SAFETY: As in `open`.
+            unsafe {
+                Self::locked(dev, |this, dev, rtnl| {
+                    this.change_address(dev, rtnl, address)
+                })
+            }?;
+            Ok(0)
+        })
+    }
+
+    /// The ndo_set_rx_mode function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn set_rx_mode(dev: *mut net_device) {
+        // SAFETY: The interface is registered with this driver.
+        unsafe { driver::<T>(dev) }.rx_mode();
+    }
+}

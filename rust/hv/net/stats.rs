@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters.
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// A counter with one writer at a time, such as the holder of a queue's lock or a NAPI instance, and any number of
+/// readers.
+///
+/// Adding is a load and a store, without a locked instruction. If there were two writers, counts would be lost, and
+/// nothing worse.
+pub struct Counter(Atomic<u64>);
+
+impl Counter {
+    /// Makes a counter that stands at 0.
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Returns the count.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The totals of an interface, as the fields of the same names in `struct rtnl_link_stats64`.
+#[derive(Clone, Copy, Default)]
+pub struct Stats {
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames that were received damaged.
+    pub rx_errors: u64,
+    /// Frames received for which there was no memory.
+    pub rx_dropped: u64,
+    /// Multicast and broadcast frames received.
+    pub multicast: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames that the host could not send.
+    pub tx_errors: u64,
+    /// Frames that were not given to the host.
+    pub tx_dropped: u64,
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The layer on an interface of its own: registered, brought up, polled, sent through.
+
+use kernel::prelude::kunit_tests;
+
+#[kunit_tests(rlis_net_interface)]
+mod cases {
+    use super::super::*;
+    use core::ptr::NonNull;
+    use kernel::{
+        error::to_result,
+        prelude::*,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        }, //
+    };
+    use rlis_hv::{
+        Completion,
+        SharedMemory, //
+    };
+
+    /// Counts what it is asked.
+    struct Dummy {
+        opened: Atomic<u32>,
+        stopped: Atomic<u32>,
+        mtu: Atomic<u32>,
+    }
+
+    impl Dummy {
+        fn new() -> Self {
+            Self {
+                opened: Atomic::new(0),
+                stopped: Atomic::new(0),
+                mtu: Atomic::new(0),
+            }
+        }
+    }
+
+    impl Driver for Dummy {
+        const STATISTICS: &'static [&'static str] = &["one"];
+
+        fn open(&self, dev: &NetDevice, _rtnl: &Rtnl<'_>) -> Result {
+            assert!(dev.is_running());
+            self.opened.fetch_add(1u32, Relaxed);
+            Ok(())
+        }
+
+        fn stop(&self, _dev: &NetDevice, _rtnl: &Rtnl<'_>) {
+            self.stopped.fetch_add(1u32, Relaxed);
+        }
+
+        fn transmit(&self, _dev: &NetDevice, _queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
+            packet.discard()
+        }
+
+        fn stats(&self) -> Stats {
+            Stats::default()
+        }
+
+        fn change_mtu(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, mtu: u32) -> Result {
+            if mtu == 1001 {
+                return Err(EIO);
+            }
+            self.mtu.store(mtu, Relaxed);
+            dev.set_mtu(rtnl, mtu);
+            Ok(())
+        }
+
+        fn change_address(&self, _: &NetDevice, _: &Rtnl<'_>, _: MacAddress) -> Result {
+            Err(EOPNOTSUPP)
+        }
+
+        fn rx_mode(&self) {}
+
+        fn link(&self) -> LinkSettings {
+            LinkSettings { speed: Some(10) }
+        }
+    }
+
+    fn params() -> InterfaceParams {
+        InterfaceParams {
+            queues: 2,
+            address: MacAddress([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            min_mtu: 68,
+            max_mtu: 9000,
+            features: Features {
+                scatter_gather: true,
+                high_dma: true,
+            },
+        }
+    }
+
+    #[test]
+    fn goes_up_and_down() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let dummy = Arc::new(Dummy::new(), GFP_KERNEL)?;
+        let registration = interface.register(dummy.clone())?;
+        let dev = registration.device().clone();
+        assert!(!dev.is_running());
+        assert!(!dev.has_carrier());
+        let (opened, good, bad, long) = Rtnl::with(|_| {
+            // SAFETY: The interface is registered, and the RTNL held.
+            unsafe {
+                (
+                    to_result(rlis_sys_net::dev_open(dev.as_raw(), core::ptr::null_mut())),
+                    to_result(rlis_sys_net::dev_set_mtu(dev.as_raw(), 1000)),
+                    to_result(rlis_sys_net::dev_set_mtu(dev.as_raw(), 1001)),
+                    to_result(rlis_sys_net::dev_set_mtu(dev.as_raw(), 9001)),
+                )
+            }
+        });
+        assert!(opened.is_ok());
+        assert!(good.is_ok());
+        assert!(bad.is_err());
+        assert!(long.is_err());
+        assert_eq!(dev.mtu(), 1000);
+        assert_eq!(dummy.mtu.load(Relaxed), 1000);
+        assert!(dev.is_running());
+        dev.carrier_on();
+        assert!(dev.has_carrier());
+        dev.set_alias(b"a card")?;
+        assert!(dev.set_alias(&[b'a'; 256]).is_err());
+        drop(registration);
+        assert_eq!(dummy.opened.load(Relaxed), 1);
+        assert_eq!(dummy.stopped.load(Relaxed), 1);
+        // What is left of it answers, and the driver has no other owner. The stack must not remember the interface any
+        // more, which is freed at the end.
+        assert!(!dev.is_running());
+        dev.carrier_off();
+        dev.carrier_on();
+        dev.notify_peers();
+        Rtnl::with(|rtnl| dev.wake_queues(rtnl));
+        assert!(Arc::into_unique_or_drop(dummy).is_some());
+        Ok(())
+    }
+
+    /// Receives one frame of each length.
+    #[pin_data]
+    struct Poller {
+        memory: SharedMemory,
+        polls: Atomic<u32>,
+        received: Atomic<u32>,
+        refused: Atomic<u32>,
+        masked: Atomic<u32>,
+        unmasked: Atomic<u32>,
+        #[pin]
+        done: Completion,
+    }
+
+    const LENGTHS: [usize; 8] = [14, 15, 60, 1514, 3500, 9014, 65_550, 66_000];
+
+    impl NapiHandler for Poller {
+        fn poll(&self, cx: &mut PollContext<'_>) -> Polled {
+            if self.polls.fetch_add(1u32, Relaxed) == 0 {
+                return Polled::More;
+            }
+            for len in [0, 13, 70_000, usize::MAX] {
+                if cx.copy_frame(&self.memory, 0, len).is_none() {
+                    self.refused.fetch_add(1u32, Relaxed);
+                }
+            }
+            // Beyond the end of the memory.
+            if cx
+                .copy_frame(&self.memory, self.memory.len() - 20, 21)
+                .is_none()
+            {
+                self.refused.fetch_add(1u32, Relaxed);
+            }
+            for len in LENGTHS {
+                if let Some(mut frame) = cx.copy_frame(&self.memory, 3, len) {
+                    assert!(frame.is_multicast());
+                    frame.set_checksum_good();
+                    frame.set_hash(17, true);
+                    frame.set_vlan(5);
+                    cx.receive(frame);
+                    self.received.fetch_add(1u32, Relaxed);
+                }
+                // One that is thrown away.
+                drop(cx.copy_frame(&self.memory, 0, len));
+            }
+            Polled::Done
+        }
+
+        fn mask(&self) {
+            self.masked.fetch_add(1u32, Relaxed);
+        }
+
+        fn unmask(&self) -> bool {
+            self.done.complete();
+            // The first time there is more to do.
+            self.unmasked.fetch_add(1u32, Relaxed) == 0
+        }
+    }
+
+    #[test]
+    fn polls_and_receives() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let dev = interface.device().clone();
+        let registration = interface.register(Arc::new(Dummy::new(), GFP_KERNEL)?)?;
+        let memory = SharedMemory::new(80_000)?;
+        memory.copy_from(3, &[0xff; 12])?;
+        let poller = Arc::pin_init(
+            pin_init!(Poller {
+                memory,
+                polls: Atomic::new(0),
+                received: Atomic::new(0),
+                refused: Atomic::new(0),
+                masked: Atomic::new(0),
+                unmasked: Atomic::new(0),
+                done <- Completion::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let napi = Napi::<Poller>::new(dev, 1)?;
+        napi.schedule(|| assert!(false));
+        let enabled = napi.clone().enable(poller.clone())?;
+        assert!(napi.clone().enable(poller.clone()).is_err());
+        napi.schedule(|| poller.mask());
+        assert!(poller.done.wait_timeout(5000).is_ok());
+        assert!(poller.done.wait_timeout(5000).is_ok());
+        drop(enabled);
+        // Once for more, once for the first unmask; and the first poll of all.
+        assert_eq!(poller.polls.load(Relaxed), 3);
+        assert_eq!(poller.received.load(Relaxed), 2 * 8);
+        assert_eq!(poller.refused.load(Relaxed), 2 * 5);
+        assert_eq!(poller.masked.load(Relaxed), 2);
+        assert_eq!(poller.unmasked.load(Relaxed), 2);
+        napi.schedule(|| assert!(false));
+        // It can be enabled again.
+        drop(napi.clone().enable(poller.clone())?);
+        drop(registration);
+        drop(napi);
+        assert!(Arc::into_unique_or_drop(poller).is_some());
+        Ok(())
+    }
+
+    fn packet(len: u32) -> Option<TxPacket> {
+        // SAFETY: No requirements.
+        let skb = unsafe { rlis_sys_net::__alloc_skb(len, rlis_sys::GFP_KERNEL, 0, -1) };
+        let skb = NonNull::new(skb)?;
+        // SAFETY: The packet is new and has that room, which is filled.
+        unsafe {
+            rlis_sys_net::skb_put(skb.as_ptr(), len)
+                .cast::<u8>()
+                .write_bytes(7, len as usize)
+        };
+        // SAFETY: The packet is ours.
+        Some(unsafe { TxPacket::from_raw(skb) })
+    }
+
+    #[test]
+    fn frames_are_completed_once() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let dev = interface.device();
+        // SAFETY: The interface is not registered, so nobody else uses the queue: that is as good as its lock.
+        let queue = unsafe {
+            let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 1);
+            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1)
+        };
+        let slots = Slots::new(2)?;
+        let mut ids = [0; 2];
+        for (index, id) in ids.iter_mut().enumerate() {
+            let frame = packet(100).ok_or(ENOMEM)?;
+            let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
+            let sent = slot.launch(frame, 5 + index as u32, |given| {
+                *id = given;
+                Ok(())
+            });
+            assert!(sent.is_ok());
+            assert!(!slots.is_idle());
+        }
+        assert!(!slots.has_room());
+        assert!(slots.reserve(&queue).is_none());
+        let [first, second] = ids;
+        let tag = slots.claim(second).map(|frame| (frame.tag(), frame.len()));
+        assert_eq!(tag, Some((6, 100)));
+        assert!(slots.claim(second).is_none());
+        // What cannot be sent comes back, and its slot is free again.
+        let frame = packet(60).ok_or(ENOMEM)?;
+        let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
+        let failed = slot.launch(frame, 0, |_| Err(EAGAIN));
+        assert!(failed.is_err_and(|(error, frame)| error == EAGAIN && frame.len() == 60));
+        assert!(slots.has_room());
+        // A device that completes what it was not given.
+        let frame = packet(60).ok_or(ENOMEM)?;
+        let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
+        let guessed = slot.launch(frame, 0, |id| {
+            drop(slots.claim(id));
+            Err(EAGAIN)
+        });
+        assert!(guessed.is_ok());
+        assert!(slots.claim(first).is_some());
+        assert!(slots.is_idle());
+        slots.drain(|_| assert!(false));
+        Ok(())
+    }
+
+    #[test]
+    fn frames_are_copied_and_described() -> Result {
+        let frame = packet(5000).ok_or(ENOMEM)?;
+        let memory = SharedMemory::new(8192)?;
+        frame.copy_to(&memory, 3000)?;
+        assert_eq!(memory.word(3000), Some(0x0707_0707));
+        assert_eq!(memory.word(2999), Some(0x0707_0700));
+        assert!(frame.copy_to(&memory, 4000).is_err());
+        let mut total = 0;
+        frame.ranges(|range| {
+            assert!(range.offset < 4096);
+            total += range.len;
+            Ok(())
+        })?;
+        assert_eq!(total, 5000);
+        assert_eq!(frame.pieces(), 1);
+        assert!(!frame.wants_checksum());
+        assert!(frame.ranges(|_| Err(EIO)) == Err(EIO));
+        Ok(())
+    }
+
+    #[test]
+    fn stops_and_wakes() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let dev = interface.device().clone();
+        assert!(!dev.wake_queue(1, || true));
+        let registration = interface.register(Arc::new(Dummy::new(), GFP_KERNEL)?)?;
+        // SAFETY: The interface is down, so nobody else uses the queue: that is as good as its lock.
+        let queue = unsafe {
+            let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 1);
+            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1)
+        };
+        assert!(queue.stop_unless(|| true).is_ok());
+        assert!(!dev.wake_queue(1, || true));
+        assert!(queue.stop_unless(|| false).is_err());
+        assert!(!dev.wake_queue(0, || true));
+        assert!(!dev.wake_queue(2, || true));
+        assert!(!dev.wake_queue(1, || false));
+        assert!(dev.wake_queue(1, || true));
+        assert!(!dev.wake_queue(1, || true));
+        // Room that comes while the queue is being stopped is seen.
+        let asked = Atomic::new(0u32);
+        assert!(queue
+            .stop_unless(|| asked.fetch_add(1u32, Relaxed) > 0)
+            .is_ok());
+        assert!(!dev.wake_queue(1, || true));
+        Ok(())
+    }
+
+    #[test]
+    fn addresses() {
+        assert!(MacAddress([0, 0x15, 0x5d, 0, 0, 1]).is_valid());
+        assert!(!MacAddress([0; 6]).is_valid());
+        assert!(!MacAddress([1, 0, 0, 0, 0, 1]).is_valid());
+        assert!(!MacAddress([0xff; 6]).is_valid());
+    }
+}

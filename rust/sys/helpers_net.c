@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inline functions and macros of the network headers, as functions that Rust can call.
+ */
+
+#include <linux/etherdevice.h>
+#include <linux/if_vlan.h>
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/mm.h>
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <net/page_pool/helpers.h>
+
+#include "helpers_net.h"
+
+void *rlis_helper_net_priv(struct net_device *dev)
+{
+	return netdev_priv(dev);
+}
+
+void rlis_helper_net_set_parent(struct net_device *dev, void *parent)
+{
+	SET_NETDEV_DEV(dev, (struct device *)parent);
+}
+
+void rlis_helper_net_set_address(struct net_device *dev, const u8 *address)
+{
+	eth_hw_addr_set(dev, address);
+}
+
+bool rlis_helper_net_is_running(const struct net_device *dev)
+{
+	return netif_running(dev);
+}
+
+bool rlis_helper_net_is_registered(const struct net_device *dev)
+{
+	return dev->reg_state == NETREG_REGISTERED;
+}
+
+bool rlis_helper_net_has_carrier(const struct net_device *dev)
+{
+	return netif_carrier_ok(dev);
+}
+
+bool rlis_helper_net_has_multicast(struct net_device *dev)
+{
+	return !netdev_mc_empty(dev);
+}
+
+struct netdev_queue *rlis_helper_net_tx_queue(struct net_device *dev, unsigned int index)
+{
+	return netdev_get_tx_queue(dev, index);
+}
+
+void rlis_helper_net_tx_disable(struct net_device *dev)
+{
+	netif_tx_disable(dev);
+}
+
+void rlis_helper_net_tx_wake_all(struct net_device *dev)
+{
+	netif_tx_wake_all_queues(dev);
+}
+
+void rlis_helper_net_tx_stop(struct netdev_queue *queue)
+{
+	netif_tx_stop_queue(queue);
+	/* What is read after this is read after the queue was stopped; pairs with tx_is_stopped. */
+	smp_mb();
+}
+
+void rlis_helper_net_tx_start(struct netdev_queue *queue)
+{
+	netif_tx_start_queue(queue);
+}
+
+bool rlis_helper_net_tx_is_stopped(const struct netdev_queue *queue)
+{
+	/* Whoever stops the queue after this sees what was written before; pairs with tx_stop. */
+	smp_mb();
+	return netif_tx_queue_stopped(queue);
+}
+
+void rlis_helper_net_napi_add(struct net_device *dev, struct napi_struct *napi,
+			      int (*poll)(struct napi_struct *napi, int budget))
+{
+	netif_napi_add(dev, napi, poll);
+}
+
+/* After napi_schedule_prep(). From a task, the softirq that was raised runs at once: nothing else would look at it. */
+void rlis_helper_net_napi_schedule(struct napi_struct *napi)
+{
+	__napi_schedule(napi);
+	if (!in_interrupt() && !irqs_disabled()) {
+		local_bh_disable();
+		local_bh_enable();
+	}
+}
+
+/* Waits for a grace period. */
+void rlis_helper_net_napi_del(struct napi_struct *napi)
+{
+	netif_napi_del(napi);
+}
+
+void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb)
+{
+	napi_gro_receive(napi, skb);
+}
+
+void rlis_helper_net_free_skb(struct sk_buff *skb)
+{
+	dev_kfree_skb_any(skb);
+}
+
+/* Returns whether all data are in the linear part now. */
+bool rlis_helper_net_linearize(struct sk_buff *skb)
+{
+	return skb_linearize(skb) == 0;
+}
+
+/* These fields lie in a group, whose place in the struct's Rust counterpart differs between kernels. */
+bool rlis_helper_net_wants_checksum(const struct sk_buff *skb)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL;
+}
+
+void rlis_helper_net_set_checksum_good(struct sk_buff *skb)
+{
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+}
+
+void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev)
+{
+	skb->protocol = eth_type_trans(skb, dev);
+}
+
+void rlis_helper_net_tx_timestamp(struct sk_buff *skb)
+{
+	skb_tx_timestamp(skb);
+}
+
+struct skb_shared_info *rlis_helper_net_shared_info(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb);
+}
+
+/* Offsets may exceed a page where the fragment lies in a compound page. */
+unsigned long rlis_helper_net_frag_pfn(const skb_frag_t *frag)
+{
+	return page_to_pfn(skb_frag_page(frag)) + (skb_frag_off(frag) >> PAGE_SHIFT);
+}
+
+u32 rlis_helper_net_frag_offset(const skb_frag_t *frag)
+{
+	return offset_in_page(skb_frag_off(frag));
+}
+
+u32 rlis_helper_net_frag_len(const skb_frag_t *frag)
+{
+	return skb_frag_size(frag);
+}
+
+/* Of an address in the kernel's linear map. */
+u64 rlis_helper_net_phys(const void *address)
+{
+	return virt_to_phys((void *)address);
+}
+
+void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
+				 int len, unsigned int truesize)
+{
+	skb_add_rx_frag(skb, index, page, offset, len, truesize);
+}
+
+void rlis_helper_net_mark_for_recycle(struct sk_buff *skb)
+{
+	skb_mark_for_recycle(skb);
+}
+
+void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue)
+{
+	skb_record_rx_queue(skb, queue);
+}
+
+/* Bytes in front of a received frame: so that the IP header is aligned, and for what is put in front when it is forwarded. */
+u32 rlis_helper_net_skb_headroom(void)
+{
+	return NET_SKB_PAD + NET_IP_ALIGN;
+}
+
+/* Bytes of memory for a linear packet of so many bytes with headroom. */
+u32 rlis_helper_net_skb_truesize(u32 len)
+{
+	return SKB_DATA_ALIGN(NET_SKB_PAD + NET_IP_ALIGN + len) +
+	       SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+}
+
+/* Pages that only the CPU writes: nothing is mapped for DMA. */
+struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
+					      unsigned int pages)
+{
+	struct page_pool_params params = {
+		.order = 0,
+		.pool_size = pages,
+		.nid = NUMA_NO_NODE,
+		.dev = device,
+		.napi = napi,
+	};
+
+	return page_pool_create(&params);
+}
+
+void *rlis_helper_net_pool_alloc(struct page_pool *pool, u32 *size)
+{
+	return page_pool_dev_alloc_va(pool, size);
+}
+
+void rlis_helper_net_pool_free(struct page_pool *pool, void *address)
+{
+	page_pool_free_va(pool, address, true);
+}
+
+void *rlis_helper_net_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+struct page *rlis_helper_net_pool_alloc_page(struct page_pool *pool)
+{
+	return page_pool_dev_alloc_pages(pool);
+}
+
+void rlis_helper_net_pool_free_page(struct page_pool *pool, struct page *page)
+{
+	page_pool_put_full_page(pool, page, true);
+}
+
+void rlis_helper_net_reserve(struct sk_buff *skb, u32 len)
+{
+	skb_reserve(skb, len);
+}
+
+void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci)
+{
+	__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
+}
+
+void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4)
+{
+	skb_set_hash(skb, hash, l4 ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
+}

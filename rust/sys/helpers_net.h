@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Prototypes of helpers_net.c, read by the C compiler and by bindgen.
+ */
+#ifndef RLIS_SYS_HELPERS_NET_H
+#define RLIS_SYS_HELPERS_NET_H
+
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <net/page_pool/types.h>
+
+void *rlis_helper_net_priv(struct net_device *dev);
+void rlis_helper_net_set_parent(struct net_device *dev, void *parent);
+void rlis_helper_net_set_address(struct net_device *dev, const u8 *address);
+bool rlis_helper_net_is_running(const struct net_device *dev);
+bool rlis_helper_net_is_registered(const struct net_device *dev);
+bool rlis_helper_net_has_carrier(const struct net_device *dev);
+bool rlis_helper_net_has_multicast(struct net_device *dev);
+struct netdev_queue *rlis_helper_net_tx_queue(struct net_device *dev, unsigned int index);
+void rlis_helper_net_tx_disable(struct net_device *dev);
+void rlis_helper_net_tx_wake_all(struct net_device *dev);
+void rlis_helper_net_tx_stop(struct netdev_queue *queue);
+void rlis_helper_net_tx_start(struct netdev_queue *queue);
+bool rlis_helper_net_tx_is_stopped(const struct netdev_queue *queue);
+
+void rlis_helper_net_napi_add(struct net_device *dev, struct napi_struct *napi,
+			      int (*poll)(struct napi_struct *napi, int budget));
+void rlis_helper_net_napi_schedule(struct napi_struct *napi);
+void rlis_helper_net_napi_del(struct napi_struct *napi);
+void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb);
+
+void rlis_helper_net_free_skb(struct sk_buff *skb);
+bool rlis_helper_net_linearize(struct sk_buff *skb);
+bool rlis_helper_net_wants_checksum(const struct sk_buff *skb);
+void rlis_helper_net_set_checksum_good(struct sk_buff *skb);
+void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev);
+void rlis_helper_net_tx_timestamp(struct sk_buff *skb);
+struct skb_shared_info *rlis_helper_net_shared_info(const struct sk_buff *skb);
+unsigned long rlis_helper_net_frag_pfn(const skb_frag_t *frag);
+u32 rlis_helper_net_frag_offset(const skb_frag_t *frag);
+u32 rlis_helper_net_frag_len(const skb_frag_t *frag);
+u64 rlis_helper_net_phys(const void *address);
+void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
+				 int len, unsigned int truesize);
+void rlis_helper_net_mark_for_recycle(struct sk_buff *skb);
+void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue);
+void rlis_helper_net_reserve(struct sk_buff *skb, u32 len);
+void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci);
+void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4);
+u32 rlis_helper_net_skb_headroom(void);
+u32 rlis_helper_net_skb_truesize(u32 len);
+
+struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
+					      unsigned int pages);
+void *rlis_helper_net_pool_alloc(struct page_pool *pool, u32 *size);
+void rlis_helper_net_pool_free(struct page_pool *pool, void *address);
+void *rlis_helper_net_page_address(struct page *page);
+struct page *rlis_helper_net_pool_alloc_page(struct page_pool *pool);
+void rlis_helper_net_pool_free_page(struct page_pool *pool, struct page *page);
+
+#endif
