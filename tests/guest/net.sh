@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-#: what     Network cards with the unmodified C driver: found, pinged through, unplugged, jumbo frames, rescinded
+#: what     Network cards: found, pinged through, unplugged, jumbo frames, rescinded, reloaded; also with the unmodified C driver
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rust mixed rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: args     --no-ic --net net0,mac=00:15:5d:00:00:07 --net net1,version=1,peer=10.0.1.1/24,down
 #: cpus     1
-#: seconds  180
+#: seconds  480
 
 # card MAC: the interface with this address.
 card() {
@@ -39,6 +39,13 @@ check one_channel equal 1 "$(find "/sys/class/net/$eth/device/channels" -mindept
 check small_frames_by_sections host_says '^net0 .*by_section=[1-9]' nets
 # A datagram of 30000 bytes is 21 frames each way, sent in one go.
 check ping_in_fragments ping -c 3 -w 30 -s 30000 10.0.0.1
+# Around the least frame, the section of the send buffer, the page, and what one frame holds.
+sizes() {
+	for size in 0 1 14 17 18 19 46 64 100 511 1023 1024 1399 1471 1472 1473 2952 4096 6100 12000; do
+		ping -c 1 -w 10 -s $size 10.0.0.1 >/tmp/size || { echo "no answer to $size bytes"; return 1; }
+	done
+}
+check ping_of_many_sizes sizes
 check nobody_else_answers sh -c '! ping -c 1 -w 2 10.0.0.77'
 # Four at once. What the sockets of the programs do not hold is lost there, so the frames are counted.
 counted() { host nets | sed -n "s/^net0 .* $1=\\([0-9]*\\).*/\\1/p"; }
@@ -75,6 +82,15 @@ check jumbo_told host_says '^net0 .*frame=9014 ' nets
 check jumbo_carrier wait_for 20 carrier "$eth" 1
 check jumbo_ping ping -c 3 -w 20 -s 8900 10.0.0.1
 check jumbo_by_pages host_says '^net0 .*by_pages=[1-9]' nets
+# There and back while others send.
+mtus() {
+	ping -i 0.02 -c 400 -s 1000 10.0.0.1 >/dev/null 2>&1 &
+	for mtu in 1500 576 9000 68 4000 9000; do ip link set "$eth" mtu $mtu || return 1; done
+	kill $! 2>/dev/null
+	wait_for 20 carrier "$eth" 1
+}
+check mtu_under_load mtus
+check ping_after_mtus ping -c 2 -w 20 -s 8900 10.0.0.1
 
 check down ip link set "$eth" down
 check no_frames_when_down host_says '^net0 .*filter=0x0 ' nets
@@ -95,11 +111,21 @@ check rescinded_card_gone wait_for 20 no_card 00:15:5d:00:01:01
 check other_card_stays ping -c 1 -w 20 10.0.0.1
 check offered_again host offer net1
 check offered_card_back wait_for 20 has_card 00:15:5d:00:01:01
-for i in 1 2 3; do
-	check "unloads_$i" unload hv_netvsc
-	check "loads_again_$i" load hv_netvsc
-	check "found_again_$i" wait_for 30 has_card 00:15:5d:00:00:07
-done
+# The module goes while the card is up and sends.
+reloads() {
+	for i in $(seq 20); do
+		eth=$(card 00:15:5d:00:00:07)
+		ip link set "$eth" up
+		ip addr add 10.0.0.2/24 dev "$eth" 2>/dev/null
+		ping -i 0.01 -c 100 -s 1200 10.0.0.1 >/dev/null 2>&1 &
+		unload hv_netvsc || return 1
+		load hv_netvsc || return 1
+		wait_for 30 has_card 00:15:5d:00:00:07 || { echo "no card after $i reloads"; return 1; }
+		kill $! 2>/dev/null
+	done
+	true
+}
+check reloads_20_times reloads
 eth=$(card 00:15:5d:00:00:07)
 ip link set "$eth" up
 ip addr add 10.0.0.2/24 dev "$eth"

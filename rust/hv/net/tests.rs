@@ -153,14 +153,14 @@ mod cases {
         done: Completion,
     }
 
-    const LENGTHS: [usize; 8] = [14, 15, 60, 1514, 3500, 9014, 65_550, 66_000];
+    const LENGTHS: [usize; 7] = [14, 15, 60, 1514, 3500, 9014, 65_550];
 
     impl NapiHandler for Poller {
         fn poll(&self, cx: &mut PollContext<'_>) -> Polled {
             if self.polls.fetch_add(1u32, Relaxed) == 0 {
                 return Polled::More;
             }
-            for len in [0, 13, 70_000, usize::MAX] {
+            for len in [0, 13, 66_000, usize::MAX] {
                 if cx.copy_frame(&self.memory, 0, len).is_none() {
                     self.refused.fetch_add(1u32, Relaxed);
                 }
@@ -218,6 +218,7 @@ mod cases {
             GFP_KERNEL,
         )?;
         let napi = Napi::<Poller>::new(dev, 1)?;
+        // While it is disabled, this does nothing but have it polled once more after it was enabled.
         napi.schedule(|| assert!(false));
         let enabled = napi.clone().enable(poller.clone())?;
         assert!(napi.clone().enable(poller.clone()).is_err());
@@ -225,10 +226,11 @@ mod cases {
         assert!(poller.done.wait_timeout(5000).is_ok());
         assert!(poller.done.wait_timeout(5000).is_ok());
         drop(enabled);
-        // Once for more, once for the first unmask; and the first poll of all.
-        assert_eq!(poller.polls.load(Relaxed), 3);
-        assert_eq!(poller.received.load(Relaxed), 2 * 8);
-        assert_eq!(poller.refused.load(Relaxed), 2 * 5);
+        // The first poll of all, one for more, and one that the first unmask asked for; and perhaps the one from above.
+        let polls = poller.polls.load(Relaxed);
+        assert!(polls == 3 || polls == 4);
+        assert_eq!(poller.received.load(Relaxed), (polls - 1) * 7);
+        assert_eq!(poller.refused.load(Relaxed), (polls - 1) * 5);
         assert_eq!(poller.masked.load(Relaxed), 2);
         assert_eq!(poller.unmasked.load(Relaxed), 2);
         napi.schedule(|| assert!(false));
@@ -346,6 +348,9 @@ mod cases {
         assert!(queue
             .stop_unless(|| asked.fetch_add(1u32, Relaxed) > 0)
             .is_ok());
+        assert!(!dev.wake_queue(1, || true));
+        assert!(queue.stop_unless(|| false).is_err());
+        drop(registration);
         assert!(!dev.wake_queue(1, || true));
         Ok(())
     }

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is left to a thread: the state of the cable, the packet filter, news for the neighbours.
+
+use crate::{
+    nic::Nic,
+    settings::NETWORK_CHANGE_MS, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+use rlis_hv::work::{
+    Task,
+    Worker, //
+};
+use rlis_proto::rndis::{
+    link_speed,
+    Indication, //
+};
+
+/// What is known of the cable. The last news counts: nothing is queued.
+pub(crate) struct LinkState {
+    /// 0: not plugged in.
+    connected: Atomic<u32>,
+    /// Not 0: it was plugged into another network since the worker has looked.
+    moved: Atomic<u32>,
+    /// Megabits in a second, or 0.
+    speed: Atomic<u32>,
+}
+
+impl LinkState {
+    /// The cable is not plugged in, as far as is known.
+    pub(crate) const fn new() -> Self {
+        Self {
+            connected: Atomic::new(0),
+            moved: Atomic::new(0),
+            speed: Atomic::new(0),
+        }
+    }
+
+    /// Notes news of the host. Returns whether the worker has something to do. Any context.
+    pub(crate) fn note(&self, news: Indication) -> bool {
+        match news {
+            Indication::Connect => {
+                self.connected.xchg(1, Full);
+                true
+            }
+            Indication::Disconnect => {
+                self.connected.xchg(0, Full);
+                true
+            }
+            Indication::NetworkChange => {
+                self.moved.xchg(1, Full);
+                true
+            }
+            Indication::LinkSpeed(units) => {
+                self.speed.store(link_speed(units), Relaxed);
+                false
+            }
+            Indication::Other(_) => false,
+        }
+    }
+
+    /// Returns whether the cable is plugged in.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Relaxed) != 0
+    }
+
+    /// Returns the speed in megabits in a second.
+    pub(crate) fn speed(&self) -> Option<u32> {
+        Some(self.speed.load(Relaxed)).filter(|speed| *speed != 0)
+    }
+
+    fn take_moved(&self) -> bool {
+        self.moved.xchg(0, Full) != 0
+    }
+}
+
+/// The worker's task. It knows the card from the time that it is registered.
+#[pin_data]
+pub(crate) struct LinkTask {
+    #[pin]
+    nic: Mutex<Option<Arc<Nic>>>,
+}
+
+impl LinkTask {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            nic <- new_mutex!(None),
+        })
+    }
+
+    /// Gives the worker a card to look after, or takes it away.
+    pub(crate) fn look_after(&self, nic: Option<Arc<Nic>>) {
+        let before = core::mem::replace(&mut *self.nic.lock(), nic);
+        drop(before);
+    }
+
+    fn nic(&self) -> Option<Arc<Nic>> {
+        self.nic.lock().clone()
+    }
+}
+
+impl Task for LinkTask {
+    fn run(this: &Worker<Self>) {
+        let Some(nic) = this.nic() else { return };
+        if nic.link.take_moved() && nic.link.is_connected() {
+            // Whoever fetches addresses does so when the cable is plugged in.
+            nic.device().carrier_off();
+            this.set_timer(NETWORK_CHANGE_MS);
+        } else {
+            nic.show_carrier();
+        }
+        nic.apply_filter();
+    }
+
+    fn expired(this: &Worker<Self>) {
+        if let Some(nic) = this.nic() {
+            nic.show_carrier();
+        }
+    }
+}
+
+#[kunit_tests(hv_netvsc_link)]
+mod tests {
+    use super::*;
+    use rlis_proto::rndis::Status;
+
+    #[test]
+    fn the_last_news_counts() {
+        let link = LinkState::new();
+        assert!(!link.is_connected());
+        assert!(link.note(Indication::Connect));
+        assert!(link.note(Indication::Disconnect));
+        assert!(!link.is_connected());
+        assert!(link.note(Indication::Connect));
+        assert!(link.is_connected());
+        assert!(link.note(Indication::NetworkChange));
+        assert!(link.is_connected());
+        assert!(link.take_moved());
+        assert!(!link.take_moved());
+        assert_eq!(link.speed(), None);
+        assert!(!link.note(Indication::LinkSpeed(100_000_000)));
+        assert_eq!(link.speed(), Some(10_000));
+        assert!(!link.note(Indication::Other(Status(1))));
+    }
+}
