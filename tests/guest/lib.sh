@@ -175,3 +175,49 @@ ptp_cross() {
 		ioctl($ptp, 0xC0403D08, $stamp) or do { print $! + 0; exit };
 		my @t = unpack("(qLx4)3", $stamp); printf "%.9f\n", $t[0] - $t[2] + ($t[1] - $t[3]) / 1e9' "$1"
 }
+
+# Network cards and their peers; a scenario that sends by `peer` names the program perl.
+
+# card MAC: the interface with this address.
+card() {
+	for net in /sys/class/net/*; do
+		[ "$(cat "$net/address")" = "$1" ] && basename "$net"
+	done
+}
+has_card() { [ -n "$(card "$1")" ]; }
+carrier() { equal "$2" "$(cat "/sys/class/net/$1/carrier")"; }
+# counted CARD NAME: one of the host's counters.
+counted() { host nets | sed -n "s/^$1 .* $2=\\([^ ]*\\).*/\\1/p"; }
+# all_returned CARD: the guest has completed every packet of the host.
+all_returned() { equal 0 "$(counted "$1" held)"; }
+# peer echo|discard|source|udp ADDRESS BYTES...: uses a service of the peer, or of whoever offers the like, and compares
+# what comes back. ADDRESS is one of IPv4, or of IPv6 as 32 digits with % and the number of an interface.
+# peer listen ADDRESS BYTES: takes one connection on port 7 and echoes.
+peer() {
+	perl -e '$SIG{PIPE} = "IGNORE"; alarm 100; my ($what, $host, @sizes) = @ARGV;
+		sub fail { print "$what: $_[0]: ", $! + 0, "\n"; exit 1 }
+		my $v6 = $host =~ /^([0-9a-f]{32})%(\d+)$/;
+		my @ip = $v6 ? ($1, $2) : split /\./, $host;
+		sub address { $v6 ? pack("SnNH32L", 10, $_[0], 0, @ip) : pack("SnC4x8", 2, $_[0], @ip) }
+		sub make { socket(my $s, $v6 ? 10 : 2, $_[0], 0) or fail("socket"); $s }
+		sub pattern { substr(join("", map chr, 0 .. 250) x (int($_[0] / 251) + 1), 0, $_[0]) }
+		sub send_all { my ($to, $b) = @_; while (length $b) { substr($b, 0, syswrite($to, $b, 65536) || fail("write")) = "" } }
+		sub read_all { my ($s, $all) = ($_[0], ""); 1 while sysread $s, $all, 65536, length $all; $all }
+		sub same { $_[0] eq $_[1] or fail(length($_[0]) . " bytes came back, not the same " . length $_[1]) }
+		if ($what eq "listen") {
+			my $s = make(1); setsockopt($s, 1, 2, pack("i", 1));
+			bind($s, address(7)) && listen($s, 4) or fail("listen"); accept(my $c, $s) or fail("accept");
+			while (sysread $c, my $b, 65536) { send_all($c, $b) } exit }
+		if ($what eq "udp") {
+			my $s = make(2); connect($s, address(7)) or fail("connect");
+			for my $n (@sizes) { my $tries = 0;
+				for (;;) { send($s, pattern($n), 0); my $r = ""; vec($r, fileno $s, 1) = 1;
+					if (select($r, undef, undef, 2)) { recv($s, my $b, 65536, 0); same($b, pattern($n)); last }
+					++$tries < 5 or fail("no answer to $n bytes") } }
+			exit }
+		my $s = make(1); my $port = { echo => 7, discard => 9, source => 19 }->{$what};
+		connect($s, address($port)) or fail("connect"); my $n = $sizes[0];
+		if ($what eq "source") { send_all($s, "$n\n"); same(read_all($s), pattern($n)) }
+		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), "$n bytes\n") }
+		else { unless (fork) { send_all($s, pattern($n)); shutdown $s, 1; exit } same(read_all($s), pattern($n)); wait }' "$@"
+}

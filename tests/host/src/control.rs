@@ -24,6 +24,7 @@ use crate::ic::kvp::{Pool, ValueType};
 use crate::ic::shutdown;
 use crate::ic::vss;
 use crate::input;
+use crate::netvsp::nic::Event;
 use crate::storvsp::scsi::Sense;
 use crate::storvsp::spec::{self, Place, UnitSpec};
 
@@ -133,6 +134,14 @@ pub enum Command {
         /// Where to.
         #[arg(value_enum)]
         state: LinkState,
+    },
+    /// Let something happen to a network card.
+    Net {
+        /// Its name.
+        device: String,
+        /// What.
+        #[command(subcommand)]
+        event: Event,
     },
     /// Network cards: cable, what was negotiated, counters.
     Nets,

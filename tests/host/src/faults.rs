@@ -73,6 +73,86 @@ pub enum Fault {
     /// Integration services: what is said first is in the ring before the answer to OPENCHANNEL, and the guest is not
     /// signalled.
     NoSignal,
+    /// Network: sends a frame whose RNDIS message has the type VALUE, before the proper one.
+    NetMessageType,
+    /// Network: sends a frame whose message says it has VALUE bytes, before the proper one.
+    NetMessageLength,
+    /// Network: sends a message whose frame begins at VALUE, before the proper one.
+    NetDataOffset,
+    /// Network: sends a frame of VALUE bytes (default 5), before the proper one.
+    NetDataLength,
+    /// Network: sends a frame whose per-packet information begins at VALUE (default 8), before the proper one.
+    NetInfoOffset,
+    /// Network: sends a frame with VALUE bytes of per-packet information, before the proper one.
+    NetInfoLength,
+    /// Network: sends a frame whose piece of information has VALUE bytes (default 0), before the proper one.
+    NetInfoSize,
+    /// Network: sends a frame whose piece of information has its value at VALUE, before the proper one.
+    NetInfoValue,
+    /// Network: sends a range that begins at VALUE, before the proper one.
+    NetRangeOffset,
+    /// Network: sends a range of VALUE bytes, before the proper one.
+    NetRangeLength,
+    /// Network: sends a packet that says it has VALUE ranges, before the proper one.
+    NetRangeCount,
+    /// Network: sends a packet that names the buffer VALUE, before the proper one.
+    NetRangeSet,
+    /// Network: sends a frame with transaction 0, before the proper one.
+    NetTransactionZero,
+    /// Network: sends the last piece of a coalesced frame alone, before the proper frame.
+    NetPieceNoFirst,
+    /// Network: sends a coalesced frame without its last piece, before the proper one.
+    NetPieceNoLast,
+    /// Network: sends a coalesced frame of VALUE pieces without a last one (default 563), before the proper one.
+    NetPieceCount,
+    /// Network: completes frames and requests of the guest with status VALUE (default 2).
+    NetCompletionStatus,
+    /// Network: does not answer an RNDIS request.
+    NetNoAnswer,
+    /// Network: answers an RNDIS request VALUE ms late.
+    NetSlowAnswer,
+    /// Network: answers an RNDIS request twice.
+    NetAnswerTwice,
+    /// Network: answers an RNDIS request that was never made, before the proper answer.
+    NetAnswerId,
+    /// Network: answers an RNDIS request with the type VALUE.
+    NetAnswerType,
+    /// Network: fails an RNDIS request with status VALUE.
+    NetAnswerStatus,
+    /// Network: answers an RNDIS request with a message of VALUE bytes (default 12).
+    NetAnswerSize,
+    /// Network: answers a question with a value that says it has VALUE bytes.
+    NetAnswerLength,
+    /// Network: answers a question with a value that begins at VALUE.
+    NetAnswerOffset,
+    /// Network: cuts the receive buffer into VALUE parts (default 2).
+    NetReceiveParts,
+    /// Network: cuts the receive buffer from VALUE on (default 4096).
+    NetReceiveOffset,
+    /// Network: cuts the receive buffer into sections of VALUE bytes (default 0).
+    NetReceiveSection,
+    /// Network: cuts the receive buffer into VALUE sections.
+    NetReceiveCount,
+    /// Network: cuts the send buffer into sections of VALUE bytes (default 0).
+    NetSendSection,
+    /// Network: takes VALUE frames in one packet (default 0).
+    NetMaxFrames,
+    /// Network: wants frames in one packet at multiples of two to the power of VALUE (default 40).
+    NetAlignment,
+    /// Network: takes large sends of VALUE bytes (default 0).
+    NetLargeSend,
+    /// Network: grants VALUE sub-channels (default 200).
+    NetGrantMore,
+    /// Network: grants sub-channels and offers none.
+    NetGrantOnly,
+    /// Network: sends a send table of VALUE entries (default 17).
+    NetTableCount,
+    /// Network: sends a send table that begins at VALUE.
+    NetTableOffset,
+    /// Network: sends a send table with an entry VALUE (default 63).
+    NetTableEntry,
+    /// Network: takes a packet filter for granted and keeps the one before.
+    NetIgnoreFilter,
     /// No answer to INITIATE_CONTACT.
     BusNoVersionResponse,
     /// Every version is refused.

@@ -21,6 +21,7 @@ use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::input::Input;
 use crate::netvsp::nic::Nic;
+use crate::netvsp::nics;
 use crate::sockets::Sockets;
 use crate::storvsp::adapter::{Adapter, Class};
 use crate::storvsp::lun;
@@ -97,6 +98,12 @@ impl Host {
     fn adapter(&self, name: &str) -> Result<&Adapter> {
         let adapter = self.adapters.get(name).map(|a| &**a);
         adapter.with_context(|| format!("there is no storage adapter {name}"))
+    }
+
+    fn nic(&self, name: &str) -> Result<&Nic> {
+        let nic = self.nics.get(name);
+        nic.map(|n| &**n)
+            .with_context(|| format!("there is no network card {name}"))
     }
 
     fn pci(&self, name: &str) -> Result<&Bus> {
@@ -202,9 +209,11 @@ impl Host {
                 nothing
             }
             Command::Link { device, state } => {
-                let nic = self.nics.get(&device);
-                nic.with_context(|| format!("there is no network card {device}"))?
-                    .set_link(state == LinkState::Up);
+                self.nic(&device)?.set_link(state == LinkState::Up);
+                nothing
+            }
+            Command::Net { device, event } => {
+                self.nic(&device)?.event(event)?;
                 nothing
             }
             Command::Nets => self.nics.values().map(|n| n.describe()).collect(),
@@ -447,17 +456,6 @@ fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
     Ok(adapters)
 }
 
-fn nics(args: &RunArgs) -> Result<BTreeMap<String, Arc<Nic>>> {
-    let mut nics = BTreeMap::new();
-    for (index, spec) in args.net.iter().enumerate() {
-        let nic = Nic::new(spec.clone(), u8::try_from(index)?);
-        if nics.insert(nic.name().to_string(), nic).is_some() {
-            bail!("there are two network cards {}", spec.name);
-        }
-    }
-    Ok(nics)
-}
-
 fn pcis(
     args: &RunArgs,
     remapper: &Arc<Remapper>,
@@ -519,7 +517,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         server: server.clone(),
         components: components(args, &violations, machine.reference_counter())?,
         adapters: adapters(args)?,
-        nics: nics(args)?,
+        nics: nics(&args.net)?,
         pcis: pcis(args, &remapper, &mmio, &violations)?,
         input: Input::new(&args.input),
         sockets: args.sockets.then(|| Sockets::new(&server)),

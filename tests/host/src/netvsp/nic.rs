@@ -1,45 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A network card: the initialisation of the network service protocol, frames to and from the peer, and the state of
-//! the cable.
+//! A network card: what it is made of, and what the host's commands do with it.
 
 #[cfg(test)]
 mod channel_tests;
 mod control;
-mod frames;
+mod receive;
+mod start;
 #[cfg(test)]
 mod tests;
+mod transmit;
+mod wrong;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use rlis_proto::guid::class::HV_NIC_GUID;
+use rlis_proto::nvsp::{DataPath, MessageType, ProtocolVersion, Status, VfAssociation};
+use rlis_proto::rndis;
 use rlis_proto::Guid;
 use smoltcp::wire::EthernetAddress;
-use zerocopy::FromBytes;
 
-use super::nvsp::{self, Buffer, Init, NdisConfig, NdisVersion, RndisPacket};
+use super::encode::{nvsp, written};
+use super::offload::Enabled;
 use super::peer::Peer;
-use super::rndis;
-use super::spec::NicSpec;
+use super::spec::{Mode, NicSpec};
+use super::switch::Switch;
 use crate::vmbus::channel::Channel;
-use crate::vmbus::direct::DataBuffer;
 use crate::vmbus::gpadl::Loan;
-use crate::vmbus::ring::{Packet, COMPLETION, DATA_INBAND, FLAG_COMPLETION_REQUESTED};
+use crate::vmbus::ring::Packet;
 use crate::vmbus::{Device, Offer};
+use receive::Outgoing;
 
 /// Bytes of the longest frame of a guest that has not said otherwise.
 const DEFAULT_FRAME: usize = 1514;
-/// Shortest and longest frame that a guest may ask for.
-const FRAMES: std::ops::RangeInclusive<u32> = 82..=65_535;
-/// Bytes of a section of the send buffer, as Hyper-V has it.
-const SEND_SECTION: usize = 6144;
-/// What a section of the receive buffer has beyond a frame: the RNDIS headers and per-packet information. With the
-/// default frame this makes Hyper-V's 1728 bytes.
-const RECEIVE_EXTRA: usize = 214;
-/// Frames that wait for a section of the receive buffer, at most.
-const MAX_WAITING: usize = 512;
+/// How often the peer's clock is looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// Transactions of what the host sends in band and wants completed; OpenVMM's.
+const TELL_VF: u64 = 1 << 63;
+const TELL_PATH: u64 = TELL_VF + 1;
 
 /// How far the guest has come with NVSP. The order is that of the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +64,8 @@ struct ReceiveBuffer {
     section: usize,
     /// Sections that the guest does not hold, the longest unused first.
     free: VecDeque<usize>,
-    /// Transactions that the guest has not completed, with their sections.
-    in_flight: BTreeMap<u64, Vec<usize>>,
+    /// Transactions that the guest has not completed, with their sections and the number of the channel.
+    in_flight: BTreeMap<u64, (Vec<usize>, u16)>,
     next_transaction: u64,
 }
 
@@ -83,13 +85,33 @@ struct Counts {
     by_section: u64,
     by_pages: u64,
     refused_by_guest: u64,
+    checksums: u64,
+    large_sends: u64,
+    tags: u64,
+    coalesced: u64,
+    batches: u64,
+    on_sub_channels: u64,
 }
 
+/// How the guest wants flows spread.
+#[derive(Debug)]
+struct Spread {
+    kinds: u32,
+    key: [u8; rndis::HASH_KEY_SIZE],
+    table: Vec<u32>,
+}
+
+/// What there is while the guest has the card open.
 #[derive(Default)]
 struct State {
-    channel: Option<Arc<Channel>>,
+    /// The channels by their numbers.
+    channels: BTreeMap<u16, Arc<Channel>>,
+    /// Sub-channels that were granted.
+    granted: u32,
     step: Step,
-    version: u32,
+    version: Option<ProtocolVersion>,
+    /// What the guest says that it can do.
+    capability: u64,
     /// Bytes of the longest frame.
     frame: usize,
     receive: Option<ReceiveBuffer>,
@@ -97,11 +119,15 @@ struct State {
     /// RNDIS is initialised.
     initialised: bool,
     filter: u32,
+    enabled: Enabled,
+    spread: Option<Spread>,
+    path: DataPath,
     mac: EthernetAddress,
-    /// Messages that wait for a section of the receive buffer: channel type and message.
-    waiting: VecDeque<(u32, Vec<u8>)>,
+    /// Messages that wait for sections of the receive buffer.
+    waiting: VecDeque<Outgoing>,
     peer: Option<Peer>,
     up: bool,
+    speed: u32,
     counts: Counts,
 }
 
@@ -110,29 +136,59 @@ pub struct Nic {
     spec: NicSpec,
     index: u8,
     permanent: EthernetAddress,
+    switch: Option<Arc<Switch>>,
+    /// For threads that act later.
+    this: Weak<Self>,
     state: Mutex<State>,
 }
 
-/// The struct at `bytes`' front, behind the message type.
-fn body<T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable>(payload: &[u8]) -> Result<T> {
-    rndis::front(payload.get(4..).unwrap_or_default(), "an NVSP message")
+/// What happens to a card by a command.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum Event {
+    /// A virtual function belongs to the card.
+    Vf {
+        /// Its serial number.
+        serial: u32,
+    },
+    /// The virtual function is taken away.
+    NoVf,
+    /// The host moves the data path back to the synthetic card.
+    Synthetic,
+    /// The card is on another network.
+    NetworkChange,
+    /// The card has another speed.
+    Speed {
+        /// Megabits in a second.
+        megabits: u32,
+    },
+    /// The host asks for a sign of life.
+    Keepalive,
+    /// Offloads have changed, with information of a wrong length; nobody acts upon that.
+    OffloadConfig,
 }
 
 impl Nic {
     /// A card that nobody has opened. `index` tells it from others of the machine.
-    pub fn new(spec: NicSpec, index: u8) -> Arc<Self> {
+    pub fn new(spec: NicSpec, index: u8, switch: Option<Arc<Switch>>) -> Arc<Self> {
         let made_up = EthernetAddress([0x00, 0x15, 0x5D, 0, 1, index]);
         let permanent = spec.mac.unwrap_or(made_up);
-        let up = spec.up;
-        Arc::new(Self {
+        let (up, speed) = (spec.up, spec.speed);
+        let nic = Arc::new_cyclic(|this| Self {
             spec,
             index,
             permanent,
+            switch,
+            this: this.clone(),
             state: Mutex::new(State {
                 up,
+                speed,
                 ..State::default()
             }),
-        })
+        });
+        if let Some(switch) = &nic.switch {
+            switch.plug(&nic);
+        }
+        nic
     }
 
     /// Its name.
@@ -163,37 +219,105 @@ impl Nic {
     /// Plugs the cable in or out. A guest that listens is told.
     pub fn set_link(&self, up: bool) {
         let mut state = self.state();
-        if state.up == up {
-            return;
+        if state.up != up {
+            state.up = up;
+            self.indicate(
+                &mut state,
+                if up {
+                    rndis::Status::RNDIS_STATUS_MEDIA_CONNECT
+                } else {
+                    rndis::Status::RNDIS_STATUS_MEDIA_DISCONNECT
+                },
+                &[],
+            );
         }
-        state.up = up;
+    }
+
+    /// Lets something happen to the card.
+    pub fn event(&self, event: Event) -> Result<()> {
+        let mut state = self.state();
+        let version = state.version.context("the guest has not opened the card")?;
+        let channel = state.channels.get(&0).cloned();
+        let channel = channel.context("the guest has not opened the card")?;
+        // OpenVMM wants these completed, Hyper-V does not.
+        let tell = |transaction, message: &[u8]| {
+            let flags = u16::from(self.spec.mode == Mode::OpenVmm);
+            channel.send_in_band(transaction, flags, message);
+        };
+        let associate = |allocated, serial| {
+            let kind = MessageType::NVSP_MSG4_TYPE_SEND_VF_ASSOCIATION;
+            let association = VfAssociation { allocated, serial };
+            tell(TELL_VF, &nvsp(kind, &association, version));
+        };
+        match event {
+            Event::Vf { .. } | Event::NoVf | Event::Synthetic => {
+                ensure!(
+                    version >= ProtocolVersion::V4,
+                    "version {} has no virtual functions",
+                    version.name().unwrap_or("?")
+                );
+                match event {
+                    Event::Vf { serial } => associate(1, serial),
+                    Event::NoVf => associate(0, 0),
+                    _ => {
+                        state.path = DataPath::NVSP_DATAPATH_SYNTHETIC;
+                        tell(TELL_PATH, &state.path.message());
+                    }
+                }
+            }
+            Event::NetworkChange => {
+                let status = rndis::Status::RNDIS_STATUS_NETWORK_CHANGE;
+                self.indicate(&mut state, status, &[]);
+            }
+            Event::Speed { megabits } => {
+                state.speed = megabits;
+                let units = megabits.saturating_mul(10_000).to_le_bytes();
+                let status = rndis::Status::RNDIS_STATUS_LINK_SPEED_CHANGE;
+                self.indicate(&mut state, status, &units);
+            }
+            Event::Keepalive => {
+                ensure!(state.initialised, "RNDIS is not initialised");
+                let message = [8u32, 12, 0x4b41].map(u32::to_le_bytes).concat();
+                self.deliver_control(&mut state, message);
+            }
+            Event::OffloadConfig => {
+                let status = rndis::Status::RNDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG;
+                self.indicate(&mut state, status, &[1; 7]);
+            }
+        }
+        Ok(())
+    }
+
+    fn indicate(&self, state: &mut State, status: rndis::Status, more: &[u8]) {
         if state.initialised {
-            let status = if up {
-                rndis::MEDIA_CONNECT
-            } else {
-                rndis::MEDIA_DISCONNECT
-            };
-            // No further information: its length and offset are 0.
-            let indication = rndis::message(rndis::INDICATE, &words(&[status, 0, 0]));
-            self.deliver(&mut state, nvsp::CHANNEL_CONTROL, indication);
+            let message = written(|out| rndis::indicate(out, status, more));
+            self.deliver_control(state, message);
         }
     }
 
     /// The card as a line.
     pub fn describe(&self) -> String {
         let state = self.state();
-        let version = nvsp::VERSIONS
-            .iter()
-            .find(|v| v.0 == state.version)
-            .map_or("none", |v| v.1);
+        let version = state.version.and_then(ProtocolVersion::name);
         let counts = &state.counts;
+        let held = state.receive.as_ref();
+        let held = held.map_or(0, |r| {
+            r.in_flight.values().map(|(s, _)| s.len()).sum::<usize>()
+        });
+        let path = match state.path {
+            DataPath::NVSP_DATAPATH_VF => "vf",
+            _ => "synthetic",
+        };
         format!(
-            "{} mac={} peer={} link={} version={version} frame={} filter={:#x} sent={} sent_bytes={} received={} \
-             received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={}",
+            "{} mac={} peer={} link={} version={} frame={} filter={:#x} sent={} sent_bytes={} received={} \
+             received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={} channels={} held={held} \
+             waiting={} path={path} capability={:#x} checksums={} large_sends={} tags={} coalesced={} batches={} \
+             on_sub_channels={} spread={} discarded={} address={}",
             self.spec.name,
             self.permanent.to_string().replace('-', ":"),
             self.spec.peer,
             if state.up { "up" } else { "down" },
+            version.unwrap_or("none"),
             state.frame,
             state.filter,
             counts.sent_frames,
@@ -204,333 +328,102 @@ impl Nic {
             counts.by_section,
             counts.by_pages,
             counts.refused_by_guest,
+            state.channels.len(),
+            state.waiting.len(),
+            state.capability,
+            counts.checksums,
+            counts.large_sends,
+            counts.tags,
+            counts.coalesced,
+            counts.batches,
+            counts.on_sub_channels,
+            state.spread.as_ref().map_or(0, |s| s.table.len()),
+            state.peer.as_ref().map_or(0, Peer::discarded),
+            state.mac.to_string().replace('-', ":"),
         )
     }
 
-    fn handle(&self, channel: &Arc<Channel>, packet: &Packet) -> Result<()> {
-        let (type_, _) = u32::read_from_prefix(&packet.payload)
-            .ok()
-            .with_context(|| format!("a packet of {} bytes", packet.payload.len()))?;
-        if packet.type_ == COMPLETION {
-            return self.completed(packet.transaction, type_, &packet.payload);
-        }
-        let wants_completion = packet.flags & FLAG_COMPLETION_REQUESTED != 0;
-        let has_completion = !matches!(
-            type_,
-            nvsp::SEND_NDIS_VERSION
-                | nvsp::SEND_NDIS_CONFIG
-                | nvsp::REVOKE_RECEIVE_BUFFER
-                | nvsp::REVOKE_SEND_BUFFER
-        );
-        ensure!(
-            wants_completion == has_completion,
-            "NVSP message {type_}, completion {}requested",
-            if wants_completion { "" } else { "not " }
-        );
-        ensure!(
-            packet.type_ == DATA_INBAND || type_ == nvsp::SEND_RNDIS_PACKET,
-            "NVSP message {type_} in a packet of type {}",
-            packet.type_
-        );
-        let mut state = self.state();
-        let answer = |words: &[u32], type_| {
-            channel.complete(packet.transaction, &nvsp::message(type_, words));
-        };
-        match type_ {
-            nvsp::INIT => {
-                let (version, status, fine) = self.init(&mut state, body(&packet.payload)?);
-                answer(&[version, 0, status], nvsp::INIT_COMPLETE);
-                fine
-            }
-            nvsp::SEND_NDIS_CONFIG => self.configure(&mut state, body(&packet.payload)?),
-            nvsp::SEND_NDIS_VERSION => Self::ndis_version(&mut state, body(&packet.payload)?),
-            nvsp::SEND_RECEIVE_BUFFER => {
-                match self.receive_buffer(&mut state, channel, body(&packet.payload)?) {
-                    Ok((section, count)) => {
-                        let end = u32::try_from(section * count)?;
-                        let (section, count) = (u32::try_from(section)?, u32::try_from(count)?);
-                        answer(
-                            &[nvsp::SUCCESS, 1, 0, section, count, end],
-                            nvsp::SEND_RECEIVE_BUFFER_COMPLETE,
-                        );
-                        Ok(())
-                    }
-                    Err(error) => {
-                        answer(&[nvsp::FAIL, 0], nvsp::SEND_RECEIVE_BUFFER_COMPLETE);
-                        Err(error.context("receive buffer"))
-                    }
-                }
-            }
-            nvsp::SEND_SEND_BUFFER => {
-                let result = self.send_buffer(&mut state, channel, body(&packet.payload)?);
-                let (status, section) = match &result {
-                    Ok(()) => (nvsp::SUCCESS, u32::try_from(SEND_SECTION)?),
-                    Err(_) => (nvsp::FAIL, 0),
-                };
-                answer(&[status, section], nvsp::SEND_SEND_BUFFER_COMPLETE);
-                result.context("send buffer")
-            }
-            nvsp::REVOKE_RECEIVE_BUFFER => {
-                let id: u16 = body(&packet.payload)?;
-                let receive = state.receive.take();
-                ensure!(
-                    receive.as_ref().is_some_and(|b| b.id == id),
-                    "receive buffer {id:#x} revoked, which is none"
-                );
-                Ok(())
-            }
-            nvsp::REVOKE_SEND_BUFFER => {
-                let id: u16 = body(&packet.payload)?;
-                let send = state.send.take();
-                ensure!(
-                    send.as_ref().is_some_and(|b| b.id == id),
-                    "send buffer {id:#x} revoked, which is none"
-                );
-                Ok(())
-            }
-            nvsp::SUB_CHANNEL => {
-                answer(&[nvsp::FAIL, 0], nvsp::SUB_CHANNEL);
-                bail!("a request for sub-channels of a card that reported a single queue")
-            }
-            nvsp::SEND_RNDIS_PACKET => {
-                let result = self.rndis_packet(&mut state, channel, packet);
-                let status = match &result {
-                    Ok(_) => nvsp::SUCCESS,
-                    Err(_) => nvsp::INVALID_RNDIS_PACKET,
-                };
-                // The guest may use its memory again before the answers to what was in it arrive.
-                answer(&[status], nvsp::SEND_RNDIS_PACKET_COMPLETE);
-                for (channel_type, message) in result? {
-                    self.deliver(&mut state, channel_type, message);
-                }
-                Ok(())
-            }
-            other => {
-                if has_completion {
-                    channel.complete(packet.transaction, &[]);
-                }
-                bail!("NVSP message {other} is not one that the host takes")
-            }
-        }
-    }
-
-    fn init(&self, state: &mut State, init: Init) -> (u32, u32, Result<()>) {
-        let (min, max) = (init.min_protocol_ver, init.max_protocol_ver);
-        let chosen = nvsp::VERSIONS
-            .iter()
-            .map(|v| v.0)
-            .filter(|v| (min..=max).contains(v) && *v <= self.spec.version)
-            .max();
-        if state.step != Step::Closed {
-            let late = Err(anyhow::anyhow!("INIT at step {:?}", state.step));
-            return (state.version, nvsp::FAIL, late);
-        }
-        match chosen {
-            Some(version) => {
-                state.version = version;
-                // Version 1 has no configuration to wait for.
-                state.step = if version < nvsp::VERSION_2 {
-                    Step::Configured
-                } else {
-                    Step::Versioned
-                };
-                (version, nvsp::SUCCESS, Ok(()))
-            }
-            None => (self.spec.version, nvsp::UNSUPPORTED, Ok(())),
-        }
-    }
-
-    fn configure(&self, state: &mut State, config: NdisConfig) -> Result<()> {
-        ensure!(
-            state.step == Step::Versioned,
-            "SEND_NDIS_CONFIG at step {:?}",
-            state.step
-        );
-        let mtu = { config.mtu };
-        ensure!(FRAMES.contains(&mtu), "SEND_NDIS_CONFIG of an MTU of {mtu}");
-        state.frame = usize::try_from(mtu)?;
-        state.peer = Some(self.new_peer(state.frame));
-        state.step = Step::Configured;
-        Ok(())
-    }
-
-    fn new_peer(&self, frame: usize) -> Peer {
+    fn new_peer(&self, frame: usize) -> Option<Peer> {
         let mac = EthernetAddress([0x00, 0x15, 0x5D, 0xFF, 0xFF, self.index]);
-        Peer::new(mac, self.spec.peer, frame)
+        let alone = self.switch.is_none();
+        alone.then(|| Peer::new(mac, self.spec.peer, frame))
     }
 
-    fn ndis_version(state: &mut State, version: NdisVersion) -> Result<()> {
-        ensure!(
-            state.step == Step::Configured,
-            "SEND_NDIS_VER at step {:?}",
-            state.step
-        );
-        let version = ({ version.ndis_major_ver }, { version.ndis_minor_ver });
-        ensure!(
-            matches!(version, (6, 1) | (6, 30)),
-            "NDIS version {}.{}",
-            version.0,
-            version.1
-        );
-        state.step = Step::Ready;
-        Ok(())
-    }
-
-    fn borrow(channel: &Arc<Channel>, buffer: Buffer) -> Result<Loan> {
-        let server = channel.server.upgrade().context("the bus is gone")?;
-        server.lend_gpadl(channel.relid, buffer.gpadl_handle)
-    }
-
-    /// Takes the receive buffer. Returns size and number of its sections.
-    fn receive_buffer(
-        &self,
-        state: &mut State,
-        channel: &Arc<Channel>,
-        buffer: Buffer,
-    ) -> Result<(usize, usize)> {
-        ensure!(
-            state.step == Step::Ready,
-            "it came at step {:?}",
-            state.step
-        );
-        ensure!(state.receive.is_none(), "there is one already");
-        let loan = Self::borrow(channel, buffer)?;
-        let section = (state.frame + RECEIVE_EXTRA).next_multiple_of(16);
-        let count = loan.pages.len() / section;
-        ensure!(count > 0, "{} bytes are too few", loan.pages.len());
-        state.receive = Some(ReceiveBuffer {
-            loan,
-            id: buffer.id,
-            section,
-            free: (0..count).collect(),
-            in_flight: BTreeMap::new(),
-            next_transaction: 1,
-        });
-        Ok((section, count))
-    }
-
-    fn send_buffer(&self, state: &mut State, channel: &Arc<Channel>, buffer: Buffer) -> Result<()> {
-        ensure!(
-            state.step == Step::Ready,
-            "it came at step {:?}",
-            state.step
-        );
-        ensure!(state.send.is_none(), "there is one already");
-        let loan = Self::borrow(channel, buffer)?;
-        ensure!(
-            loan.pages.len() >= SEND_SECTION,
-            "{} bytes are too few",
-            loan.pages.len()
-        );
-        state.send = Some(SendBuffer {
-            loan,
-            id: buffer.id,
-        });
-        Ok(())
-    }
-
-    /// The bytes of an RNDIS packet, from the send buffer, from the guest's memory, or from both in this order.
-    fn gather(
-        &self,
-        state: &mut State,
-        channel: &Channel,
-        packet: &Packet,
-    ) -> Result<(u32, Vec<u8>)> {
-        let rndis: RndisPacket = body(&packet.payload)?;
-        let (index, size) = (
-            { rndis.send_buf_section_index },
-            usize::try_from(rndis.send_buf_section_size)?,
-        );
-        let mut bytes = Vec::new();
-        if index == nvsp::NO_SECTION {
-            ensure!(size == 0, "{size} bytes of no section");
-        } else {
-            let send = state
-                .send
-                .as_ref()
-                .context("a section without a send buffer")?;
-            let count = send.loan.pages.len() / SEND_SECTION;
-            let index = usize::try_from(index)?;
-            ensure!(index < count, "section {index} of {count}");
-            ensure!(
-                (1..=SEND_SECTION).contains(&size),
-                "{size} bytes in a section"
-            );
-            bytes.resize(size, 0);
-            send.loan.pages.read(index * SEND_SECTION, &mut bytes)?;
-            state.counts.by_section += 1;
+    /// Hands frames of the guest to what is at the other end of the cable. The state must not be locked.
+    fn to_network(&self, frames: Vec<Vec<u8>>) {
+        if let Some(switch) = &self.switch {
+            switch.send(&self.spec.name, &frames);
+            return;
         }
-        let buffer = DataBuffer::of(packet)?;
-        if buffer.len() > 0 {
-            bytes.extend(buffer.read(&channel.context.memory, buffer.len())?);
-            state.counts.by_pages += 1;
-        }
-        Ok((rndis.channel_type, bytes))
+        let mut state = self.state();
+        let Some(peer) = state.peer.as_mut() else {
+            return;
+        };
+        let back = frames.into_iter().flat_map(|f| peer.exchange(f)).collect();
+        self.deliver_frames(&mut state, back);
     }
 
-    /// Takes an RNDIS packet. Returns the messages that answer it.
-    fn rndis_packet(
-        &self,
-        state: &mut State,
-        channel: &Channel,
-        packet: &Packet,
-    ) -> Result<Vec<(u32, Vec<u8>)>> {
-        ensure!(
-            state.receive.is_some(),
-            "an RNDIS packet without a receive buffer"
-        );
-        let (channel_type, bytes) = self.gather(state, channel, packet)?;
-        let mut answers = Vec::new();
-        for (type_, body) in rndis::messages(&bytes)? {
-            let wanted = if type_ == rndis::PACKET {
-                nvsp::CHANNEL_DATA
-            } else {
-                nvsp::CHANNEL_CONTROL
-            };
-            ensure!(
-                channel_type == wanted,
-                "RNDIS message {type_} on RNDIS channel {channel_type}"
-            );
-            if type_ == rndis::PACKET {
-                let frames = self.frame_from_guest(state, body)?;
-                answers.extend(frames.into_iter().map(|f| (wanted, rndis::packet(&f))));
-            } else {
-                let message = self.control(state, type_, body)?;
-                answers.extend(message.map(|m| (wanted, m)));
+    /// Frames come from the other end of the cable.
+    pub fn from_network(&self, frames: Vec<Vec<u8>>) {
+        let mut state = self.state();
+        self.deliver_frames(&mut state, frames);
+    }
+
+    /// Looks after the peer for as long as the guest has the channel open.
+    fn tick(this: &Weak<Self>, channel: &Channel) {
+        while !channel.is_stopped() {
+            thread::sleep(TICK);
+            let Some(nic) = this.upgrade() else { return };
+            let mut state = nic.state();
+            let frames = state.peer.as_mut().map(Peer::poll).unwrap_or_default();
+            if !frames.is_empty() {
+                nic.deliver_frames(&mut state, frames);
             }
         }
-        Ok(answers)
     }
-}
-
-/// Words as they lie in memory.
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|w| w.to_le_bytes()).collect()
 }
 
 impl Device for Nic {
     fn opened(&self, channel: &Arc<Channel>) {
         let mut state = self.state();
-        let up = state.up;
+        if channel.sub_index != 0 {
+            state.channels.insert(channel.sub_index, channel.clone());
+            self.tell_send_table(&state);
+            return;
+        }
+        let (up, speed) = (state.up, state.speed);
         let counts = std::mem::take(&mut state.counts);
         *state = State {
-            channel: Some(channel.clone()),
+            channels: BTreeMap::from([(0, channel.clone())]),
             frame: DEFAULT_FRAME,
-            peer: Some(self.new_peer(DEFAULT_FRAME)),
+            peer: self.new_peer(DEFAULT_FRAME),
             mac: self.permanent,
             up,
+            speed,
             counts,
             ..State::default()
         };
+        drop(state);
+        if self.switch.is_none() {
+            let (this, channel) = (self.this.clone(), channel.clone());
+            let name = format!("{}.clock", self.spec.name);
+            let clock = thread::Builder::new().name(name);
+            if let Err(error) = clock.spawn(move || Self::tick(&this, &channel)) {
+                eprintln!("rlis-host: {}: {error}", self.spec.name);
+            }
+        }
     }
 
     fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
         self.handle(channel, &packet)
     }
 
-    fn closed(&self, _channel: &Arc<Channel>) {
+    fn closed(&self, channel: &Arc<Channel>) {
         let mut state = self.state();
-        state.channel = None;
+        state.channels.remove(&channel.sub_index);
+        if channel.sub_index != 0 {
+            return;
+        }
         state.step = Step::Closed;
         state.initialised = false;
         state.filter = 0;
@@ -538,5 +431,6 @@ impl Device for Nic {
         state.receive = None;
         state.send = None;
         state.waiting.clear();
+        state.peer = None;
     }
 }

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The machine at the other end of a network card's cable: smoltcp with an IPv4 address and a link-local IPv6
-//! address. It answers ARP, neighbour solicitations and echo requests, also those that come in fragments.
+//! address. It answers ARP, neighbour solicitations and echo requests, also those that come in fragments, gives the
+//! address behind its own by DHCP, and has services on TCP and UDP ([`services`]). If the guest tags its frames for a
+//! VLAN, so does the peer.
+
+mod dhcp;
+mod services;
 
 use std::collections::VecDeque;
 
@@ -13,6 +18,8 @@ use smoltcp::wire::{
     EthernetRepr, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv6Address,
     Ipv6Cidr,
 };
+
+use services::Services;
 
 /// Rounds of work on one frame, at most: an answer leaves in up to 64 KiB / 1500 fragments, one a round.
 const MAX_ROUNDS: usize = 64;
@@ -71,6 +78,9 @@ pub struct Peer {
     cable: Cable,
     interface: Interface,
     sockets: SocketSet<'static>,
+    services: Services,
+    /// The VLAN tag of the frame that came last.
+    tag: Option<[u8; 4]>,
 }
 
 /// The link-local address that belongs to a hardware address (RFC 4291, appendix A).
@@ -103,30 +113,58 @@ impl Peer {
             let _ = addresses.push(IpCidr::Ipv4(address));
             let _ = addresses.push(IpCidr::Ipv6(Ipv6Cidr::new(link_local(mac), 64)));
         });
+        let mut sockets = SocketSet::new(Vec::new());
+        let services = Services::new(&mut sockets);
         Self {
             mac,
             address,
             cable,
             interface,
-            sockets: SocketSet::new(Vec::new()),
+            sockets,
+            services,
+            tag: None,
         }
     }
 
     /// Hands the peer a frame and takes the frames that it answers with.
-    pub fn exchange(&mut self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+    pub fn exchange(&mut self, mut frame: Vec<u8>) -> Vec<Vec<u8>> {
+        self.tag = None;
+        if let Some([0x81, 0x00, rest @ ..]) = frame.get(12..16) {
+            self.tag = <[u8; 2]>::try_from(rest)
+                .ok()
+                .map(|[high, low]| [0x81, 0x00, high, low]);
+            frame.drain(12..16);
+        }
         // smoltcp drops an answer to somebody whose hardware address it has forgotten, and asks for it. A test of
         // lost frames cannot have that.
         self.cable.to_peer.extend(self.introduction(&frame));
         self.cable.to_peer.push_back(frame);
+        self.poll()
+    }
+
+    /// Lets the peer do what its clock asks for, such as sending again what was lost. Returns its frames.
+    pub fn poll(&mut self) -> Vec<Vec<u8>> {
         for _ in 0..MAX_ROUNDS {
             let now = Instant::now();
             self.interface.poll(now, &mut self.cable, &mut self.sockets);
+            self.services.work(&mut self.sockets, self.address);
             let next = self.interface.poll_at(now, &self.sockets);
             if next.is_none_or(|next| next > now) {
                 break;
             }
         }
-        std::mem::take(&mut self.cable.from_peer)
+        let mut frames = std::mem::take(&mut self.cable.from_peer);
+        if let Some(tag) = self.tag {
+            for frame in &mut frames {
+                frame.splice(12..12, tag);
+            }
+        }
+        frames
+    }
+
+    /// Datagrams that came to the port for discarding.
+    pub fn discarded(&self) -> u64 {
+        self.services.discarded
     }
 
     /// An ARP reply that tells the hardware address of the sender of an IPv4 frame to the peer.

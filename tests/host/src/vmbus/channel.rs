@@ -394,9 +394,14 @@ impl Channel {
 
     /// Sends an in-band data packet, to which no completion is expected.
     pub fn send(&self, transaction: u64, payload: &[u8]) {
+        self.send_in_band(transaction, 0, payload);
+    }
+
+    /// Sends an in-band data packet with these flags.
+    pub fn send_in_band(&self, transaction: u64, flags: u16, payload: &[u8]) {
         self.send_with_faults(Packet {
             type_: ring::DATA_INBAND,
-            flags: 0,
+            flags,
             transaction,
             header: Vec::new(),
             payload: payload.to_vec(),

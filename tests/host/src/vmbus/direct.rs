@@ -11,7 +11,10 @@ use crate::vm::memory::Memory;
 
 /// Guest memory that a request reads or writes: pieces of `(address, length)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DataBuffer(Vec<(u64, u32)>);
+pub struct DataBuffer {
+    pieces: Vec<(u64, u32)>,
+    first: usize,
+}
 
 impl DataBuffer {
     /// The memory that a packet names; none if it is an in-band packet.
@@ -25,11 +28,15 @@ impl DataBuffer {
                 Ok(Self::default())
             }
             DATA_USING_GPA_DIRECT => {
-                let mut pieces = Vec::new();
+                let mut buffer = Self::default();
                 for range in gpa_direct(&packet.header)? {
-                    pieces.extend(range?.segments());
+                    let range = range?;
+                    if buffer.pieces.is_empty() {
+                        buffer.first = usize::try_from(range.byte_count)?;
+                    }
+                    buffer.pieces.extend(range.segments());
                 }
-                Ok(Self(pieces))
+                Ok(buffer)
             }
             other => anyhow::bail!("packet type {other}"),
         }
@@ -37,14 +44,19 @@ impl DataBuffer {
 
     /// Bytes in all.
     pub fn len(&self) -> usize {
-        self.0.iter().map(|(_, len)| *len as usize).sum()
+        self.pieces.iter().map(|(_, len)| *len as usize).sum()
+    }
+
+    /// Bytes of the first range.
+    pub fn first_range(&self) -> usize {
+        self.first
     }
 
     /// Copies the first `len` bytes out of the guest.
     pub fn read(&self, memory: &Memory, len: usize) -> Result<Vec<u8>> {
         let mut out = vec![0; len.min(self.len())];
         let mut rest = out.as_mut_slice();
-        for &(address, len) in &self.0 {
+        for &(address, len) in &self.pieces {
             let (piece, after) = rest.split_at_mut((len as usize).min(rest.len()));
             memory
                 .read_slice(piece, GuestAddress(address))
@@ -57,7 +69,7 @@ impl DataBuffer {
     /// Copies `data` into the guest. Returns how much of it fitted.
     pub fn write(&self, memory: &Memory, data: &[u8]) -> Result<usize> {
         let mut rest = data;
-        for &(address, len) in &self.0 {
+        for &(address, len) in &self.pieces {
             let (piece, after) = rest.split_at((len as usize).min(rest.len()));
             memory
                 .write_slice(piece, GuestAddress(address))
@@ -89,7 +101,8 @@ mod tests {
         let mut header = [0u32, 1, 6000, 100].as_bytes().to_vec();
         header.extend([5u64, 9].as_bytes());
         let buffer = DataBuffer::of(&packet(DATA_USING_GPA_DIRECT, header)).unwrap();
-        assert_eq!(buffer.0, [(5 * 4096 + 100, 3996), (9 * 4096, 2004)]);
+        assert_eq!(buffer.first_range(), 6000);
+        assert_eq!(buffer.pieces, [(5 * 4096 + 100, 3996), (9 * 4096, 2004)]);
         let memory = crate::vm::memory::allocate(1 << 20).unwrap();
         let data: Vec<u8> = (0..6000u32).map(|i| i as u8).collect();
         assert_eq!(buffer.write(&memory, &data).unwrap(), 6000);

@@ -3,7 +3,7 @@
 //! A guest for unit tests: it speaks to the bus through its memory and the hypercalls' entry, without a virtual machine.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,11 @@ use rlis_proto::vmbus::{
 use vm_memory::{Bytes, GuestAddress};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::channel::Shared;
+use super::channel::{Channel, Shared};
 use super::gpadl::GuestPages;
 use super::ring::{Distortion, Incoming, Outgoing, Packet, Pushed};
 use super::server::Server;
+use super::Device;
 use super::Offer;
 use crate::hyperv::hypercall::Receiver;
 use crate::hyperv::synic::{SintLine, Synic};
@@ -225,6 +226,16 @@ impl Guest {
             out: Outgoing::new(ring(pages.start..middle)).unwrap(),
             inc: Incoming::new(ring(middle..pages.end)).unwrap(),
         }
+    }
+
+    /// A channel of the host that nobody opened, for what needs one to look for faults.
+    pub fn idle_channel(&self, device: Arc<dyn Device>) -> Arc<Channel> {
+        let pages = GuestPages::new(self.memory.clone(), 900..908).unwrap();
+        let (shared, server) = (self.shared.clone(), Weak::new());
+        let name = "idle".to_string();
+        Channel::open(name, 99, 0, 0, &pages, 4, device, shared, server)
+            .unwrap()
+            .0
     }
 
     /// Closes a channel.

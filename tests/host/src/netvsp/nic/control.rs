@@ -2,200 +2,287 @@
 
 //! RNDIS requests: initialisation, questions about the card, and settings.
 
-use rndis::Request;
+use rlis_proto::rndis::{
+    mac_from_parameter, offload_query_size, request, InitializeComplete, Offload, OffloadParams,
+    Oid, Request, Rss, RssCapabilities, Switch as OnOff, TxRx, MEDIA_CONNECTED, MEDIA_DISCONNECTED,
+    RXCSUM_ALL_TCP4, RXCSUM_ALL_TCP6, RXCSUM_IP4, RXCSUM_UDP4, RXCSUM_UDP6, TXCSUM_ALL_TCP4,
+    TXCSUM_ALL_TCP6, TXCSUM_UDP4, TXCSUM_UDP6,
+};
+use zerocopy::{FromBytes, IntoBytes};
 
+use super::start::SEND_SECTION;
+use super::transmit::{ALIGNMENT_SHIFT, MAX_FRAMES};
 use super::*;
+use crate::faults::Fault;
 
-/// 10 Gbit/s in units of 100 bit/s.
-const LINK_SPEED: u32 = 100_000_000;
-/// RNDIS_PACKET_TYPE_*: every kind that a filter can name.
+/// Every kind that a filter can name.
 const FILTERS: u32 = rndis::FILTER_DIRECTED
     | rndis::FILTER_MULTICAST
+    | rndis::FILTER_ALL_MULTICAST
     | rndis::FILTER_BROADCAST
     | rndis::FILTER_PROMISCUOUS;
-/// Bytes of struct ndis_offload, and of its older forms for NDIS 6.0 and 6.1.
-const OFFLOAD_SIZES: [usize; 3] = [156, 144, 112];
-/// Parameter name of the card's address in OID_GEN_RNDIS_CONFIG_PARAMETER.
-const NETWORK_ADDRESS: &str = "NetworkAddress";
+/// Entries of the table of flows.
+const TABLE: u16 = 128;
+
+fn number(value: &[u8], what: &str) -> Result<u32> {
+    let bytes = value.first_chunk();
+    let bytes = bytes.with_context(|| format!("{what} of {} bytes", value.len()))?;
+    Ok(u32::from_le_bytes(*bytes))
+}
 
 impl Nic {
     /// Carries out a control message. Returns the answer, if there is one.
     pub(super) fn control(
         &self,
         state: &mut State,
-        type_: u32,
-        body: &[u8],
+        channel: &Channel,
+        kind: rndis::MessageType,
+        message: &[u8],
     ) -> Result<Option<Vec<u8>>> {
+        if kind == rndis::MessageType::RNDIS_MSG_KEEPALIVE_C {
+            return Ok(None);
+        }
         ensure!(
-            state.initialised || type_ == rndis::INITIALIZE,
-            "RNDIS message {type_} before RNDIS is initialised"
+            state.initialised || kind == rndis::MessageType::RNDIS_MSG_INIT,
+            "{kind:?} before RNDIS is initialised"
         );
-        let done = |words_: &[u32]| Some(rndis::message(type_ | rndis::COMPLETION, &words(words_)));
-        Ok(match type_ {
-            rndis::INITIALIZE => {
-                let init: rndis::Initialize = rndis::front(body, "an RNDIS initialisation")?;
+        let success = rndis::Status::RNDIS_STATUS_SUCCESS;
+        Ok(match request(message)? {
+            Request::Initialize(init) => {
                 ensure!(!state.initialised, "RNDIS is initialised twice");
-                ensure!(
-                    ({ init.major_ver }, { init.minor_ver }) == (1, 0),
-                    "RNDIS version {}.{}",
-                    { init.major_ver },
-                    { init.minor_ver }
-                );
+                let (major, minor) = ({ init.major_ver }, { init.minor_ver });
+                ensure!((major, minor) == (1, 0), "RNDIS version {major}.{minor}");
                 state.initialised = true;
-                // Status, version 1.0, connectionless, 802.3, 8 messages in a packet, their bytes, aligned to 2^3, and
-                // no address families.
-                let most = u32::try_from(SEND_SECTION)?;
-                done(&[init.req_id, 0, 1, 0, 1, 0, 8, most, 3, 0, 0])
+                let (align, most) = (ALIGNMENT_SHIFT, MAX_FRAMES);
+                let complete = InitializeComplete {
+                    req_id: init.req_id,
+                    status: success.0,
+                    major_ver: 1,
+                    minor_ver: 0,
+                    // Connectionless.
+                    dev_flags: 1,
+                    medium: 0,
+                    max_pkt_per_msg: self.spoilt(channel, Fault::NetMaxFrames, 0, most),
+                    max_xfer_size: u32::try_from(SEND_SECTION)?,
+                    pkt_alignment_factor: self.spoilt(channel, Fault::NetAlignment, 40, align),
+                    af_list_offset: 0,
+                    af_list_size: 0,
+                };
+                Some(written(|out| rndis::initialize_complete(out, &complete)))
             }
-            rndis::HALT => {
+            Request::Halt => {
                 state.initialised = false;
                 state.filter = 0;
                 None
             }
-            rndis::QUERY => {
-                let request: Request = rndis::front(body, "an RNDIS query")?;
-                let given = Self::information(&request, body)?;
-                let (status, info) = match self.query(state, request.oid, given)? {
-                    Some(info) => (rndis::SUCCESS, info),
-                    None => (rndis::NOT_SUPPORTED, Vec::new()),
+            Request::Query { req_id, oid, given } => {
+                let (status, value) = match self.query(state, channel, oid, given)? {
+                    Some(value) => (success, value),
+                    None => (rndis::Status::RNDIS_STATUS_NOT_SUPPORTED, Vec::new()),
                 };
-                Some(rndis::query_complete(request.req_id, status, &info))
+                Some(written(|out| {
+                    rndis::query_complete(out, req_id, status, &value)
+                }))
             }
-            rndis::SET => {
-                let request: Request = rndis::front(body, "an RNDIS setting")?;
-                let info = Self::information(&request, body)?;
-                let result = self.set(state, request.oid, info);
+            Request::Set { req_id, oid, value } => {
+                let result = self.set(state, channel, oid, value);
                 let status = match result {
-                    Ok(true) => rndis::SUCCESS,
-                    Ok(false) => rndis::NOT_SUPPORTED,
-                    Err(_) => rndis::INVALID_DATA,
+                    Ok(true) => success,
+                    Ok(false) => rndis::Status::RNDIS_STATUS_NOT_SUPPORTED,
+                    Err(_) => rndis::Status::RNDIS_STATUS_INVALID_DATA,
                 };
-                let answer = done(&[request.req_id, status]);
+                let answer = written(|out| rndis::set_complete(out, req_id, status));
                 if let Err(error) = result {
-                    self.deliver(state, nvsp::CHANNEL_CONTROL, answer.unwrap_or_default());
-                    return Err(error.context(format!("setting {:#x}", { request.oid })));
+                    self.deliver_control(state, answer);
+                    return Err(error.context(format!("setting {oid:?}")));
                 }
-                answer
+                Some(answer)
             }
-            rndis::RESET => done(&[rndis::SUCCESS, 0]),
-            rndis::KEEPALIVE => {
-                let id: u32 = rndis::front(body, "an RNDIS keepalive")?;
-                done(&[id, rndis::SUCCESS])
-            }
-            other => bail!("RNDIS message {other} is not one that the host takes"),
+            Request::Reset => Some(written(|out| rndis::reset_complete(out, success))),
+            Request::Keepalive { req_id } => Some(written(|out| {
+                rndis::keepalive_complete(out, req_id, success)
+            })),
         })
     }
 
-    /// The information that comes with a request.
-    fn information<'a>(request: &Request, body: &'a [u8]) -> Result<&'a [u8]> {
-        let (offset, len) = ({ request.info_buf_offset }, { request.info_buflen });
-        let fixed = u32::try_from(size_of::<Request>())?;
-        ensure!(
-            len == 0 || offset >= fixed,
-            "the information of a request overlaps it"
-        );
-        rndis::part(
-            body,
-            if len == 0 { fixed } else { offset },
-            len,
-            "information",
-        )
-    }
-
     /// The answer to a question; `None` if the card does not know it.
-    fn query(&self, state: &State, oid: u32, given: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn query(
+        &self,
+        state: &State,
+        channel: &Channel,
+        oid: Oid,
+        given: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        let word = |word: u32| word.to_le_bytes().to_vec();
         Ok(Some(match oid {
-            rndis::OID_MAXIMUM_FRAME_SIZE => {
-                let mtu = state.frame.saturating_sub(14);
-                words(&[u32::try_from(mtu)?])
+            Oid::RNDIS_OID_GEN_MAXIMUM_FRAME_SIZE => {
+                word(u32::try_from(state.frame.saturating_sub(14))?)
             }
-            rndis::OID_LINK_SPEED => words(&[LINK_SPEED]),
-            rndis::OID_MEDIA_CONNECT_STATUS => words(&[u32::from(!state.up)]),
-            rndis::OID_PACKET_FILTER => words(&[state.filter]),
-            rndis::OID_PERMANENT_ADDRESS => self.permanent.0.to_vec(),
-            rndis::OID_CURRENT_ADDRESS => state.mac.0.to_vec(),
-            rndis::OID_FRIENDLY_NAME => self
-                .spec
-                .name
-                .encode_utf16()
-                .flat_map(u16::to_le_bytes)
-                .collect(),
-            rndis::OID_OFFLOAD_CAPABILITIES => {
-                // struct ndis_offload says in its header how much of it the guest knows. All zeros: no offload.
-                let size = OFFLOAD_SIZES.into_iter().find(|s| *s == given.len());
-                let size = size.with_context(|| {
-                    format!("offload capabilities asked for with {} bytes", given.len())
-                })?;
-                let mut info = given.get(..4).unwrap_or_default().to_vec();
-                ensure!(
-                    info.first() == Some(&0xA7),
-                    "offload capabilities asked for with an object of type {:?}",
-                    info.first()
-                );
-                info.resize(size, 0);
-                info
+            Oid::RNDIS_OID_GEN_LINK_SPEED => word(state.speed.saturating_mul(10_000)),
+            Oid::RNDIS_OID_GEN_MEDIA_CONNECT_STATUS => word(if state.up {
+                MEDIA_CONNECTED
+            } else {
+                MEDIA_DISCONNECTED
+            }),
+            Oid::RNDIS_OID_GEN_CURRENT_PACKET_FILTER => word(state.filter),
+            Oid::RNDIS_OID_802_3_PERMANENT_ADDRESS => self.permanent.0.to_vec(),
+            Oid::RNDIS_OID_802_3_CURRENT_ADDRESS => state.mac.0.to_vec(),
+            Oid::RNDIS_OID_GEN_FRIENDLY_NAME => {
+                let name = self.spec.alias.as_ref().unwrap_or(&self.spec.name);
+                name.encode_utf16().flat_map(u16::to_le_bytes).collect()
             }
-            rndis::OID_RECEIVE_SCALE_CAPABILITIES => {
-                // struct ndis_recv_scale_cap: type, revision, size; no capabilities; one message, one queue, no table.
-                let mut info = vec![0x88, 2, 18, 0];
-                info.extend(words(&[0, 1, 1]));
-                info.extend([0; 2]);
-                info
+            Oid::OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES => self.offloads(state, channel, given)?,
+            Oid::OID_GEN_RECEIVE_SCALE_CAPABILITIES => {
+                let table = if self.spec.channels > 1 { TABLE } else { 0 };
+                let capabilities = RssCapabilities::new(self.spec.channels, table);
+                capabilities.as_bytes().to_vec()
             }
             _ => return Ok(None),
         }))
     }
 
+    /// What the card can do. What is asked with says how much of it the guest knows.
+    fn offloads(&self, state: &State, channel: &Channel, given: &[u8]) -> Result<Vec<u8>> {
+        let version = state.version.context("no version is agreed on")?;
+        let size = offload_query_size(version);
+        ensure!(
+            given.len() == size,
+            "offload capabilities asked for with {} bytes, not {size}",
+            given.len()
+        );
+        ensure!(
+            given.first() == Some(&0xA7),
+            "offload capabilities asked for with an object of type {:?}",
+            given.first()
+        );
+        let mut bytes = [0; size_of::<Offload>()];
+        for (to, from) in bytes.iter_mut().zip(given.iter().take(4)) {
+            *to = *from;
+        }
+        let mut offload = Offload::read_from_bytes(&bytes)
+            .ok()
+            .context("capabilities have a size of their own")?;
+        if self.spec.offload {
+            let csum = &mut offload.csum;
+            (csum.ip4_txenc, csum.ip4_rxenc) = (2, 2);
+            (csum.ip6_txenc, csum.ip6_rxenc) = (2, 2);
+            csum.ip4_txcsum = TXCSUM_ALL_TCP4 | TXCSUM_UDP4;
+            csum.ip4_rxcsum = RXCSUM_ALL_TCP4 | RXCSUM_UDP4 | RXCSUM_IP4;
+            csum.ip6_txcsum = TXCSUM_ALL_TCP6 | TXCSUM_UDP6;
+            csum.ip6_rxcsum = RXCSUM_ALL_TCP6 | RXCSUM_UDP6;
+            let most = self.spoilt(channel, Fault::NetLargeSend, 0, self.spec.lso);
+            let lso = &mut offload.lsov2;
+            (lso.ip4_encap, lso.ip4_maxsz, lso.ip4_minsg) = (2, most, 2);
+            (lso.ip6_encap, lso.ip6_maxsz, lso.ip6_minsg) = (2, most, 2);
+            lso.ip6_opts = 5;
+        }
+        if self.spec.rsc && version >= ProtocolVersion::V6_1 {
+            (offload.rsc.ip4, offload.rsc.ip6) = (1, 1);
+        }
+        Ok(offload.as_bytes().get(..size).unwrap_or_default().to_vec())
+    }
+
     /// Carries out a setting; `Ok(false)` if the card does not know it.
-    fn set(&self, state: &mut State, oid: u32, info: &[u8]) -> Result<bool> {
+    fn set(&self, state: &mut State, channel: &Channel, oid: Oid, value: &[u8]) -> Result<bool> {
         match oid {
-            rndis::OID_PACKET_FILTER => {
-                let filter: u32 = rndis::front(info, "a packet filter")?;
+            Oid::RNDIS_OID_GEN_CURRENT_PACKET_FILTER => {
+                let filter = number(value, "a packet filter")?;
                 ensure!(filter & !FILTERS == 0, "packet filter {filter:#x}");
-                state.filter = filter;
+                let faults = &channel.context.faults;
+                let ignored = faults.hit(&self.spec.name, Fault::NetIgnoreFilter);
+                if !ignored {
+                    state.filter = filter;
+                }
             }
-            rndis::OID_OFFLOAD_PARAMETERS => {
-                // struct ndis_offload_params: one byte a feature, 0 leaves it as it is and 1 switches it off.
-                let features = info.get(4..15).context("too short")?;
+            Oid::OID_TCP_OFFLOAD_PARAMETERS => self.switch_offloads(state, value)?,
+            Oid::RNDIS_OID_GEN_RNDIS_CONFIG_PARAMETER => {
+                state.mac = Self::network_address(value)?;
+            }
+            Oid::OID_GEN_RECEIVE_SCALE_PARAMETERS => {
                 ensure!(
-                    features.iter().all(|f| *f <= 1),
-                    "offloads are switched on that were not offered: {features:?}"
+                    self.spec.channels > 1,
+                    "flows are to be spread over one channel"
                 );
+                let rss = Rss::parse(value)?;
+                let table: Vec<u32> = rss.table().collect();
+                ensure!(
+                    table.len() == usize::from(TABLE),
+                    "a table of {} entries",
+                    table.len()
+                );
+                ensure!(
+                    table.iter().all(|q| *q <= state.granted),
+                    "a table that names other channels than the {} that there are",
+                    state.granted + 1
+                );
+                state.spread = rss.enabled.then_some(Spread {
+                    kinds: rss.hash,
+                    key: rss.key,
+                    table,
+                });
             }
-            rndis::OID_CONFIG_PARAMETER => state.mac = Self::network_address(info)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// The address in a configuration parameter (struct rndis_config_parameter_info): name and value are strings of
-    /// UTF-16 characters, the value 12 hexadecimal digits.
-    pub(super) fn network_address(info: &[u8]) -> Result<EthernetAddress> {
-        let header: [u32; 5] = rndis::front(info, "a configuration parameter")?;
-        let [name_at, name_len, type_, value_at, value_len] = header;
-        let text = |at, len| -> Result<String> {
-            let bytes = rndis::part(info, at, len, "a string")?;
-            let units = bytes
-                .chunks_exact(2)
-                .filter_map(|c| c.try_into().ok().map(u16::from_le_bytes));
-            Ok(char::decode_utf16(units)
-                .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-                .collect())
-        };
-        let name = text(name_at, name_len)?;
+    /// Switches offloads on and off.
+    fn switch_offloads(&self, state: &mut State, value: &[u8]) -> Result<()> {
+        let params = OffloadParams::parse(value)?;
+        let sums = [
+            params.tcp_ip_v4_csum,
+            params.udp_ip_v4_csum,
+            params.tcp_ip_v6_csum,
+            params.udp_ip_v6_csum,
+        ];
+        let large = [params.lso_v2_ipv4, params.lso_v2_ipv6];
+        let rsc = [params.rsc_ip_v4, params.rsc_ip_v6];
+        let others = [
+            params.ip_v4_csum,
+            params.lso_v1,
+            params.ip_sec_v1,
+            params.tcp_connection_ip_v4,
+            params.tcp_connection_ip_v6,
+            params.ip_sec_v2,
+            params.ip_sec_v2_ip_v4,
+        ];
+        let asks = |bytes: &[u8]| bytes.iter().any(|b| *b > 1);
         ensure!(
-            name == NETWORK_ADDRESS && type_ == 2,
-            "configuration parameter '{name}' of type {type_}"
+            !asks(&others)
+                && (self.spec.offload || !asks(&sums) && !asks(&large))
+                && (self.spec.rsc || !asks(&rsc)),
+            "offloads are switched on that were not offered: {sums:?} {large:?} {rsc:?} {others:?}"
         );
-        let value = text(value_at, value_len)?;
-        let mut mac = [0; 6];
-        ensure!(value.len() == 12 && value.is_ascii(), "address '{value}'");
-        for (byte, at) in mac.iter_mut().zip((0..12).step_by(2)) {
-            let digits = value.get(at..at + 2).unwrap_or_default();
-            *byte = u8::from_str_radix(digits, 16).with_context(|| format!("address '{value}'"))?;
+        ensure!(
+            sums.iter().all(|b| TxRx(*b).name().is_some())
+                && large.iter().chain(&rsc).all(|b| OnOff(*b).name().is_some()),
+            "offloads that are neither on nor off: {sums:?} {large:?} {rsc:?}"
+        );
+        let enabled = &mut state.enabled;
+        for ((tx, rx), asked) in enabled.tx.iter_mut().zip(&mut enabled.rx).zip(sums) {
+            match TxRx(asked) {
+                TxRx::NO_CHANGE => {}
+                asked => {
+                    *tx = matches!(asked, TxRx::TX | TxRx::BOTH);
+                    *rx = matches!(asked, TxRx::RX | TxRx::BOTH);
+                }
+            }
         }
-        let mac = EthernetAddress(mac);
-        ensure!(mac.is_unicast(), "address '{value}' is a group's");
+        for (on, asked) in enabled.lso.iter_mut().zip(large) {
+            if OnOff(asked) != OnOff::NO_CHANGE {
+                *on = OnOff(asked) == OnOff::ON;
+            }
+        }
+        if rsc.iter().any(|b| OnOff(*b) != OnOff::NO_CHANGE) {
+            enabled.rsc = rsc.iter().all(|b| OnOff(*b) == OnOff::ON);
+        }
+        Ok(())
+    }
+
+    /// The address in a configuration parameter.
+    pub(super) fn network_address(value: &[u8]) -> Result<EthernetAddress> {
+        let mac = EthernetAddress(mac_from_parameter(value)?);
+        ensure!(mac.is_unicast(), "address {mac} is a group's");
         Ok(mac)
     }
 }

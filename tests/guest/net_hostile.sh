@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A network host that misbehaves in ways that hang or crash the C driver; for ours
+#: host     rlis
+#: drivers  rust mixed
+#: quick    none
+#: modules  hv_vmbus hv_netvsc
+#: programs ip ethtool
+#: args     --no-ic --net net0,offload,rsc,channels=2
+#: cpus     2
+#: seconds  300
+
+# What the C driver of Linux 7.3 does:
+#   net-info-size 0, net-info-value   turns in rndis_get_ppi for ever, in a soft interrupt
+#   net-data-length 5                 pulls 14 bytes off a frame of 5
+#   net-no-answer                     waits for ever, with the lock of all interfaces
+#   net-answer-type, -size, -length, -offset   takes any answer for the one that it waits for
+#   net-grant-only                    waits for ever for channels
+#   net-alignment 40                  shifts by 40
+#   net-large-send 0                  takes 0 for the longest large send
+#   net-table-entry 65535             warns for each socket
+check bus_loads load hv_vmbus
+if ! modinfo hv_netvsc | grep -q Rust; then
+	note 'this hv_netvsc is the C one, which does not come out of these alive'
+	check not_for_the_c_driver true
+	exit
+fi
+check network_loads load hv_netvsc
+check card_found wait_for 30 has_card 00:15:5d:00:01:00
+eth=$(card 00:15:5d:00:01:00)
+ip link set "$eth" up
+ip addr add 10.0.0.2/24 dev "$eth"
+check ping ping -c 2 -w 20 10.0.0.1
+survives() {
+	host fault net0 "$1" 1 "$2" || return
+	wait_for 20 ping -c 1 -w 2 10.0.0.1 || return
+	! host faults | grep -q "net0 $1" || { echo "$1 did not strike"; false; }
+}
+for size in 0 4 11 15 4294967295; do check "info_size_$size" survives net-info-size $size; done
+for offset in 0 11 16 65535 4294967295; do check "info_value_$offset" survives net-info-value $offset; done
+for len in 0 5 13; do check "data_length_$len" survives net-data-length $len; done
+check empty_completion survives zero-length-completion
+check unknown_completion survives unknown-transaction
+check second_completion survives duplicate-completion
+check all_returned wait_for 10 all_returned net0
+asks() {
+	host fault net0 "$1" 1 "$2" || return
+	ip link set "$eth" promisc on
+	sleep 1
+	ip link set "$eth" promisc off
+	wait_for 20 ping -c 1 -w 2 10.0.0.1
+}
+check wrong_type asks net-answer-type
+check short_answer asks net-answer-size 12
+check no_answer asks net-no-answer
+# While a card starts.
+again() {
+	unload hv_netvsc || return
+	host fault net0 "$1" 1 "$2" || return
+	load hv_netvsc || return
+	sleep 8
+	host fault net0 "$1" 0
+	unload hv_netvsc && load hv_netvsc && wait_for 20 has_card 00:15:5d:00:01:00 || return
+	eth=$(card 00:15:5d:00:01:00)
+	ip link set "$eth" up
+	ip addr add 10.0.0.2/24 dev "$eth"
+	wait_for 20 ping -c 1 -w 2 10.0.0.1
+}
+check start_no_answer again net-no-answer
+check start_wrong_type again net-answer-type
+check start_long_value again net-answer-length
+check start_value_outside again net-answer-offset
+check start_alignment again net-alignment 40
+check start_large_send again net-large-send 0
+check start_table again net-table-entry 65535
+check start_channels_not_offered again net-grant-only

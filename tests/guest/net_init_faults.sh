@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A network host that misbehaves while a card starts, in ways that the C driver bears: each is refused, or does without
+#: host     rlis
+#: drivers  c rustbus
+#: quick    none
+#: modules  hv_vmbus hv_netvsc
+#: programs ip ethtool
+#: args     --no-ic --net net0,offload,channels=2
+#: cpus     2
+#: seconds  400
+
+check bus_loads load hv_vmbus
+gone() { ! has_card 00:15:5d:00:01:00; }
+start() {
+	host fault net0 "$1" "$3" "$2" || return
+	load hv_netvsc || return
+	sleep 2
+}
+stop() {
+	host fault net0 "$1" 0
+	unload hv_netvsc
+}
+# refused FAULT [VALUE]: with it there is no card.
+refused() {
+	start "$1" "$2" "${3:-1}" && gone
+	result=$?
+	stop "$1"
+	return $result
+}
+# without FAULT [VALUE]: the card does without.
+works() {
+	eth=$(card 00:15:5d:00:01:00)
+	[ -n "$eth" ] || { echo 'no card'; return 1; }
+	ip link set "$eth" up
+	ip addr add 10.0.0.2/24 dev "$eth"
+	wait_for 20 ping -c 1 -w 2 10.0.0.1
+}
+without() {
+	start "$1" "$2" "${3:-1}" && wait_for 20 has_card 00:15:5d:00:01:00 && works
+	result=$?
+	stop "$1"
+	return $result
+}
+check section_of_0 refused net-receive-section 0
+check section_of_a_gigabyte refused net-receive-section 1073741824
+check sections_without_number refused net-receive-count 4294967295
+check two_parts refused net-receive-parts 2
+check parts_further_back refused net-receive-offset 4096
+check send_section_of_0 refused net-send-section 0
+check version_refused_once without init-status 7
+check all_versions_refused refused init-status 7 6
+check table_too_long without net-table-count 17
+check table_outside without net-table-offset 4294967295
+check table_names_another without net-table-entry 1
+check more_channels_than_asked without net-grant-more 200
+check no_batch without net-max-frames 0
+check works_as_ever without net-completion-status 1 0
+check no_violations equal '' "$(host violations)"
