@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A network host that misbehaves in ways that hang or crash the C driver; for ours
 #: host     rlis
-#: drivers  rust mixed
+#: drivers  none
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: programs ip ethtool

@@ -2,7 +2,7 @@
 #: what     A network card with offloads and channels: DHCP, TCP and UDP with checksums, large sends, coalescing, VLANs
 #: host     rlis
 #: drivers  c rustbus
-#: quick    c
+#: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: programs perl ethtool ip
 #: args     --no-ic --net net0,mac=00:15:5d:00:00:07,offload,rsc,channels=4,batch=16,speed=25000,alias=uplink
