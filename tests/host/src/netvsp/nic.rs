@@ -364,7 +364,7 @@ impl Nic {
     }
 
     /// Frames come from the other end of the cable.
-    pub fn from_network(&self, frames: Vec<Vec<u8>>) {
+    pub fn take_from_network(&self, frames: Vec<Vec<u8>>) {
         let mut state = self.state();
         self.deliver_frames(&mut state, frames);
     }

@@ -27,7 +27,7 @@ impl Switch {
     pub fn send(&self, from: &str, frames: &[Vec<u8>]) {
         let ports: Vec<_> = self.ports().iter().filter_map(Weak::upgrade).collect();
         for nic in ports.iter().filter(|nic| nic.name() != from) {
-            nic.from_network(frames.to_vec());
+            nic.take_from_network(frames.to_vec());
         }
     }
 }

@@ -101,7 +101,8 @@ impl Nic {
             .iter()
             .filter_map(|(fault, at, default)| Some(Wrong::Word(*at, take(*fault, *default)?)))
             .collect();
-        let others: [(Fault, u64, fn(u32) -> Wrong); 5] = [
+        type Other = (Fault, u64, fn(u32) -> Wrong);
+        let others: [Other; 5] = [
             (Fault::NetRangeOffset, 0xffff_f000, Wrong::RangeOffset),
             (Fault::NetRangeLength, 0x10_0000, Wrong::RangeLength),
             (Fault::NetRangeCount, 0xffff, Wrong::RangeCount),
