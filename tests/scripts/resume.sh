@@ -7,7 +7,7 @@
 
 top=$RLIS_TOP/build/resume
 rm -rf "$top"
-mkdir -p "$top"/{scripts,tests/guest,tests/loop,tests/scripts,tests/packaging,rust/proto/fuzz/fuzz_targets,Documentation}
+mkdir -p "$top"/{scripts,tests/guest,tests/loop,tests/host,tests/scripts,drivers,tests/packaging,rust/proto/fuzz/fuzz_targets,Documentation}
 cp "$RLIS_TOP"/scripts/{lib.sh,test-all} "$top/scripts/"
 export RLIS_CACHE=$top/cache
 calls=$top/calls
@@ -94,7 +94,18 @@ check documents_ask_for_the_gates_alone calls_are 'check-style
 style.sh '
 echo '# more' >>"$top/tests/guest/alpha.sh"
 all list
-check changed_sources_are_another_state has 'guest/fast/c/beta +missing *'
+check changed_scenario_is_to_be_run has 'guest/fast/c/alpha +missing *'
+check other_scenarios_are_not has 'guest/fast/c/beta +passed .*'
+echo more >"$top/drivers/driver.rs"
+git_here add drivers
+all list
+check changed_driver_is_another_state has 'guest/fast/rust/beta +missing *'
+check it_is_none_of_the_c_drivers has 'guest/fast/c/beta +passed .*'
+check nor_of_a_parser has 'fuzz/ring +passed .*'
+echo more >"$top/tests/host/host.rs"
+git_here add tests/host
+all list
+check changed_host_is_another_state has 'guest/fast/c/beta +missing *'
 all table
 check table_says_what_was_not_run has '\| fast \| c \| 3 \| 0 \| - \| 0 \| 0 \|'
 PART=nonsense all list || true
