@@ -104,7 +104,8 @@ acts=0
 : >/tmp/acts
 while [ "$(seconds_up)" -lt $deadline ] && [ ! -s /tmp/broken ]; do
 	what=$(among 0 14)
-	if ! said=$(act "$what" 2>&1) ; then
+	echo "$(seconds_up) $what" >>/tmp/history
+	if ! said=$(act "$what" 2>&1); then
 		# A command to the bus that cannot be carried out just now is no failure, a sentence is.
 		case $said in *ended*|*failed*) echo "act $what: $said" >>/tmp/broken ;; esac
 	fi
@@ -114,6 +115,7 @@ while [ "$(seconds_up)" -lt $deadline ] && [ ! -s /tmp/broken ]; do
 	sleep "0.$(among 1 9)"
 done
 rm /tmp/go
+[ ! -s /tmp/broken ] || note "second and number of the last events: $(tail -n 12 /tmp/history | tr '\n' ',')"
 note "$acts events in $SOAK_SECONDS s; rounds: main $(rounds main) files $(rounds files) others $(rounds others)"
 # What was lost at the very end comes back by a reset.
 for device in 0 1 2; do
