@@ -14,6 +14,9 @@ seconds_up() { cut -d. -f1 /proc/uptime; }
 among() { shuf -n 1 -i "$1-$2"; }
 one_of() { shuf -n 1 -e "$@"; }
 
+# A scan of a whole controller, which others wait for, takes its time under this kernel.
+echo $((120 * PATIENCE)) >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
+
 # No Fibre Channel: the mid-layer looks for a thousand targets each time, which takes minutes under this kernel.
 check starts start scsi=3 luns=3 lun_mib=32 subchannels=3
 all_disks() { has_disk 0 0 && has_disk 0 1 && has_disk 0 2 && has_disk 1 0 && has_disk 2 0; }
@@ -21,11 +24,8 @@ check disks wait_for 60 all_disks || exit 1
 main=$(disk 0 0)
 files=$(disk 0 1)
 resized=$(disk 0 2)
-# A scan of a whole controller, which others wait for, takes its time under this kernel.
-echo 120 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
-
-# What is lost comes back by a reset once it is overdue.
-hurry() { for d in "$@"; do echo 5 >"/sys/block/$d/device/timeout"; done 2>/dev/null; }
+# What is lost comes back by a reset once it is overdue. The SCSI layer gives a command up after six times as long.
+hurry() { for d in "$@"; do echo $((5 * PATIENCE)) >"/sys/block/$d/device/timeout"; done 2>/dev/null; }
 hurry "$main" "$files" "$resized"
 
 # What must hold: whatever the host does, these see no error and no wrong content. `broken` gets what went wrong.
