@@ -17,7 +17,7 @@ tree() {
 	shift
 	printf 'CONFIG_%s\n' "$@" | sed '/=/! s/$/=y/' >"$tree/include/config/auto.conf"
 }
-common=(X86_64 MODULES SCSI=m SCSI_FC_ATTRS=m PTP_1588_CLOCK HYPERV_STORAGE=m HYPERV_UTILS=m)
+common=(X86_64 MODULES SCSI=m SCSI_FC_ATTRS=m PTP_1588_CLOCK HYPERV_STORAGE=m HYPERV_UTILS=m NET PAGE_POOL HYPERV_NET=m)
 
 # says NAME PATTERN [NOT-PATTERN]: the report on $tree has a line that matches PATTERN and none that matches the other.
 says() {
@@ -40,7 +40,7 @@ modules() {
 		result "support/$1" FAIL "wanted '$2', got '$output' and exit $rc"
 	fi
 }
-all='hv_vmbus hv_storvsc hv_utils'
+all='hv_vmbus hv_storvsc hv_utils hv_netvsc'
 
 tree 6.12.0-124.8.1.el10_1.x86_64 "${common[@]}" HYPERV=m MODVERSIONS MODULE_SIG
 modules rhel10 "$all"
@@ -61,7 +61,7 @@ modules fedora "$all"
 tree 6.12.107+deb13-cloud-amd64 "${common[@]}" HYPERV=m
 modules debian_6_12 "$all"
 tree 7.3.4+deb13-cloud-amd64 "${common[@]}" HYPERV HYPERV_VMBUS RUST
-modules debian_7_3 'hv_storvsc hv_utils'
+modules debian_7_3 'hv_storvsc hv_utils hv_netvsc'
 says debian_7_3_bus 'hv_vmbus +leave: the driver is built into this kernel'
 says debian_7_3_metadata 'headers come without metadata'
 mkdir -p "$tree/rust"
@@ -76,6 +76,11 @@ says without_bus_says_so 'hv_vmbus +leave: the kernel was made without VMBus \(C
 tree 6.12.1 X86_64 MODULES HYPERV=m HYPERV_UTILS=y PTP_1588_CLOCK SCSI
 modules parts_built_in 'hv_vmbus'
 says no_fibre_channel 'hv_storvsc +leave: .*SCSI_FC_ATTRS is off'
+says no_page_pool 'hv_netvsc +leave: .*PAGE_POOL is off'
+tree 6.12.0-9.el10.x86_64 "${common[@]}" HYPERV=m
+printf '0x0\tvmbus_sendpacket_pagebuffer\thv_vmbus\tEXPORT_SYMBOL_GPL\t\n' >"$tree/Module.symvers"
+modules one_range_bus 'hv_vmbus hv_storvsc hv_utils'
+says one_range_bus_says_so 'hv_netvsc +leave: .*in one piece'
 tree 5.14.0-570.el9.x86_64 "${common[@]}" HYPERV=m
 modules too_old ''
 says too_old_says_so 'hv_utils +leave: the kernel is older than 6.12'
@@ -130,9 +135,9 @@ dkms() { # NAME WANTED KERNEL HEADERS
 	output=$(conf "$3" "$4" 2>&1 | tr '\n' ' ')
 	if [ "$output" = "$2 " ]; then result "dkms_conf/$1" ok; else result "dkms_conf/$1" FAIL "wanted '$2', got '$output'"; fi
 }
-three='hv_vmbus build/dkms/ /updates hv_storvsc build/dkms/ /updates hv_utils build/dkms/ /updates exclusive none'
-dkms all_modules "$three" 6.12.107+deb13-cloud-amd64 "$work/6.12.107+deb13-cloud-amd64"
-dkms without_the_bus "${three#* * * }" 7.3.4+deb13-cloud-amd64 "$work/7.3.4+deb13-cloud-amd64"
+four='hv_vmbus build/dkms/ /updates hv_storvsc build/dkms/ /updates hv_utils build/dkms/ /updates hv_netvsc build/dkms/ /updates exclusive none'
+dkms all_modules "$four" 6.12.107+deb13-cloud-amd64 "$work/6.12.107+deb13-cloud-amd64"
+dkms without_the_bus "${four#* * * }" 7.3.4+deb13-cloud-amd64 "$work/7.3.4+deb13-cloud-amd64"
 dkms passes_by 'hv_utils build/dkms/ /updates exclusive ^$' 5.14.0-570.el9.x86_64 "$work/5.14.0-570.el9.x86_64"
 mkdir -p "$work/dkms/rlis/$version/6.12.9/x86_64/module"
 touch "$work/dkms/rlis/$version/6.12.9/x86_64/module/hv_storvsc.ko.xz"
@@ -140,7 +145,7 @@ dkms removes_what_was_built 'hv_storvsc build/dkms/ /updates exclusive none' 6.1
 
 # The loader, with tools that only tell what they were asked. $fails names what modprobe fails on.
 bin=$work/bin
-mkdir -p "$bin" "$work/proc/sys/kernel" "$work/lib/modules/6.12.9/kernel/drivers/scsi" "$work/lib/modules/6.12.9/kernel/drivers/hv"
+mkdir -p "$bin" "$work/proc/sys/kernel" "$work/lib/modules/6.12.9/kernel/drivers/scsi" "$work/lib/modules/6.12.9/kernel/drivers/hv" "$work/lib/modules/6.12.9/kernel/drivers/net/hyperv"
 touch "$work/lib/modules/6.12.9/kernel/drivers/scsi/hv_storvsc.ko.xz" "$work/lib/modules/6.12.9/kernel/drivers/hv/hv_vmbus.ko"
 sed "s,/proc/,$work/proc/,; s,/sys/module,$work/sys,; s,/lib/modules/,$work/lib/modules/,; s,/dev/kmsg,$work/kmsg," "$RLIS_TOP/packaging/lib/load-module" >"$work/load-module"
 echo 6.12.9 >"$work/proc/sys/kernel/osrelease"
@@ -185,6 +190,8 @@ told disabled_is_told "kernel's own hv_storvsc is used"
 loads one_disabled "$fallback" 0 'rlis.disable=hv_utils,hv_storvsc quiet' '' hv_storvsc
 loads other_disabled 'modprobe --ignore-install hv_vmbus' 0 'rlis.disable=hv_utils,hv_storvsc quiet' '' hv_vmbus
 loads bus_alone 'insmod hv_vmbus.ko other=1' 0 'rlis.disable' '' hv_vmbus
+touch "$work/lib/modules/6.12.9/kernel/drivers/net/hyperv/hv_netvsc.ko.xz"
+loads own_card_if_ours_fails 'modprobe --ignore-install hv_netvsc;modprobe -q hv_vmbus;insmod hv_netvsc.ko.xz' 0 'quiet' hv_netvsc hv_netvsc
 loads no_own_one 'modprobe --ignore-install hv_utils' 1 '' hv_utils hv_utils
 OPTIONS='a=1 b="2,3"' loads own_has_its_options "modprobe --ignore-install hv_storvsc c=4;${fallback%hv_s*}hv_storvsc.ko.xz a=1 b=\"2,3\" c=4" 0 quiet hv_storvsc hv_storvsc c=4
 loads another_was_first "modprobe --ignore-install hv_storvsc;$fallback" 0 quiet 'hv_storvsc other-was-first' hv_storvsc
@@ -250,7 +257,7 @@ cat >"$work/source/scripts/modules" <<'END'
 echo "${RLIS_PROVIDER:-$HAS}" >>"$CALLS"
 case " $FAILS " in *" ${RLIS_PROVIDER:-$HAS} "*) mkdir -p build/half; exit 1 ;; esac
 [ ! -e build/half ] || exit 1
-mkdir -p build/done && cd build/done && touch hv_vmbus.ko hv_storvsc.ko hv_utils.ko && pwd
+mkdir -p build/done && cd build/done && touch hv_vmbus.ko hv_storvsc.ko hv_utils.ko hv_netvsc.ko && pwd
 END
 chmod +x "$work"/source/packaging/dkms/build "$work"/source/scripts/*
 builds() { # NAME WANTED-CALLS WANTED-RC HAS FAILS
