@@ -15,7 +15,13 @@ installkernel() {
 	local module file
 	# A kernel may have any of these built in, or not at all.
 	hostonly='' instmods hv_vmbus hv_storvsc scsi_transport_fc sd_mod || :
-	for module in hv_vmbus hv_storvsc; do
+	local wanted='hv_vmbus hv_storvsc'
+	# The network card where the image has those: for a root on the network, or whatever asks there for a key.
+	if dracut_module_included kernel-network-modules; then
+		hostonly='' instmods hv_netvsc || :
+		wanted="$wanted hv_netvsc"
+	fi
+	for module in $wanted; do
 		[ -n "$(rlis_ours "$module")" ] || continue
 		while read -r file; do
 			inst_simple "$file"
