@@ -5,8 +5,10 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
+# With STAND_IN=1 a program stands in for the compiler: see stand_in_tarball.
+packaging=$RLIS_TOP/build/packaging${STAND_IN:+-stand-in}
 # Where the system is; what is changed in it stays there until the next `new_system`.
-system=$RLIS_TOP/build/packaging/system
+system=$packaging/system
 new_system() {
 	rm -rf --one-file-system "$system"
 	mkdir -p "$system/io"
@@ -31,11 +33,43 @@ prefix=packaging/
 releases() { in_system sh -c 'ls /lib/modules'; }
 booted() { releases | grep "^${KERNEL:-}"; }
 
+# stand_in_tarball TARBALL FOLDER: the same tarball with a stand-in for scripts/modules, which makes modules with our version
+# out of the kernel's own, at once; so that all else is tried in a fraction of the time.
+stand_in_tarball() {
+	local tree
+	tree=$2/$(basename "$1" .tar.xz)
+	rm -rf "$2"
+	mkdir -p "$2"
+	tar -C "$2" -xf "$1"
+	cat >"$tree/scripts/modules" <<-'END'
+		#!/usr/bin/env bash
+		# SPDX-License-Identifier: GPL-2.0
+		set -eu
+		scripts/probe "$1"
+		kernel=$(cat "$1/include/config/kernel.release")
+		out=$PWD/build/stand-in
+		rm -rf "$out"
+		mkdir -p "$out"
+		modules=$(scripts/probe --modules "$1")
+		for arg; do case $arg in RLIS_MODULES=*) modules=${arg#*=} ;; esac; done
+		for m in $modules; do
+			xz -dc "$(find "/lib/modules/$kernel/kernel" -name "$m.ko.xz")" >"$out/$m.ko"
+			objcopy -O binary --only-section=.modinfo "$out/$m.ko" "$out/info"
+			{ tr '\0' '\n' <"$out/info" | grep -v '^intree=' | tr '\n' '\0'; printf "version=$(cat VERSION)\0"; } >"$out/info.new"
+			objcopy --update-section .modinfo="$out/info.new" "$out/$m.ko"
+			rm "$out/info" "$out/info.new"
+		done
+		echo "$out"
+	END
+	tar -C "$2" --sort=name --owner=0 --group=0 --numeric-owner -cf - "$(basename "$tree")" | xz -T0 -1 >"$2/$(basename "$1")"
+	rm -rf "$tree"
+}
+
 # ---- guests --------------------------------------------------------------------------------------------------------
 
 # new_run PART: where that part's guests run and leave their logs.
 new_run() {
-	run=$RLIS_TOP/build/packaging/$1
+	run=$packaging/$1
 	rm -rf "$run"
 	mkdir -p "$run/jobs" "$run/results"
 	cp "$RLIS_TOP/scripts/guest-job" "$run/run"
