@@ -10,13 +10,15 @@
 
 #include "hv_loop.h"
 
-static unsigned int scsi = 1, ide, fc, luns = 1, lun_mib = 64, block_size = 512, dvd;
+static unsigned int scsi = 1, ide, fc, net, luns = 1, lun_mib = 64, block_size = 512, dvd;
 module_param(scsi, uint, 0444);
 MODULE_PARM_DESC(scsi, "SCSI controllers to offer at load");
 module_param(ide, uint, 0444);
 MODULE_PARM_DESC(ide, "IDE controllers to offer at load");
 module_param(fc, uint, 0444);
 MODULE_PARM_DESC(fc, "Fibre Channel adapters to offer at load");
+module_param(net, uint, 0444);
+MODULE_PARM_DESC(net, "Network cards to offer at load");
 module_param(luns, uint, 0444);
 MODULE_PARM_DESC(luns, "Disks on each controller");
 module_param(lun_mib, uint, 0444);
@@ -35,6 +37,12 @@ MODULE_PARM_DESC(max_transfer, "max_transfer_bytes that the host reports");
 unsigned int loop_versions_from = 0x0602;
 module_param_named(version, loop_versions_from, uint, 0644);
 MODULE_PARM_DESC(version, "The newest VSTOR version that the host accepts, major in the upper byte");
+unsigned int loop_net_version = 0x60001;
+module_param_named(net_version, loop_net_version, uint, 0644);
+MODULE_PARM_DESC(net_version, "The newest NVSP version that the host accepts");
+unsigned int loop_net_lso = 62780;
+module_param_named(lso, loop_net_lso, uint, 0644);
+MODULE_PARM_DESC(lso, "Bytes of the largest send that a network card takes");
 static bool softirq;
 module_param(softirq, bool, 0444);
 MODULE_PARM_DESC(softirq, "The host works in softirq on the channel's CPU, not in a thread on any");
@@ -51,6 +59,7 @@ static const guid_t class_guid[] = {
 	[LOOP_SCSI] = GUID_INIT(0xba6163d9, 0x04a1, 0x4d29, 0xb6, 0x05, 0x72, 0xe2, 0xff, 0xb1, 0xdc, 0x7f),
 	[LOOP_IDE] = GUID_INIT(0x32412632, 0x86cb, 0x44a2, 0x9b, 0x5c, 0x50, 0xd1, 0x41, 0x73, 0x54, 0xf5),
 	[LOOP_FC] = GUID_INIT(0x2f9bcc4a, 0x0069, 0x4af3, 0xb7, 0x6b, 0x6f, 0xd0, 0xbe, 0x52, 0x8c, 0xda),
+	[LOOP_NET] = GUID_INIT(0xf8615163, 0xdf3e, 0x46c5, 0x91, 0x3f, 0xf2, 0xd2, 0xf9, 0x65, 0xed, 0x0e),
 };
 
 /* ---- drivers ---- */
@@ -148,32 +157,6 @@ void vmbus_set_chn_rescind_callback(struct vmbus_channel *ch, void (*callback)(s
 	ch->chn_rescind_callback = callback;
 }
 EXPORT_SYMBOL_GPL(vmbus_set_chn_rescind_callback);
-
-/* Storage needs no GPADL of its own, and integration services are not offered here. */
-int vmbus_establish_gpadl(struct vmbus_channel *ch, void *kbuffer, u32 size, struct vmbus_gpadl *gpadl)
-{
-	return -EOPNOTSUPP;
-}
-EXPORT_SYMBOL_GPL(vmbus_establish_gpadl);
-
-int vmbus_teardown_gpadl(struct vmbus_channel *ch, struct vmbus_gpadl *gpadl)
-{
-	return -EOPNOTSUPP;
-}
-EXPORT_SYMBOL_GPL(vmbus_teardown_gpadl);
-
-/* Ids come from the drivers' tags: a driver that wants the bus to hand them out is told so by no id at all. */
-u64 vmbus_next_request_id(struct vmbus_channel *ch, u64 rqst_addr)
-{
-	return VMBUS_RQST_ERROR;
-}
-EXPORT_SYMBOL_GPL(vmbus_next_request_id);
-
-u64 vmbus_request_addr(struct vmbus_channel *ch, u64 trans_id)
-{
-	return VMBUS_RQST_ERROR;
-}
-EXPORT_SYMBOL_GPL(vmbus_request_addr);
 
 /* What the bus does about a rescind, or a driver that asked to be told of rescinds in its stead. */
 void vmbus_device_unregister(struct hv_device *dev)
@@ -276,13 +259,15 @@ static void dev_release(struct device *d)
 	struct loop_dev *dev = container_of(device_to_hv_device(d), struct loop_dev, hv);
 
 	loop_luns_free(dev);
+	loop_net_exit(dev);
+	loop_gpadls_free(dev);
 	kfree(dev);
 }
 
 static struct loop_dev *dev_new(enum loop_class class, unsigned int number)
 {
 	struct loop_dev *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
-	unsigned int i;
+	unsigned int i, n = 0;
 	int err = 0;
 
 	if (!dev)
@@ -291,13 +276,19 @@ static struct loop_dev *dev_new(enum loop_class class, unsigned int number)
 	dev->number = number;
 	mutex_init(&dev->lock);
 	spin_lock_init(&dev->fault_lock);
+	spin_lock_init(&dev->gpadl_lock);
+	INIT_LIST_HEAD(&dev->gpadls);
 	INIT_WORK(&dev->offer_work, offer_sub_channels);
 	for (i = 0; i < LOOP_MAX_LUNS; i++)
 		xa_init(&dev->luns[i].pages);
-	for (i = 0; i < min_t(unsigned int, luns, LOOP_MAX_LUNS) && !err; i++)
+	if (class == LOOP_NET)
+		err = loop_net_init(dev);
+	else
+		n = min_t(unsigned int, luns, LOOP_MAX_LUNS);
+	for (i = 0; i < n && !err; i++)
 		err = loop_lun_add(dev, i, lun_mib, block_size, dvd && class == LOOP_SCSI && i + 1 == luns);
 	dev->hv.vendor_id = 0x1414;
-	dev->hv.device_id = class == LOOP_IDE ? HV_IDE : class == LOOP_FC ? HV_FC : HV_SCSI;
+	dev->hv.device_id = class == LOOP_IDE ? HV_IDE : class == LOOP_FC ? HV_FC : class == LOOP_NET ? HV_NIC : HV_SCSI;
 	dev->hv.dev_type = class_guid[class];
 	/* IDE: bytes 4 and 5 of the instance name the target. */
 	guid_parse("f8b3781a-0000-4c31-9b72-000000000000", &dev->hv.dev_instance);
@@ -319,8 +310,8 @@ int loop_offer(unsigned int number)
 	enum loop_class class;
 	int err;
 
-	class = number < scsi ? LOOP_SCSI : number < scsi + ide ? LOOP_IDE : LOOP_FC;
-	if (number >= LOOP_MAX_DEVS || number >= scsi + ide + fc)
+	class = number < scsi ? LOOP_SCSI : number < scsi + ide ? LOOP_IDE : number < scsi + ide + fc ? LOOP_FC : LOOP_NET;
+	if (number >= LOOP_MAX_DEVS || number >= scsi + ide + fc + net)
 		return -EINVAL;
 	mutex_lock(&devs_lock);
 	old = loop_devs[number];
@@ -437,7 +428,7 @@ static int __init loop_init(void)
 	err = loop_ctl_init();
 	if (err)
 		goto unregister_root;
-	for (i = 0; i < scsi + ide + fc; i++) {
+	for (i = 0; i < scsi + ide + fc + net; i++) {
 		err = loop_offer(i);
 		if (err) {
 			pr_err("device %u could not be offered: %d\n", i, err);
@@ -458,5 +449,5 @@ free_wq:
 
 module_init(loop_init);
 module_exit(loop_exit);
-MODULE_DESCRIPTION("Test only: hv_vmbus's API with a storage host behind it");
+MODULE_DESCRIPTION("Test only: hv_vmbus's API with a storage and a network host behind it");
 MODULE_LICENSE("GPL");

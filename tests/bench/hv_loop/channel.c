@@ -197,11 +197,16 @@ int vmbus_connect_ring(struct vmbus_channel *ch, void (*callback)(void *context)
 		return -ENODEV;
 	if (ch->state != CHANNEL_OPEN_STATE)
 		return -EINVAL;
+	err = loop_requestor_init(ch);
+	if (err)
+		return err;
 	err = ring_init(&ch->outbound, ch->ringbuffer_page, ch->ringbuffer_send_offset, 0) ?:
 	      ring_init(&ch->inbound, ch->ringbuffer_page + ch->ringbuffer_send_offset,
 			ch->ringbuffer_pagecount - ch->ringbuffer_send_offset, ch->max_pkt_size);
-	if (err)
+	if (err) {
+		loop_requestor_exit(ch);
 		return err;
+	}
 	lc->host_read = 0;
 	ch->onchannel_callback = callback;
 	ch->channel_callback_context = context;
@@ -255,6 +260,9 @@ void loop_close_now(struct loop_channel *lc)
 	tasklet_kill(&ch->callback_event);
 	ch->state = CHANNEL_OPEN_STATE;
 	vmbus_free_ring(ch);
+	loop_requestor_exit(ch);
+	if (lc->dev->class == LOOP_NET && !lc->index)
+		loop_net_closed(lc->dev);
 }
 
 int vmbus_disconnect_ring(struct vmbus_channel *ch)
@@ -405,7 +413,6 @@ int vmbus_sendpacket_mpb_desc(struct vmbus_channel *ch, struct vmbus_packet_mpb_
 	desc->type = VM_PKT_DATA_USING_GPA_DIRECT;
 	desc->flags = VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED;
 	desc->reserved = 0;
-	desc->rangecount = 1;
 	return ring_send(ch, (struct vmpacket_descriptor *)desc, desc_size, buffer, bufferlen, requestid, NULL);
 }
 EXPORT_SYMBOL_GPL(vmbus_sendpacket_mpb_desc);

@@ -15,6 +15,8 @@
  *   ring DEV CHANNEL READ_INDEX                             overwrites the read index that the guest sees; -1 restores
  *   dma DEV BITS                                            narrows the DMA mask, 64 restores
  *   load 0 PATH BYTES DEPTH COUNT CPUS                      reads, and puts the nanoseconds into .../load
+ *   send DEV INTERFACE BYTES BATCH BURST COUNT [clone] [redirect]       frames of the guest; what it took is in .../netload
+ *   take DEV INTERFACE BYTES BATCH RANGES COUNT [coalesced] [dropped]   frames of the host, likewise
  */
 #include <linux/debugfs.h>
 #include <linux/dma-mapping.h>
@@ -184,6 +186,44 @@ static int load_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(load);
 
+static struct loop_net_result net_result;
+
+static int ctl_netload(struct loop_dev *dev, const char *args, bool sends)
+{
+	struct loop_net_load load = { .sends = sends, .burst = 1, .ranges = 1 };
+
+	if (sscanf(args, "%15s %u %u %u %llu", load.name, &load.bytes, &load.batch, sends ? &load.burst : &load.ranges,
+		   &load.count) != 5)
+		return -EINVAL;
+	load.clone = strstr(args, " clone");
+	load.redirect = strstr(args, " redirect");
+	load.coalesced = strstr(args, " coalesced");
+	load.dropped = strstr(args, " dropped");
+	return loop_net_load(dev, &load, &net_result);
+}
+
+/* With a network card, the time that its driver takes to get it going is of interest, too. */
+static int ctl_offer(unsigned int number)
+{
+	u64 start = get_cycles();
+	int err = loop_offer(number);
+
+	net_result = (struct loop_net_result) { .cycles = get_cycles() - start, .frames = 1 };
+	if (!err && loop_devs[number]->channels[0])
+		net_result.host = loop_devs[number]->channels[0]->host_cycles;
+	return err;
+}
+
+static int netload_show(struct seq_file *m, void *unused)
+{
+	const struct loop_net_result *r = &net_result;
+
+	seq_printf(m, "cycles %llu host %llu frames %llu signals %llu interrupts %llu packets %llu\n", r->cycles, r->host,
+		   r->frames, r->signals, r->interrupts, r->packets);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(netload);
+
 static int ctl_run(char *line)
 {
 	unsigned int number, value;
@@ -195,7 +235,7 @@ static int ctl_run(char *line)
 		return -EINVAL;
 	line += skip;
 	if (!strcmp(verb, "offer"))
-		return loop_offer(number);
+		return ctl_offer(number);
 	dev = loop_devs[number];
 	if (!dev || !dev->offered)
 		return -ENODEV;
@@ -205,6 +245,8 @@ static int ctl_run(char *line)
 	}
 	if (!strcmp(verb, "load"))
 		return ctl_load(line);
+	if (!strcmp(verb, "send") || !strcmp(verb, "take"))
+		return ctl_netload(dev, line, verb[0] == 's');
 	if (!strcmp(verb, "lun"))
 		return ctl_lun(dev, line);
 	if (!strcmp(verb, "fault"))
@@ -280,6 +322,7 @@ int loop_ctl_init(void)
 	debugfs_create_file("ctl", 0200, dir, NULL, &ctl_fops);
 	debugfs_create_file("stat", 0400, dir, NULL, &stat_fops);
 	debugfs_create_file("load", 0400, dir, NULL, &load_fops);
+	debugfs_create_file("netload", 0400, dir, NULL, &netload_fops);
 	return PTR_ERR_OR_ZERO(dir);
 }
 

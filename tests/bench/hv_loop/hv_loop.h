@@ -2,20 +2,27 @@
 /*
  * hv_loop: a test-only stand-in for hv_vmbus that plays the host's side inside the kernel.
  *
- * It exports the C API of <linux/hyperv.h> that storage drivers use, offers storage controllers, and answers
- * them from memory. A driver runs over it unchanged, in any virtual machine, without a hypervisor's exits.
+ * It exports the C API of <linux/hyperv.h> that storage and network drivers use, offers storage controllers and
+ * network cards, and answers them from memory. A driver runs over it unchanged, in any virtual machine, without a
+ * hypervisor's exits.
  *
  *   bus.c      the bus, its devices, driver registration, offers and rescinds
  *   channel.c  the guest's side of a channel: rings, packets, interrupts
- *   host.c     the host's side: reads requests, speaks VSTOR, sends completions, injects faults
+ *   memory.c   GPADLs and request ids
+ *   host.c     the host's side of a channel: reads what the guest sends, writes answers
+ *   vstor.c    the storage host: speaks VSTOR, injects faults
  *   scsi.c     the SCSI target behind it
+ *   netvsp.c   the network host: NVSP, sections, frames
+ *   rndis.c    the control messages of its cards
  *   load.c     a load of reads, for measurements
+ *   netload.c  a load of frames
  *   ctl.c      the control file in debugfs
  */
 #ifndef HV_LOOP_H
 #define HV_LOOP_H
 
 #include <linux/hyperv.h>
+#include <linux/if.h>
 #include <linux/irq_work.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
@@ -25,9 +32,18 @@
 #define LOOP_MAX_DEVS		4
 #define LOOP_MAX_LUNS		16
 #define LOOP_MAX_CHANNELS	16
-/* The longest request: a descriptor, PFNs of 8 MiB and one more page, and the VSTOR packet. */
+/* The longest request of storage, and longer than any of the network: a descriptor, PFNs of 8 MiB and one more page, and the VSTOR packet. */
 #define LOOP_PKT_MAX		(24 * 1024)
 #define LOOP_SENSE_LEN		18
+/* The longest answer to a packet of a network driver, with its descriptor. */
+#define LOOP_ANSWER_MAX		128
+
+#define violation(lc, fmt, ...)									\
+do {												\
+	(lc)->violations++;									\
+	pr_err_ratelimited("hv_loop: violation on channel %u: " fmt "\n",			\
+			   (lc)->ch.offermsg.child_relid, ##__VA_ARGS__);			\
+} while (0)
 
 /* The VSTOR protocol as this host speaks it; layouts are the ones of Hyper-V, see Documentation/. */
 enum {
@@ -147,6 +163,8 @@ struct loop_channel {
 	u32 host_read;			/* the host's place in the outbound ring */
 	u8 *pkt;			/* the host's private copy of the request that it works on */
 	u64 requests, bytes, replies, doorbells, lock_contended;
+	u64 frames;			/* that the guest of a network card has sent */
+	u64 host_cycles;		/* that the network host took */
 	u64 violations;			/* what the guest sent and must not send */
 };
 
@@ -161,7 +179,9 @@ struct loop_held {
 	u64 pfn[];
 };
 
-enum loop_class { LOOP_SCSI, LOOP_IDE, LOOP_FC };
+enum loop_class { LOOP_SCSI, LOOP_IDE, LOOP_FC, LOOP_NET };
+
+struct loop_net;
 
 struct loop_lun {
 	bool present;
@@ -211,6 +231,10 @@ struct loop_dev {
 	struct loop_lun luns[LOOP_MAX_LUNS];
 	u64 resets;
 	u8 wwn_generation;
+	spinlock_t gpadl_lock;		/* the two below */
+	struct list_head gpadls;
+	u32 last_gpadl;
+	struct loop_net *net;		/* of network cards alone */
 };
 
 #define to_loop_channel(c) container_of(c, struct loop_channel, ch)
@@ -219,6 +243,8 @@ extern struct loop_dev *loop_devs[LOOP_MAX_DEVS];
 extern unsigned int loop_max_subchannels;
 extern unsigned int loop_max_transfer;
 extern unsigned int loop_versions_from;
+extern unsigned int loop_net_version;
+extern unsigned int loop_net_lso;
 extern struct workqueue_struct *loop_host_wq;
 
 /* bus.c; the first is hv_vmbus's, declared in a header of its own directory only */
@@ -239,7 +265,29 @@ void loop_raise_guest(struct loop_channel *lc);
 void loop_host_setup(struct loop_channel *lc);
 void loop_host_close(struct loop_channel *lc);
 void loop_doorbell(struct loop_channel *lc);
+int loop_ring_reply(struct loop_channel *lc, u64 trans_id, u16 type, const void *payload, u32 len, u16 len8,
+		    u16 offset8);
+
+/* memory.c */
+void *loop_gpadl_find(struct loop_dev *dev, u32 id, u32 *size);
+void loop_gpadls_free(struct loop_dev *dev);
+int loop_requestor_init(struct vmbus_channel *ch);
+void loop_requestor_exit(struct vmbus_channel *ch);
+
+/* vstor.c */
+void loop_vstor_packet(struct loop_channel *lc, u8 *pkt, u32 len);
+void loop_vstor_send_held(struct loop_channel *lc);
+void loop_vstor_end_held(struct loop_channel *lc);
+u32 loop_vstor_stall(struct loop_channel *lc);
 int loop_unsolicited(struct loop_dev *dev, u32 operation);
+
+/* netvsp.c and rndis.c */
+int loop_net_init(struct loop_dev *dev);
+void loop_net_exit(struct loop_dev *dev);
+void loop_net_closed(struct loop_dev *dev);
+void loop_net_packet(struct loop_channel *lc, u8 *pkt, u32 len);
+void loop_net_control(struct loop_channel *lc, u32 len);
+void loop_net_taken_back(struct loop_channel *lc, u32 gpadl);
 
 /* scsi.c */
 void loop_scsi_execute(struct loop_dev *dev, struct loop_srb *srb, const struct loop_range *range);
@@ -250,6 +298,24 @@ void loop_luns_free(struct loop_dev *dev);
 
 /* load.c */
 s64 loop_load(const char *path, unsigned int bytes, unsigned int depth, u64 count, unsigned int cpus);
+
+/* netload.c */
+struct loop_net_load {
+	char name[IFNAMSIZ];
+	u32 bytes;		/* of a frame, or of a piece of a coalesced one */
+	u32 ranges;		/* that the host puts into one packet */
+	u32 batch;		/* frames before the other side gets to work */
+	u32 burst;		/* frames that the guest announces as one run, with xmit_more */
+	u64 count;		/* frames, or pieces */
+	bool sends, clone, redirect, coalesced, dropped;
+};
+
+/* Cycles, of which the host took some; signals of the guest, interrupts of the host; packets on the guest's ring. */
+struct loop_net_result {
+	u64 cycles, host, frames, signals, interrupts, packets;
+};
+
+int loop_net_load(struct loop_dev *dev, const struct loop_net_load *load, struct loop_net_result *result);
 
 /* ctl.c */
 int loop_ctl_init(void);

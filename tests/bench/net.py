@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Makes a table and JSON of what scripts/bench-net measured.
+
+    net.py FOLDER LIMIT
+
+FOLDER/results has lines `DRIVER ROW TENTHS`: tenths of instructions for one frame, without those of the test bus's host,
+which ROW.host has, and `DRIVER ROW.signals N`: signals to the host for a hundred frames. Ends with 1 if a row's ratio of
+rust to c is above LIMIT, or if the C driver lacks a row.
+"""
+
+import json
+import os
+import sys
+
+TEXT = {
+    "tx_64_alone": "send 64 bytes, one at a time",
+    "tx_64": "send 64 bytes, 64 at a time",
+    "tx_64_burst8": "send 64 bytes, announced in runs of 8 (xmit_more)",
+    "tx_64_clone": "send 64 bytes, clones as TCP's",
+    "tx_1514": "send 1514 bytes",
+    "lso_64k": "send 60 KiB of TCP in one go",
+    "rx_64": "receive 64 bytes, a packet each",
+    "rx_64_ranges32": "receive 64 bytes, 32 in a packet",
+    "rx_1514": "receive 1514 bytes, a packet each",
+    "rx_1514_ranges32": "receive 1514 bytes, 32 in a packet",
+    "rx_9000": "receive 9014 bytes, 8 in a packet",
+    "rsc_64k": "receive 64 KiB of TCP, coalesced from 43 pieces",
+    "xdp_drop": "XDP_DROP, 64 bytes, 32 in a packet",
+    "xdp_tx": "XDP_TX, 64 bytes, 32 in a packet",
+    "xdp_redirect_in": "redirected by XDP from another card, 64 bytes",
+    "attach": "from the offer to the interface",
+}
+
+
+def load(path):
+    """The figures by row and driver."""
+    rows = {}
+    with open(path, encoding="ascii") as file:
+        for line in file:
+            driver, row, value = line.split()
+            name, _, kind = row.partition(".")
+            scale = 100 if kind == "signals" else 10
+            rows.setdefault(name, {}).setdefault(driver, {})[kind or "instructions"] = int(value) / scale
+    return rows
+
+
+def main():
+    """Reads, prints, writes, judges."""
+    folder, limit = sys.argv[1], float(sys.argv[2])
+    rows = load(os.path.join(folder, "results"))
+    missing = [name for name in TEXT if "c" not in rows.get(name, {})]
+    if missing:
+        sys.exit(f"not measured with the C driver: {', '.join(missing)}")
+    width = max(map(len, TEXT.values()))
+    print(f"{'instructions for one':{width}} {'C':>10} {'Rust':>10} {'ratio':>7} {'signals C':>10} {'Rust':>6}")
+    worst = 0.0
+    for name, what in TEXT.items():
+        row = rows[name]
+        c, ours = row["c"], row.get("rust")
+        line = f"{what:{width}} {c['instructions']:10.1f}"
+        if ours:
+            row["ratio"] = round(ours["instructions"] / c["instructions"], 4)
+            worst = max(worst, row["ratio"])
+            above = "  above the limit" if row["ratio"] > limit else ""
+            line += f" {ours['instructions']:10.1f} {row['ratio']:7.3f} {c['signals']:10.2f} {ours['signals']:6.2f}{above}"
+        else:
+            line += f" {'-':>10} {'-':>7} {c['signals']:10.2f} {'-':>6}"
+        print(line)
+    path = os.path.join(folder, "net.json")
+    with open(path, "w", encoding="ascii") as file:
+        result = {"unit": "instructions", "limit": limit, "rows": {n: {"what": TEXT[n], **rows[n]} for n in TEXT}}
+        json.dump(result, file, indent=2)
+        file.write("\n")
+    print(f"written: {path}")
+    sys.exit(0 if worst <= limit else 1)
+
+
+main()
