@@ -178,6 +178,9 @@ ptp_cross() {
 
 # Network cards and their peers; a scenario that sends by `peer` names the program perl.
 
+# The shell takes busybox's own program of a name before any other; a scenario that names the program ip means iproute2.
+[ ! -x /usr/bin/ip ] || ip() { /usr/bin/ip "$@"; }
+
 # card MAC: the interface with this address.
 card() {
 	for net in /sys/class/net/*; do
@@ -186,6 +189,37 @@ card() {
 }
 has_card() { [ -n "$(card "$1")" ]; }
 carrier() { equal "$2" "$(cat "/sys/class/net/$1/carrier")"; }
+# pings ADDRESS: it answers within a second. mute ADDRESS: it does not. `ping` by itself waits ten seconds for the last.
+pings() { ping -c 1 -W 1 "$1"; }
+mute() { ! pings "$1"; }
+# first_card: loads bus and driver; the host's first card is there.
+first_card() {
+	check bus_loads load hv_vmbus
+	check network_loads load hv_netvsc
+	check card_found wait_for 30 has_card 00:15:5d:00:01:00
+}
+# use_card INTERFACE: takes it up, at 10.0.0.2; its peer answers.
+use_card() {
+	ip link set "$1" up
+	ip addr add 10.0.0.2/24 dev "$1" 2>/dev/null
+	wait_for 20 pings 10.0.0.1
+}
+# survives FAULT [VALUE]: it strikes the next frame of net0, and the proper one behind it arrives.
+survives() {
+	host fault net0 "$1" 1 "$2" || return
+	wait_for 20 pings 10.0.0.1 || return
+	! host faults | grep -q "net0 $1" || { echo "$1 did not strike"; false; }
+}
+# starts_with FAULT VALUE [COUNT]: loads the driver while the host does this; stops: ends that, and takes the driver out.
+starts_with() {
+	host fault net0 "$1" "${3:-1}" "$2" || return
+	load hv_netvsc || return
+	sleep 2
+}
+stops() {
+	host fault net0 "$1" 0
+	unload hv_netvsc
+}
 # counted CARD NAME: one of the host's counters.
 counted() { host nets | sed -n "s/^$1 .* $2=\\([^ ]*\\).*/\\1/p"; }
 # all_returned CARD: the guest has completed every packet of the host.

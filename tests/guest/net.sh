@@ -6,7 +6,7 @@
 #: modules  hv_vmbus hv_netvsc
 #: args     --no-ic --net net0,mac=00:15:5d:00:00:07 --net net1,version=1,peer=10.0.1.1/24,down
 #: cpus     1
-#: seconds  480
+#: seconds  240
 
 no_card() { ! has_card "$1"; }
 
@@ -38,7 +38,7 @@ sizes() {
 	done
 }
 check ping_of_many_sizes sizes
-check nobody_else_answers sh -c '! ping -c 1 -w 2 10.0.0.77'
+check nobody_else_answers mute 10.0.0.77
 # Four at once. What the sockets of the programs do not hold is lost there, so the frames are counted.
 statistic() { cat "/sys/class/net/$eth/statistics/$1"; }
 flood() {
@@ -62,7 +62,7 @@ check few_signals_in_vain equal '' "$(few_in_vain)"
 
 check unplugged host link net0 down
 check no_carrier wait_for 20 carrier "$eth" 0
-check no_ping_unplugged sh -c '! ping -c 1 -w 2 10.0.0.1'
+check no_ping_unplugged mute 10.0.0.1
 check plugged_in host link net0 up
 check carrier_again wait_for 20 carrier "$eth" 1
 check ping_again ping -c 2 -w 20 10.0.0.1
@@ -104,7 +104,7 @@ check offered_again host offer net1
 check offered_card_back wait_for 20 has_card 00:15:5d:00:01:01
 # The module goes while the card is up and sends.
 reloads() {
-	for i in $(seq 20); do
+	for i in $(seq 5); do
 		eth=$(card 00:15:5d:00:00:07)
 		ip link set "$eth" up
 		ip addr add 10.0.0.2/24 dev "$eth" 2>/dev/null
@@ -116,7 +116,7 @@ reloads() {
 	done
 	true
 }
-check reloads_20_times reloads
+check reloads_5_times reloads
 eth=$(card 00:15:5d:00:00:07)
 ip link set "$eth" up
 ip addr add 10.0.0.2/24 dev "$eth"

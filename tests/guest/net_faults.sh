@@ -4,25 +4,14 @@
 #: drivers  c rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
-#: programs ip ethtool
 #: args     --no-ic --net net0,offload,rsc,channels=2
 #: cpus     2
 #: seconds  300
 
-check bus_loads load hv_vmbus
-check network_loads load hv_netvsc
-check card_found wait_for 30 has_card 00:15:5d:00:01:00
+first_card
 eth=$(card 00:15:5d:00:01:00)
-ip link set "$eth" up
-ip addr add 10.0.0.2/24 dev "$eth"
-check ping ping -c 2 -w 20 10.0.0.1
+check ping use_card "$eth"
 
-# survives FAULT [VALUE]: the fault strikes, the frame behind it arrives.
-survives() {
-	host fault net0 "$1" 1 "$2" || return
-	wait_for 20 ping -c 1 -w 2 10.0.0.1 || return
-	! host faults | grep -q "net0 $1" || { echo "$1 did not strike"; false; }
-}
 tried() {
 	check "$1${2:+_$2}" survives "$1" "$2"
 }
@@ -52,7 +41,7 @@ asks() {
 	wait_for 10 host_says '^net0 .*filter=0x2[0-9a-f] ' nets || return
 	ip link set "$eth" promisc off
 	wait_for 10 host_says '^net0 .*filter=0x[01]?[0-9a-f] ' nets || return
-	ping -c 1 -w 10 10.0.0.1
+	wait_for 10 pings 10.0.0.1
 }
 check answer_to_nobody asks net-answer-id
 check answer_twice asks net-answer-twice
@@ -62,5 +51,5 @@ check filter_ignored host fault net0 net-ignore-filter 1
 ip link set "$eth" down
 check frames_although_down host_says '^net0 .*filter=0x[1-9a-f]' nets
 ip link set "$eth" up
-check ping_after wait_for 20 ping -c 1 -w 2 10.0.0.1
+check ping_after wait_for 20 pings 10.0.0.1
 check no_violations equal '' "$(host violations)"

@@ -4,7 +4,6 @@
 #: drivers  none
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
-#: programs ip ethtool
 #: args     --no-ic --net net0,offload,rsc,channels=2
 #: cpus     2
 #: seconds  300
@@ -18,23 +17,14 @@
 #   net-alignment 40                  shifts by 40
 #   net-large-send 0                  takes 0 for the longest large send
 #   net-table-entry 65535             warns for each socket
-check bus_loads load hv_vmbus
 if ! modinfo hv_netvsc | grep -q Rust; then
 	note 'this hv_netvsc is the C one, which does not come out of these alive'
 	check not_for_the_c_driver true
 	exit
 fi
-check network_loads load hv_netvsc
-check card_found wait_for 30 has_card 00:15:5d:00:01:00
+first_card
 eth=$(card 00:15:5d:00:01:00)
-ip link set "$eth" up
-ip addr add 10.0.0.2/24 dev "$eth"
-check ping ping -c 2 -w 20 10.0.0.1
-survives() {
-	host fault net0 "$1" 1 "$2" || return
-	wait_for 20 ping -c 1 -w 2 10.0.0.1 || return
-	! host faults | grep -q "net0 $1" || { echo "$1 did not strike"; false; }
-}
+check ping use_card "$eth"
 for size in 0 4 11 15 4294967295; do check "info_size_$size" survives net-info-size $size; done
 for offset in 0 11 16 65535 4294967295; do check "info_value_$offset" survives net-info-value $offset; done
 for len in 0 5 13; do check "data_length_$len" survives net-data-length $len; done
@@ -47,23 +37,19 @@ asks() {
 	ip link set "$eth" promisc on
 	sleep 1
 	ip link set "$eth" promisc off
-	wait_for 20 ping -c 1 -w 2 10.0.0.1
+	wait_for 20 pings 10.0.0.1
 }
 check wrong_type asks net-answer-type
 check short_answer asks net-answer-size 12
 check no_answer asks net-no-answer
-# While a card starts.
+# While a card starts: with or without it, the next start is as ever.
+unload hv_netvsc
 again() {
-	unload hv_netvsc || return
-	host fault net0 "$1" 1 "$2" || return
-	load hv_netvsc || return
-	sleep 8
-	host fault net0 "$1" 0
-	unload hv_netvsc && load hv_netvsc && wait_for 20 has_card 00:15:5d:00:01:00 || return
-	eth=$(card 00:15:5d:00:01:00)
-	ip link set "$eth" up
-	ip addr add 10.0.0.2/24 dev "$eth"
-	wait_for 20 ping -c 1 -w 2 10.0.0.1
+	starts_with "$1" "$2" || return
+	sleep 6
+	stops "$1" || return
+	load hv_netvsc && wait_for 20 has_card 00:15:5d:00:01:00 || return
+	use_card "$(card 00:15:5d:00:01:00)" && unload hv_netvsc
 }
 check start_no_answer again net-no-answer
 check start_wrong_type again net-answer-type

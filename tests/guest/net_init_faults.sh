@@ -4,41 +4,24 @@
 #: drivers  c rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
-#: programs ip ethtool
 #: args     --no-ic --net net0,offload,channels=2
 #: cpus     2
 #: seconds  400
 
 check bus_loads load hv_vmbus
 gone() { ! has_card 00:15:5d:00:01:00; }
-start() {
-	host fault net0 "$1" "$3" "$2" || return
-	load hv_netvsc || return
-	sleep 2
-}
-stop() {
-	host fault net0 "$1" 0
-	unload hv_netvsc
-}
-# refused FAULT [VALUE]: with it there is no card.
+# refused FAULT VALUE [COUNT]: with it there is no card.
 refused() {
-	start "$1" "$2" "${3:-1}" && gone
+	starts_with "$1" "$2" "$3" && gone
 	result=$?
-	stop "$1"
+	stops "$1"
 	return $result
 }
-# without FAULT [VALUE]: the card does without.
-works() {
-	eth=$(card 00:15:5d:00:01:00)
-	[ -n "$eth" ] || { echo 'no card'; return 1; }
-	ip link set "$eth" up
-	ip addr add 10.0.0.2/24 dev "$eth"
-	wait_for 20 ping -c 1 -w 2 10.0.0.1
-}
+# without FAULT VALUE [COUNT]: the card does without.
 without() {
-	start "$1" "$2" "${3:-1}" && wait_for 20 has_card 00:15:5d:00:01:00 && works
+	starts_with "$1" "$2" "$3" && wait_for 20 has_card 00:15:5d:00:01:00 && use_card "$(card 00:15:5d:00:01:00)"
 	result=$?
-	stop "$1"
+	stops "$1"
 	return $result
 }
 check section_of_0 refused net-receive-section 0
@@ -47,12 +30,15 @@ check sections_without_number refused net-receive-count 4294967295
 check two_parts refused net-receive-parts 2
 check parts_further_back refused net-receive-offset 4096
 check send_section_of_0 refused net-send-section 0
+# The C driver takes the memory of these three back without revoking the buffer that it has announced.
+if c_drivers; then host violations --take >/dev/null; fi
 check version_refused_once without init-status 7
 check all_versions_refused refused init-status 7 6
 check table_too_long without net-table-count 17
 check table_outside without net-table-offset 4294967295
 check table_names_another without net-table-entry 1
-check more_channels_than_asked without net-grant-more 200
+# The C driver then deletes NAPI instances that are at work, and the kernel warns.
+c_drivers || check more_channels_than_asked without net-grant-more 200
 check no_batch without net-max-frames 0
 check works_as_ever without net-completion-status 1 0
 check no_violations equal '' "$(host violations)"

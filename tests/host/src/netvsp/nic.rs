@@ -85,6 +85,10 @@ struct Counts {
     by_section: u64,
     by_pages: u64,
     refused_by_guest: u64,
+    /// Frames after HALT, which Linux sends until its interface is gone, and frames that are longer than the MTU of now,
+    /// which it sends if they were queued before it was changed. They go nowhere.
+    late: u64,
+    too_long: u64,
     checksums: u64,
     large_sends: u64,
     tags: u64,
@@ -116,8 +120,9 @@ struct State {
     frame: usize,
     receive: Option<ReceiveBuffer>,
     send: Option<SendBuffer>,
-    /// RNDIS is initialised.
+    /// RNDIS is initialised, or was until the guest halted it.
     initialised: bool,
+    halted: bool,
     filter: u32,
     enabled: Enabled,
     spread: Option<Spread>,
@@ -310,7 +315,7 @@ impl Nic {
         };
         format!(
             "{} mac={} peer={} link={} version={} frame={} filter={:#x} sent={} sent_bytes={} received={} \
-             received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={} channels={} held={held} \
+             received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={} late={} too_long={} channels={} held={held} \
              waiting={} path={path} capability={:#x} checksums={} large_sends={} tags={} coalesced={} batches={} \
              on_sub_channels={} spread={} discarded={} address={}",
             self.spec.name,
@@ -328,6 +333,8 @@ impl Nic {
             counts.by_section,
             counts.by_pages,
             counts.refused_by_guest,
+            counts.late,
+            counts.too_long,
             state.channels.len(),
             state.waiting.len(),
             state.capability,

@@ -44,6 +44,7 @@ mod nvsp {
 
 mod rndis {
     pub const INITIALIZE: u32 = 2;
+    pub const HALT: u32 = 3;
     pub const SET: u32 = 5;
     pub const INDICATE: u32 = 7;
     pub const MEDIA_CONNECT: u32 = 0x4001_000B;
@@ -227,6 +228,15 @@ impl Bench {
         self.rndis(packet, nvsp::SUCCESS);
     }
 
+    /// Sends an RNDIS message through the first section, which the host completes with this status.
+    fn refused(&mut self, channel_type: u32, message: &[u8], status: u32) {
+        let at = GuestAddress(SEND.start * 4096);
+        self.guest.memory.write_slice(message, at).unwrap();
+        let len = u32::try_from(message.len()).unwrap();
+        let packet = in_band(nvsp::SEND_RNDIS_PACKET, &[channel_type, 0, len], true);
+        self.rndis(packet, status);
+    }
+
     /// Takes the next RNDIS message from the host and completes it.
     fn message(&mut self, channel_type: u32) -> Vec<u8> {
         let (transaction, bytes) = self.uncompleted(channel_type);
@@ -395,21 +405,26 @@ fn packets_out_of_bounds_are_recorded() {
         bench.rndis(packet, nvsp::INVALID_RNDIS_PACKET);
         assert!(bench.violation().contains(what), "{what}");
     }
-    // A frame on the channel for control messages, and too long a frame.
-    for (channel, message) in [
-        (nvsp::CHANNEL_CONTROL, frame),
-        (nvsp::CHANNEL_DATA, rndis::packet(&[0; 1600])),
-    ] {
-        let at = GuestAddress(SEND.start * 4096);
-        bench.guest.memory.write_slice(&message, at).unwrap();
-        let len = u32::try_from(message.len()).unwrap();
-        let packet = in_band(nvsp::SEND_RNDIS_PACKET, &[channel, 0, len], true);
-        bench.rndis(packet, nvsp::INVALID_RNDIS_PACKET);
-        bench.violation();
-    }
+    // A frame on the channel for control messages.
+    bench.refused(nvsp::CHANNEL_CONTROL, &frame, nvsp::INVALID_RNDIS_PACKET);
+    bench.violation();
     let answer = bench.ask(nvsp::SUB_CHANNEL, &[1, 3], nvsp::SUB_CHANNEL);
     assert_eq!(answer[0], nvsp::FAIL);
     assert!(bench.violation().contains("sub-channels"));
+}
+
+#[test]
+fn frames_that_linux_cannot_help_sending_are_dropped() {
+    let mut bench = Bench::initialised();
+    bench.refused(nvsp::CHANNEL_DATA, &rndis::packet(&[0; 1600]), nvsp::FAIL);
+    bench.by_pages(nvsp::CHANNEL_CONTROL, &rndis::message(rndis::HALT, &[0; 4]));
+    bench.refused(nvsp::CHANNEL_DATA, &rndis::packet(&arp()), nvsp::FAIL);
+    let line = bench.nic.describe();
+    assert!(
+        line.contains(" sent=0 ") && line.contains(" late=1 too_long=1 "),
+        "{line}"
+    );
+    assert_eq!(bench.guest.violations(), [""; 0]);
 }
 
 #[test]

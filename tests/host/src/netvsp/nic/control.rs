@@ -53,6 +53,7 @@ impl Nic {
                 let (major, minor) = ({ init.major_ver }, { init.minor_ver });
                 ensure!((major, minor) == (1, 0), "RNDIS version {major}.{minor}");
                 state.initialised = true;
+                state.halted = false;
                 let (align, most) = (ALIGNMENT_SHIFT, MAX_FRAMES);
                 let complete = InitializeComplete {
                     req_id: init.req_id,
@@ -72,6 +73,7 @@ impl Nic {
             }
             Request::Halt => {
                 state.initialised = false;
+                state.halted = true;
                 state.filter = 0;
                 None
             }

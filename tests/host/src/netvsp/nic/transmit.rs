@@ -47,8 +47,11 @@ impl Nic {
         let mut state = self.state();
         let mut frames = Vec::new();
         let mut answers = Vec::new();
+        let dropped = |state: &State| state.counts.late + state.counts.too_long;
+        let before = dropped(&state);
         let result = self.take(&mut state, channel, packet, &mut frames, &mut answers);
         let status = match &result {
+            Ok(()) if dropped(&state) != before => Status::NVSP_STAT_FAIL,
             Ok(()) => Status::NVSP_STAT_SUCCESS,
             Err(_) => Status::NVSP_STAT_INVALID_RNDIS_PKT,
         };
@@ -163,6 +166,10 @@ impl Nic {
         message: &[u8],
         room: usize,
     ) -> Result<Vec<Vec<u8>>> {
+        if state.halted {
+            state.counts.late += 1;
+            return Ok(Vec::new());
+        }
         ensure!(state.initialised, "a frame before RNDIS is initialised");
         let head = header(message, u32::try_from(message.len())?)?;
         let found = packet(message, &head)?;
@@ -201,19 +208,16 @@ impl Nic {
             .and_then(|rest| rest.get(..found.len as usize))
             .unwrap_or_default();
         // A VLAN tag does not count.
-        ensure!(
-            bytes.len() <= state.frame + 4 || info.large_send.is_some(),
-            "a frame of {} bytes; the longest has {}",
-            bytes.len(),
-            state.frame
-        );
+        if bytes.len() > state.frame + 4 && info.large_send.is_none() {
+            state.counts.too_long += 1;
+            return Ok(Vec::new());
+        }
         let all = offload::finish(bytes.to_vec(), &info, &state.enabled, self.spec.lso)?;
         let longest = all.iter().map(Vec::len).max().unwrap_or(0);
-        ensure!(
-            longest <= state.frame + 4,
-            "segments of {longest} bytes; the longest frame has {}",
-            state.frame
-        );
+        if longest > state.frame + 4 {
+            state.counts.too_long += 1;
+            return Ok(Vec::new());
+        }
         let counts = &mut state.counts;
         counts.sent_frames += 1;
         counts.sent_bytes += bytes.len() as u64;
