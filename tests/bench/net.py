@@ -23,6 +23,7 @@ TEXT = {
     "rx_64_ranges32": "receive 64 bytes, 32 in a packet",
     "rx_1514": "receive 1514 bytes, a packet each",
     "rx_1514_ranges32": "receive 1514 bytes, 32 in a packet",
+    "rx_64_socket": "receive 64 bytes, a packet each, through a UDP socket",
     "rx_9000": "receive 9014 bytes, 8 in a packet",
     "rsc_64k": "receive 64 KiB of TCP, coalesced from 43 pieces",
     "xdp_drop": "XDP_DROP, 64 bytes, 32 in a packet",

@@ -70,6 +70,8 @@ measure rx_64 take "$eth" 64 64 1 16000
 measure rx_64_ranges32 take "$eth" 64 64 32 16000
 measure rx_1514 take "$eth" 1514 64 1 16000
 measure rx_1514_ranges32 take "$eth" 1514 64 32 16000
+ip addr add 10.0.0.2/24 dev "$eth"
+measure rx_64_socket take "$eth" 64 32 1 16000 socket
 measure rsc_64k take "$eth" 1514 43 43 8600 coalesced
 # With coalescing there is no XDP.
 ethtool -K "$eth" lro off

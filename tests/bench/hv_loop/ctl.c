@@ -16,7 +16,7 @@
  *   dma DEV BITS                                            narrows the DMA mask, 64 restores
  *   load 0 PATH BYTES DEPTH COUNT CPUS                      reads, and puts the nanoseconds into .../load
  *   send DEV INTERFACE BYTES BATCH BURST COUNT [clone] [redirect]       frames of the guest; what it took is in .../netload
- *   take DEV INTERFACE BYTES BATCH RANGES COUNT [coalesced] [dropped]   frames of the host, likewise
+ *   take DEV INTERFACE BYTES BATCH RANGES COUNT [coalesced] [dropped] [socket]  frames of the host, likewise
  */
 #include <linux/debugfs.h>
 #include <linux/dma-mapping.h>
@@ -199,6 +199,7 @@ static int ctl_netload(struct loop_dev *dev, const char *args, bool sends)
 	load.redirect = strstr(args, " redirect");
 	load.coalesced = strstr(args, " coalesced");
 	load.dropped = strstr(args, " dropped");
+	load.socket = strstr(args, " socket");
 	return loop_net_load(dev, &load, &net_result);
 }
 

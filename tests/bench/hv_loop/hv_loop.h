@@ -307,7 +307,7 @@ struct loop_net_load {
 	u32 batch;		/* frames before the other side gets to work */
 	u32 burst;		/* frames that the guest announces as one run, with xmit_more */
 	u64 count;		/* frames, or pieces */
-	bool sends, clone, redirect, coalesced, dropped;
+	bool sends, clone, redirect, coalesced, dropped, socket;
 };
 
 /* Cycles, of which the host took some; signals of the guest, interrupts of the host; packets on the guest's ring. */

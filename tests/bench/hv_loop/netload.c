@@ -3,7 +3,9 @@
  * A load of frames in both directions, from inside the kernel: what the guest's time is spent on is the driver and the
  * layers that it calls. What the host takes is counted apart, by host_work().
  */
+#include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/slab.h>
@@ -213,8 +215,10 @@ static int wait_quiet(struct loop_channel *lc)
 
 /* ---- frames of the host ---- */
 
+/* Where they end: in a handler, or in a socket. */
 struct sink {
 	u64 frames, bytes;
+	struct socket *sock;
 };
 
 /* Behind the driver and GRO, in front of the protocols. */
@@ -226,6 +230,55 @@ static rx_handler_result_t sink_frame(struct sk_buff **pskb)
 	sink->bytes += (*pskb)->len + ETH_HLEN;
 	consume_skb(*pskb);
 	return RX_HANDLER_CONSUMED;
+}
+
+/* Takes from the socket what has come there. */
+static void empty_socket(struct sink *sink)
+{
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT };
+	static u8 buffer[SZ_16K];
+	struct kvec vec;
+	int len;
+
+	for (;;) {
+		vec = (struct kvec) { buffer, sizeof(buffer) };
+		len = kernel_recvmsg(sink->sock, &msg, &vec, 1, sizeof(buffer), MSG_DONTWAIT);
+		if (len < 0)
+			return;
+		sink->frames++;
+		sink->bytes += len + ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr);
+	}
+}
+
+static int open_sink(struct net_device *ndev, struct sink *sink, bool socket)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = htons(5001) };
+	int err;
+
+	if (socket) {
+		err = sock_create_kern(&init_net, AF_INET, SOCK_DGRAM, IPPROTO_UDP, &sink->sock);
+		if (err)
+			return err;
+		err = kernel_bind(sink->sock, (struct sockaddr_unsized *)&name, sizeof(name));
+		if (err)
+			sock_release(sink->sock);
+		return err;
+	}
+	rtnl_lock();
+	err = netdev_rx_handler_register(ndev, sink_frame, sink);
+	rtnl_unlock();
+	return err;
+}
+
+static void close_sink(struct net_device *ndev, struct sink *sink)
+{
+	if (sink->sock) {
+		sock_release(sink->sock);
+		return;
+	}
+	rtnl_lock();
+	netdev_rx_handler_unregister(ndev);
+	rtnl_unlock();
 }
 
 static u32 put_info(u8 *at, u32 type, u32 value)
@@ -367,9 +420,7 @@ static int take(struct loop_channel *lc, struct net_device *ndev, const struct l
 	messages = make_messages(ndev, load->bytes, load->ranges, load->coalesced, &len);
 	if (!messages)
 		return -ENOMEM;
-	rtnl_lock();
-	err = netdev_rx_handler_register(ndev, sink_frame, &sink);
-	rtnl_unlock();
+	err = open_sink(ndev, &sink, load->socket);
 	if (err) {
 		kvfree(messages);
 		return err;
@@ -385,13 +436,13 @@ static int take(struct loop_channel *lc, struct net_device *ndev, const struct l
 		r->host += get_cycles() - host;
 		local_irq_restore(flags);
 		err = err ?: wait_quiet(lc);
+		if (sink.sock)
+			empty_socket(&sink);
 		r->cycles += get_cycles() - start;
 		counters(lc, r, 1);
 		cond_resched();
 	}
-	rtnl_lock();
-	netdev_rx_handler_unregister(ndev);
-	rtnl_unlock();
+	close_sink(ndev, &sink);
 	kvfree(messages);
 	r->frames = expected;
 	if (!err && sink.frames != (load->dropped ? 0 : expected))

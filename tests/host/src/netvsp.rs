@@ -31,7 +31,7 @@ pub fn nics(specs: &[NicSpec]) -> Result<BTreeMap<String, Arc<Nic>>> {
             .as_deref()
             .map(|name| switches.entry(name).or_default());
         let nic = Nic::new(spec.clone(), u8::try_from(index)?, switch.cloned());
-        if nics.insert(nic.name().to_string(), nic).is_some() {
+        if nics.insert(spec.name.clone(), nic).is_some() {
             bail!("there are two network cards {}", spec.name);
         }
     }

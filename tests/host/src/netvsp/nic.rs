@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod channel_tests;
 mod control;
+mod outgoing;
 mod receive;
 mod start;
 #[cfg(test)]
@@ -28,12 +29,12 @@ use super::encode::{nvsp, written};
 use super::offload::Enabled;
 use super::peer::Peer;
 use super::spec::{Mode, NicSpec};
-use super::switch::Switch;
+use super::switch::{Port, Switch};
 use crate::vmbus::channel::Channel;
 use crate::vmbus::gpadl::Loan;
 use crate::vmbus::ring::Packet;
 use crate::vmbus::{Device, Offer};
-use receive::Outgoing;
+use outgoing::Outgoing;
 
 /// Bytes of the longest frame of a guest that has not said otherwise.
 const DEFAULT_FRAME: usize = 1514;
@@ -191,14 +192,10 @@ impl Nic {
             }),
         });
         if let Some(switch) = &nic.switch {
-            switch.plug(&nic);
+            let port: Arc<dyn Port> = nic.clone();
+            switch.plug(&port);
         }
         nic
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.spec.name
     }
 
     /// The offer for the bus.
@@ -370,12 +367,6 @@ impl Nic {
         self.deliver_frames(&mut state, back);
     }
 
-    /// Frames come from the other end of the cable.
-    pub fn take_from_network(&self, frames: Vec<Vec<u8>>) {
-        let mut state = self.state();
-        self.deliver_frames(&mut state, frames);
-    }
-
     /// Looks after the peer for as long as the guest has the channel open.
     fn tick(this: &Weak<Self>, channel: &Channel) {
         while !channel.is_stopped() {
@@ -387,6 +378,17 @@ impl Nic {
                 nic.deliver_frames(&mut state, frames);
             }
         }
+    }
+}
+
+impl Port for Nic {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn deliver(&self, frames: Vec<Vec<u8>>) {
+        let mut state = self.state();
+        self.deliver_frames(&mut state, frames);
     }
 }
 

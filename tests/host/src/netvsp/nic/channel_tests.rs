@@ -470,7 +470,7 @@ fn a_section_is_whole_and_a_packet_has_several_frames_as_in_openvmm() {
     // What comes at once goes at once.
     let own = bench.nic.permanent.0;
     let frames = (0..9).map(|n| [&own[..], &[n; 54]].concat()).collect();
-    bench.nic.take_from_network(frames);
+    bench.nic.deliver(frames);
     let mut next = 0;
     for count in [4, 4, 1] {
         let (transaction, ranges) = bench.ranges(nvsp::CHANNEL_DATA);

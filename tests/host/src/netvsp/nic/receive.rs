@@ -6,13 +6,12 @@
 use rlis_proto::nvsp::{completion_status, ChannelType, RndisPacket, VSC_8021Q};
 use rlis_proto::ring::packet::{TransferPageHeader, TransferPageRange};
 use rlis_proto::rndis::{
-    encode_packet, toeplitz, PacketId, Ppis, RxChecksum, MAX_HEADER_SIZE, PKTINFO_FIRST,
-    PKTINFO_LAST, PKTINFO_SUBALLOC,
+    encode_packet, toeplitz, Ppis, RxChecksum, MAX_HEADER_SIZE, PKTINFO_FIRST, PKTINFO_LAST,
 };
 use zerocopy::IntoBytes;
 
+use super::outgoing::{piece, Message, Outgoing};
 use super::start::OPENVMM_FRAME;
-use super::wrong::Wrong;
 use super::*;
 use crate::netvsp::coalesce::{coalesce, Pieces};
 use crate::netvsp::encode::poke;
@@ -20,24 +19,6 @@ use crate::netvsp::offload::{flow, untag, verified};
 
 /// Frames that wait for sections of the receive buffer, at most.
 const MAX_WAITING: usize = 2048;
-
-/// A message on its way to the guest.
-#[derive(Clone, Debug)]
-pub(super) enum Message {
-    /// As it is.
-    Control(Vec<u8>),
-    /// A frame, or a piece of one.
-    Frame { info: Ppis, bytes: Vec<u8> },
-}
-
-/// What goes to the guest in one packet.
-#[derive(Clone, Debug)]
-pub(super) struct Outgoing {
-    pub queue: u16,
-    pub messages: Vec<Message>,
-    /// What is wrong with it.
-    pub wrong: Option<Wrong>,
-}
 
 impl Nic {
     /// Sends an answer or an indication.
@@ -286,16 +267,6 @@ impl Nic {
         );
         Ok(())
     }
-}
-
-/// A packet id with these flags.
-pub(super) fn piece(flags: u8) -> u32 {
-    PacketId {
-        ver: 1,
-        flag: PKTINFO_SUBALLOC | flags,
-        pkt_id: 0,
-    }
-    .word()
 }
 
 impl Counts {

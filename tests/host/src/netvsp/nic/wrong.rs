@@ -2,32 +2,12 @@
 
 //! What the card does wrong on purpose: packets that precede the proper ones, and answers in their place.
 
-use rlis_proto::ring::packet::{TransferPageHeader, TransferPageRange};
 use rlis_proto::rndis::Ppis;
 
-use super::receive::{piece, Message, Outgoing};
+use super::outgoing::{piece, Message, Outgoing, Wrong};
 use super::*;
 use crate::faults::Fault;
 use crate::netvsp::encode::poke;
-
-/// What is wrong with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
-    /// The word at this place of the message.
-    Word(usize, u32),
-    /// The offset of its range.
-    RangeOffset(u32),
-    /// The length of its range.
-    RangeLength(u32),
-    /// The number of ranges.
-    RangeCount(u32),
-    /// The buffer that it names.
-    Set(u16),
-    /// Its transaction is 0.
-    TransactionZero,
-    /// Which pieces of a frame it has.
-    Pieces,
-}
 
 /// Places in a packet message: type, length, offset and length of the frame, of the information, and size and offset of
 /// its first piece.
@@ -51,33 +31,6 @@ const WORDS: [(Fault, usize, u64); 8] = [
     (Fault::NetInfoSize, INFO_SIZE, 0),
     (Fault::NetInfoValue, INFO_VALUE, 0xffff),
 ];
-
-impl Wrong {
-    /// Spoils a message.
-    pub(super) fn message(&self, bytes: &mut [u8]) {
-        if let Self::Word(at, value) = *self {
-            poke(bytes, at, value);
-        }
-    }
-
-    /// Spoils a packet.
-    pub(super) fn packet(
-        &self,
-        head: &mut TransferPageHeader,
-        ranges: &mut [TransferPageRange],
-        transaction: &mut u64,
-    ) {
-        let first = ranges.first_mut();
-        match (*self, first) {
-            (Self::RangeOffset(offset), Some(range)) => range.byte_offset = offset,
-            (Self::RangeLength(len), Some(range)) => range.byte_count = len,
-            (Self::RangeCount(count), _) => head.range_cnt = count,
-            (Self::Set(set), _) => head.xfer_pageset_id = set,
-            (Self::TransactionZero, _) => *transaction = 0,
-            _ => {}
-        }
-    }
-}
 
 impl Nic {
     /// Wrong packets that are to go in front of `right`, one for each fault that is armed.
