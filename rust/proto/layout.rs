@@ -242,6 +242,35 @@ macro_rules! for_each_wire_struct {
                     { hdr: 0, flag: 4, base_cpu_number: 6, hashinfo: 8, indirect_tabsize: 12,
                       indirect_taboffset: 16, hashkey_size: 20, hashkey_offset: 24, processor_masks_offset: 28,
                       num_processor_masks: 32, processor_masks_entry_size: 36 };
+                $crate::balloon::Header, dm_header, 8
+                    { type_: 0, size: 2, trans_id: 4 };
+                $crate::balloon::VersionRequest, dm_version_request, 16
+                    { hdr: 0, version: 8 };
+                $crate::balloon::VersionResponse, dm_version_response, 16
+                    { hdr: 0 };
+                $crate::balloon::Capabilities, dm_capabilities, 32
+                    { hdr: 0, caps: 8, min_page_cnt: 16, max_page_number: 24 };
+                $crate::balloon::CapabilitiesResponse, dm_capabilities_resp_msg, 16
+                    { hdr: 0 };
+                $crate::balloon::Status, dm_status, 48
+                    { hdr: 0, num_avail: 8, num_committed: 16, page_file_size: 24, zero_free: 32,
+                      page_file_writes: 40, io_diff: 44 };
+                $crate::balloon::Balloon, dm_balloon, 16
+                    { hdr: 0, num_pages: 8, reservedz: 12 };
+                $crate::balloon::BalloonResponse, dm_balloon_response, 16
+                    { hdr: 0, reservedz: 8 };
+                $crate::balloon::UnballoonRequest, dm_unballoon_request, 16
+                    { hdr: 0, range_count: 12 };
+                $crate::balloon::UnballoonResponse, dm_unballoon_response, 8
+                    { hdr: 0 };
+                $crate::balloon::HotAdd, dm_hot_add, 16
+                    { hdr: 0, range: 8 };
+                $crate::balloon::HotAddResponse, dm_hot_add_response, 16
+                    { hdr: 0, page_count: 8, result: 12 };
+                $crate::balloon::InfoMessage, dm_info_msg, 16
+                    { hdr: 0, reserved: 8, info_size: 12 };
+                $crate::balloon::InfoHeader, dm_info_header, 8
+                    { type_: 0, data_size: 4 };
                 $crate::vmbus::hypercall::PostMessageInput, hv_input_post_message, 256
                     { connectionid: 0, reserved: 4, message_type: 8, payload_size: 12, payload: 16 };
                 $crate::vmbus::monitor::MonitorParameter, hv_monitor_parameter, 8

@@ -10,7 +10,8 @@
 //! wrapping each field. Structs are `#[repr(C, packed)]` where the C header packs them, keep the C field
 //! names, and have their size and offsets asserted in [`layout`].
 //!
-//! One module per protocol: [`vmbus`], [`ring`], [`ic`], [`storvsc`], and for network cards [`nvsp`] and [`rndis`].
+//! One module per protocol: [`vmbus`], [`ring`], [`ic`], [`storvsc`], [`balloon`], and for network cards [`nvsp`] and
+//! [`rndis`].
 
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ mod open_enum;
 #[macro_use]
 mod wire_struct;
 
+pub mod balloon;
 pub mod error;
 pub mod guid;
 pub mod ic;

@@ -11,6 +11,31 @@
 #include "drivers/scsi/storvsc_drv.c"
 
 /*
+ * Two drivers in one file would have two tables of devices of the same name, and two ways in. So the second has another
+ * table, a struct of driver that points to it, and no way in.
+ */
+#define id_table balloon_id_table
+#define hv_driver balloon_driver
+struct hv_driver {
+	const char *name;
+	const struct hv_vmbus_device_id *id_table;
+	int (*probe)(struct hv_device *dev, const struct hv_vmbus_device_id *id);
+	void (*remove)(struct hv_device *dev);
+	int (*suspend)(struct hv_device *dev);
+	int (*resume)(struct hv_device *dev);
+	struct device_driver driver;
+};
+#undef vmbus_driver_register
+#define vmbus_driver_register(driver) 0
+#undef MODULE_DEVICE_TABLE
+#define MODULE_DEVICE_TABLE(type, name)
+#undef module_init
+#define module_init(function)
+#include "drivers/hv/hv_balloon.c"
+#undef id_table
+#undef hv_driver
+
+/*
  * struct hv_ring_buffer is packed and holds a union of bitfields, which Rust cannot express, so bindgen shows it
  * without fields. This one has fields, and the C compiler says that they lie where the original's do.
  */

@@ -389,11 +389,64 @@ fn rndis() -> Vec<Vec<u8>> {
     vec![traffic, messages.concat()]
 }
 
+/// A host of dynamic memory from the beginning on, and a guest.
+fn balloon() -> Vec<Vec<u8>> {
+    use rlis_proto::balloon as b;
+    use zerocopy::IntoBytes;
+    let range = |start, count| b::PageRange::new(start, count).expect("a range");
+    let memory = range(0x10_0000, 0x1_0000);
+    let region = range(0x10_0000, 0x8_0000);
+    let mut unballoon = [0; 64];
+    let pages = [range(0x4200, 0x200), range(0x17, 1)];
+    let len = b::write_unballoon(&mut unballoon, &pages, true, 5).expect("room");
+    let mut answer = [0; 64];
+    let mut pages = b::BalloonAnswer::new(&mut answer).expect("room");
+    pages.push(range(0x4200, 0x200));
+    let pressure = b::Pressure::of(&b::MemoryState::default());
+    let host = [
+        b::VersionResponse::new(false, 1).as_bytes().to_vec(),
+        b::VersionResponse::new(true, 2).as_bytes().to_vec(),
+        b::CapabilitiesResponse::new(true, 3).as_bytes().to_vec(),
+        b::Balloon::new(5000, 4).as_bytes().to_vec(),
+        unballoon[..len].to_vec(),
+        b::HotAddWithRegion::new(memory, Some(region), 6)
+            .as_bytes()
+            .to_vec(),
+        b::HotAddWithRegion::new(range(0x11_0100, 0x8000), None, 7)
+            .as_bytes()
+            .to_vec(),
+        b::HotAdd::new(range(0x20_0001, 0x9000), 8)
+            .as_bytes()
+            .to_vec(),
+        b::MaxPages::new(1 << 20, 9).as_bytes().to_vec(),
+    ];
+    let guest = [
+        b::VersionRequest::new(b::Version::V3, false, 1)
+            .as_bytes()
+            .to_vec(),
+        b::Capabilities::new(b::Caps::from_bits(0x1f), 2)
+            .as_bytes()
+            .to_vec(),
+        b::Status::new(pressure, 3).as_bytes().to_vec(),
+        pages.finish(true, 4).to_vec(),
+        b::UnballoonResponse::new(5).as_bytes().to_vec(),
+        b::answer_hot_add(0x8000, None, 6).as_bytes().to_vec(),
+    ];
+    let mut input = vec![0x1f];
+    for (kind, messages) in [(0, &host[..]), (3, &guest[..]), (4, &host[7..])] {
+        for message in messages {
+            input.push(kind);
+            input.extend(with_len(message));
+        }
+    }
+    vec![input]
+}
+
 /// A fuzz target, as a plain function.
 pub type Target = fn(&[u8]);
 
 /// The targets with their names and inputs.
-pub fn all() -> [(&'static str, Target, Vec<Vec<u8>>); 10] {
+pub fn all() -> [(&'static str, Target, Vec<Vec<u8>>); 11] {
     let both_ways = kvp()
         .into_iter()
         .map(|(request, answer)| [vec![0xc], with_len(&request), answer].concat());
@@ -416,6 +469,7 @@ pub fn all() -> [(&'static str, Target, Vec<Vec<u8>>); 10] {
         ("ring", crate::ring::fuzz, ring()),
         ("nvsp", crate::nvsp::fuzz, nvsp()),
         ("rndis", crate::rndis::fuzz, rndis()),
+        ("balloon", crate::balloon::fuzz, balloon()),
     ]
 }
 
