@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A network host that misbehaves in ways that hang or crash the C driver; for ours
 #: host     rlis
-#: drivers  none
+#: drivers  rust mixed
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: args     --no-ic --net net0,offload,rsc,channels=2
 #: cpus     2
 #: seconds  300
 
-# What the C driver of Linux 7.3 does:
+# Not for the C driver. What that of Linux 7.3 does:
 #   net-info-size 0, net-info-value   turns in rndis_get_ppi for ever, in a soft interrupt
 #   net-data-length 5                 pulls 14 bytes off a frame of 5
 #   net-no-answer                     waits for ever, with the lock of all interfaces
@@ -17,11 +17,6 @@
 #   net-alignment 40                  shifts by 40
 #   net-large-send 0                  takes 0 for the longest large send
 #   net-table-entry 65535             warns for each socket
-if ! modinfo hv_netvsc | grep -q Rust; then
-	note 'this hv_netvsc is the C one, which does not come out of these alive'
-	check not_for_the_c_driver true
-	exit
-fi
 first_card
 eth=$(card 00:15:5d:00:01:00)
 check ping use_card "$eth"

@@ -29,7 +29,8 @@ static bool room_for_answer(struct loop_channel *lc)
 	struct hv_ring_buffer_info *rbi = &lc->ch.inbound;
 	u32 read = READ_ONCE(rbi->ring_buffer->read_index);
 
-	return read < rbi->ring_datasize && room_in(rbi, rbi->ring_buffer->write_index, read, LOOP_ANSWER_MAX);
+	/* An index that is none is told of with the answer. */
+	return read >= rbi->ring_datasize || room_in(rbi, rbi->ring_buffer->write_index, read, LOOP_ANSWER_MAX);
 }
 
 /* Puts a packet of LEN payload bytes into the inbound ring; the caller holds reply_lock. */
