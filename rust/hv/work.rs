@@ -12,8 +12,17 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
     time::{
         msecs_to_jiffies,
         Msecs, //
@@ -218,6 +227,68 @@ impl<T: Task> PinnedDrop for Worker<T> {
     }
 }
 
+/// What a [`Task`] works on: a reference that it is given after its [`Worker`] was made, and that is taken away before the
+/// worker ends.
+///
+/// An object that has a worker cannot be owned by the task from the start: neither would ever go. And its last reference must
+/// not be dropped by the task, see [`Worker`].
+#[pin_data]
+pub struct Target<T> {
+    #[pin]
+    now: Mutex<Option<T>>,
+}
+
+impl<T: Clone + Unpin> Target<T> {
+    /// Nothing to work on yet.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            now <- new_mutex!(None),
+        })
+    }
+
+    /// Changes what the task works on from its next run on. A run under way goes on with what it has, and [`Worker::disable`]
+    /// waits for it. Sleeps.
+    pub fn change(&self, target: Option<T>) {
+        let before = core::mem::replace(&mut *self.now.lock(), target);
+        // With the lock given back: what goes here may do anything.
+        drop(before);
+    }
+
+    /// Returns a reference for one run of the task. Sleeps.
+    pub fn get(&self) -> Option<T> {
+        self.now.lock().clone()
+    }
+}
+
+/// Bits that say what a [`Task`] has to do. They are set in any context and never lost; each is taken once.
+pub struct Flags(Atomic<u32>);
+
+impl Flags {
+    /// Nothing to do.
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Sets bits, before the work is queued. Any context.
+    pub fn set(&self, bits: u32) {
+        let mut now = self.0.load(Relaxed);
+        while let Err(other) = self.0.cmpxchg(now, now | bits, Full) {
+            now = other;
+        }
+    }
+
+    /// Returns the bits that were set since the last time. Any context.
+    pub fn take(&self) -> u32 {
+        self.0.xchg(0, Full)
+    }
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A work queue.
 ///
 /// Dropping it waits for all work on it.
@@ -309,13 +380,6 @@ mod tests {
     use kernel::{
         impl_has_work,
         new_work,
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            Arc, //
-        },
         workqueue::{
             Work,
             WorkItem, //
@@ -410,6 +474,32 @@ mod tests {
         worker.queue();
         worker.set_timer(5000);
         Ok(())
+    }
+
+    #[test]
+    fn a_target_is_kept_by_who_uses_it() -> Result {
+        let target = KBox::pin_init(Target::new(), GFP_KERNEL)?;
+        assert!(target.get().is_none());
+        let object = Arc::new(7, GFP_KERNEL)?;
+        target.change(Some(object.clone()));
+        let used = target.get();
+        target.change(None);
+        assert!(target.get().is_none());
+        assert_eq!(used.as_deref(), Some(&7));
+        drop(used);
+        // The target has given up its reference, so this one is the last.
+        assert!(Arc::into_unique_or_drop(object).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn flags_are_taken_once() {
+        let flags = Flags::new();
+        flags.set(1);
+        flags.set(4);
+        flags.set(1);
+        assert_eq!(flags.take(), 5);
+        assert_eq!(flags.take(), 0);
     }
 
     #[test]

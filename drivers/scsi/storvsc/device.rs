@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device from probe to remove, suspend and resume.
+//! Probe, remove, suspend and resume.
 
 use crate::{
     controller::Controller,
@@ -42,16 +42,16 @@ use rlis_vmbus::{
     TableRef, //
 };
 
-/// How long commands may take to come back before hibernation, in milliseconds.
+/// How long to wait for outstanding commands before hibernation, in milliseconds.
 const SUSPEND_MS: u32 = 180_000;
 
-/// `BLIST_REPORTLUN2`: REPORT LUNS works whatever the SCSI level. Hosts show a DVD drive at LUN 0 with an unknown type.
+/// `BLIST_REPORTLUN2`: REPORT LUNS works although devices claim an old SCSI level.
 const BLIST_REPORTLUN2: u64 = 1 << 17;
 
-/// `BLIST_TRY_VPD_PAGES`: ask for VPD pages whatever the SCSI level. Hosts claim SPC-2, but have later features.
+/// `BLIST_TRY_VPD_PAGES`: VPD pages work although devices claim SPC-2.
 const BLIST_TRY_VPD_PAGES: u64 = 1 << 28;
 
-/// Addresses that a kind of device has: LUNs of a target, targets of a channel, channels.
+/// The address space of a kind of device: LUNs per target, targets per channel, channels.
 fn addresses(kind: StorageKind) -> (u64, u32, u32) {
     match kind {
         StorageKind::Scsi => (255, 2, 8),
@@ -60,7 +60,7 @@ fn addresses(kind: StorageKind) -> (u64, u32, u32) {
     }
 }
 
-/// What belongs to a device that the driver has taken charge of.
+/// The driver's state of a bound device.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Storage {
     controller: Arc<Controller>,
@@ -73,13 +73,13 @@ impl PinnedDrop for Storage {
         let this = self.project();
         let (events, recovery) = (&this.controller.events, &this.controller.recovery);
         this.controller.leave();
-        events.retarget(None);
-        // Sends the last commands, and waits for those under way.
+        events.host.change(None);
+        // Removes the SCSI host, which sends the last commands and waits for all.
         drop(this.host.take());
-        // Now there is nothing left to do. A run under way ends first: it must not hold the last references.
+        // No more work is queued. Wait for a run in progress, which must not drop the last reference.
         events.disable();
         recovery.disable();
-        recovery.retarget(None);
+        recovery.target.change(None);
         this.controller.disconnect();
     }
 }
@@ -87,13 +87,13 @@ impl PinnedDrop for Storage {
 impl Storage {
     fn new(dev: &Device<Bound>, kind: StorageKind) -> Result<Pin<KBox<Self>>> {
         let settings = Settings::of(kind);
-        // Not while the system sleeps: the devices do then, too, and the work waits for them.
+        // Freezable, because this work waits for commands, and devices are quiesced while the system is suspended.
         let queue = Arc::new(OwnedQueue::freezable(c"storvsc_events")?, GFP_KERNEL)?;
         let events = Arc::pin_init(Worker::new(queue, Events::new()), GFP_KERNEL)?;
         let queue = Arc::new(OwnedQueue::ordered(c"storvsc_recovery")?, GFP_KERNEL)?;
         let recovery = Arc::pin_init(Worker::new(queue, Recovery::new()), GFP_KERNEL)?;
         let controller = Controller::new(dev.into(), kind, settings, events, recovery)?;
-        // From here on, dropping this undoes everything.
+        // From here on, errors are undone by dropping this.
         let shared = controller.clone();
         let mut storage = KBox::pin_init(
             pin_init!(Self {
@@ -109,8 +109,8 @@ impl Storage {
             controller.set_names(names);
         }
         let mut host = Self::add_host(dev, kind, &controller, &properties)?;
-        controller.recovery.retarget(Some(controller.clone()));
-        controller.events.retarget(Some(host.reference()));
+        controller.recovery.target.change(Some(controller.clone()));
+        controller.events.host.change(Some(host.reference()));
         let added = Self::find_devices(dev, kind, &mut host, &controller);
         *storage.as_mut().project().host = Some(host);
         added?;
@@ -161,7 +161,7 @@ impl Storage {
     ) -> Result {
         let reference = host.reference();
         if kind == StorageKind::Ide {
-            // The one disk of the channel; its number on the cable is in the name of the device.
+            // One disk per channel; its target number on the IDE cable is part of the instance id.
             let [_, _, _, _, low, high, ..] = dev.instance_id().b;
             return reference.add_device(0, u16::from_le_bytes([low, high]).into(), 0);
         }
@@ -175,7 +175,7 @@ impl Storage {
     }
 
     fn suspend(&self) -> Result {
-        // The block layer is frozen; what it has sent must come back before the channel is closed.
+        // Devices are quiesced; commands already sent must complete before the channel is closed.
         let mut waited = 0;
         while self.controller.tags.in_flight() != 0 {
             if waited >= SUSPEND_MS {
@@ -204,7 +204,7 @@ impl Storage {
             controller.set_names(names);
             controller.show_names();
         }
-        // What the host has announced meanwhile was announced to nobody, and units may have come and gone.
+        // Notifications were missed meanwhile, so LUNs may have come and gone.
         notify(&controller.events, Event::Scan);
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Driver for StorvscDriver {
     }
 
     fn probe(dev: &Device<Bound>, info: Option<&'static StorageKind>) -> Result<Self::Data> {
-        // A class that was added in sysfs is taken for a SCSI controller, as the C driver does.
+        // An id that was added through sysfs counts as a SCSI controller, as with the C driver.
         Storage::new(dev, info.copied().unwrap_or(StorageKind::Scsi))
     }
 

@@ -1,42 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is left to a thread: scanning, LUNs that come, go and change.
+//! Work for process context: scanning, and LUNs that appear, disappear and change.
 
 use crate::identity;
 use kernel::{
-    new_mutex,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        Mutex, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
     }, //
 };
 use rlis_hv::work::{
+    Flags,
+    Target,
     Task,
     Worker, //
 };
 use rlis_scsi::HostRef;
 
-/// Places for LUNs that something is to be done about. When they are all taken, the host is scanned instead.
+/// The most LUNs with a pending event. Beyond that, the whole adapter is scanned.
 const PLACES: usize = 64;
 
-/// How long a device may take for TEST UNIT READY when the host is scanned, in seconds.
+/// Time-out of the TEST UNIT READY that a scan sends to each device, in seconds.
 const TEST_SECONDS: u32 = 30;
 
-/// What is to be done.
+/// Something to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
-    /// Look for LUNs that are gone or new.
+    /// Look for LUNs that have appeared or disappeared.
     Scan,
-    /// Read the properties of a LUN anew.
+    /// Re-read the properties of a LUN.
     Rescan(Address),
-    /// Remove a LUN that the host says is not there.
+    /// Remove a LUN that the host reports as missing.
     Remove(Address),
-    /// The names of the adapter are these now.
+    /// Update the world-wide names of a Fibre Channel adapter.
     Names { node: u64, port: u64 },
 }
 
@@ -52,7 +50,7 @@ pub(crate) struct Address {
 const SCAN: u32 = 1;
 const NAMES: u32 = 2;
 
-/// Bits of a place, besides the address; 0 is a free place.
+/// Bits of a place beside the address. 0 is a free place.
 const RESCAN: u32 = 1 << 24;
 const REMOVE: u32 = 2 << 24;
 
@@ -79,55 +77,41 @@ fn decode(place: u32) -> Option<Event> {
     }
 }
 
-/// The events of one adapter, and who acts on them.
+/// The pending events of one adapter.
 ///
-/// Noting an event allocates nothing and takes no lock, so it is possible wherever a command completes, and it
-/// cannot fail.
+/// Recording an event neither allocates nor takes a lock, so it cannot fail, and is allowed wherever commands complete.
 #[pin_data]
 pub(crate) struct Events {
-    flags: Atomic<u32>,
+    flags: Flags,
     places: [Atomic<u32>; PLACES],
-    /// The newest names, of the node and of the port.
+    /// The latest node name and port name.
     names: [Atomic<u64>; 2],
-    /// The adapter, as long as its devices are looked after.
+    /// The adapter, from probe to remove.
     #[pin]
-    host: Mutex<Option<HostRef>>,
+    pub(crate) host: Target<HostRef>,
 }
 
 impl Events {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            flags: Atomic::new(0),
+            flags: Flags::new(),
             places: [const { Atomic::new(0) }; PLACES],
             names: [const { Atomic::new(0) }; 2],
-            host <- new_mutex!(None),
+            host <- Target::new(),
         })
-    }
-
-    /// Changes what the thread works on.
-    pub(crate) fn retarget(&self, host: Option<HostRef>) {
-        let before = core::mem::replace(&mut *self.host.lock(), host);
-        drop(before);
     }
 
     fn note(&self, event: Event) {
         match event {
-            Event::Scan => self.set(SCAN),
+            Event::Scan => self.flags.set(SCAN),
             Event::Names { node, port } => {
                 let [own_node, own_port] = &self.names;
                 own_node.store(node, Relaxed);
                 own_port.store(port, Relaxed);
-                self.set(NAMES);
+                self.flags.set(NAMES);
             }
             Event::Rescan(address) => self.place(encode(RESCAN, address)),
             Event::Remove(address) => self.place(encode(REMOVE, address)),
-        }
-    }
-
-    fn set(&self, flag: u32) {
-        let mut now = self.flags.load(Relaxed);
-        while let Err(other) = self.flags.cmpxchg(now, now | flag, Full) {
-            now = other;
         }
     }
 
@@ -140,13 +124,13 @@ impl Events {
             .iter()
             .any(|place| place.cmpxchg(0, value, Full).is_ok())
         {
-            self.set(SCAN);
+            self.flags.set(SCAN);
         }
     }
 
-    /// Calls `f` for all that has been noted since.
+    /// Calls `f` for all pending events, and clears them.
     fn take(&self, mut f: impl FnMut(Event)) {
-        let flags = self.flags.xchg(0, Full);
+        let flags = self.flags.take();
         if flags & NAMES != 0 {
             let [node, port] = &self.names;
             f(Event::Names {
@@ -167,7 +151,7 @@ impl Events {
     }
 }
 
-/// Notes an event, and has it acted on soon. Any context.
+/// Records an event and queues the work. Any context.
 pub(crate) fn notify(worker: &Worker<Events>, event: Event) {
     worker.note(event);
     worker.queue();
@@ -175,13 +159,13 @@ pub(crate) fn notify(worker: &Worker<Events>, event: Event) {
 
 impl Task for Events {
     fn run(this: &Worker<Self>) {
-        let Some(host) = this.host.lock().clone() else {
+        let Some(host) = this.host.get() else {
             return;
         };
         this.take(|event| match event {
             Event::Names { node, port } => host.set_fc_names(node, port),
             Event::Scan => {
-                // The host only says that something has changed. What is gone is found by asking for it.
+                // The host only says that something has changed. TEST UNIT READY fails for devices that are gone.
                 host.test_devices(TEST_SECONDS);
                 identity::check(&host);
                 host.scan();

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done when commands do not come back, by a thread that waits for no command of its own.
+//! Recovery of commands that the host does not complete, by work that never waits for a command itself.
 
 use kernel::{
-    new_mutex,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        Arc,
-        Mutex, //
-    }, //
+    sync::Arc, //
 };
 use rlis_hv::work::{
+    Flags,
+    Target,
     Task,
     Worker, //
 };
@@ -24,69 +17,60 @@ use rlis_hv::work::{
 const RESET: u32 = 1;
 const WITHDRAWN: u32 = 2;
 
-/// What has happened.
+/// What went wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trouble {
-    /// Commands do not come back.
+    /// Commands are overdue.
     Late,
-    /// The host has withdrawn a sub-channel.
+    /// The host has rescinded a sub-channel.
     Withdrawn,
 }
 
-/// Who knows what to do.
+/// What recovers an adapter.
 pub(crate) trait Recover: Send + Sync + 'static {
-    /// Commands do not come back. Sleeps.
+    /// Commands are overdue. Sleeps.
     fn late(&self);
 
-    /// The host has withdrawn a sub-channel, or is about to withdraw the device. Sleeps.
+    /// The host has rescinded a sub-channel, or is about to rescind the device. Sleeps.
     fn withdrawn(&self);
 }
 
-/// The troubles of one adapter, and who acts on them.
+/// The pending troubles of one adapter.
 ///
-/// Apart from the other events of the adapter: acting on those means sending commands, and these may be the ones that do
-/// not come back.
+/// Separate from [`Events`](crate::events::Events), whose work sends commands and waits for them: these may be the very
+/// commands that need to be recovered.
 #[pin_data]
 pub(crate) struct Recovery<T: Recover> {
-    flags: Atomic<u32>,
+    flags: Flags,
+    /// What recovers the adapter, from probe to remove.
     #[pin]
-    target: Mutex<Option<Arc<T>>>,
+    pub(crate) target: Target<Arc<T>>,
 }
 
 impl<T: Recover> Recovery<T> {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            flags: Atomic::new(0),
-            target <- new_mutex!(None),
+            flags: Flags::new(),
+            target <- Target::new(),
         })
-    }
-
-    /// Changes who acts.
-    pub(crate) fn retarget(&self, target: Option<Arc<T>>) {
-        let before = core::mem::replace(&mut *self.target.lock(), target);
-        drop(before);
     }
 }
 
-/// Has something done soon. Any context.
+/// Records a trouble and queues the work. Any context.
 pub(crate) fn report<T: Recover>(worker: &Worker<Recovery<T>>, trouble: Trouble) {
-    let flag = match trouble {
+    worker.flags.set(match trouble {
         Trouble::Late => RESET,
         Trouble::Withdrawn => WITHDRAWN,
-    };
-    let mut now = worker.flags.load(Relaxed);
-    while let Err(other) = worker.flags.cmpxchg(now, now | flag, Full) {
-        now = other;
-    }
+    });
     worker.queue();
 }
 
 impl<T: Recover> Task for Recovery<T> {
     fn run(this: &Worker<Self>) {
-        let Some(target) = this.target.lock().clone() else {
+        let Some(target) = this.target.get() else {
             return;
         };
-        let flags = this.flags.xchg(0, Full);
+        let flags = this.flags.take();
         if flags & WITHDRAWN != 0 {
             target.withdrawn();
         }
