@@ -17,6 +17,7 @@ mod ppi;
 mod rsc;
 mod rss;
 mod status;
+mod writer;
 
 pub use control::{
     answer, request, Answer, HaltRequest, InitializeComplete, InitializeRequest, KeepaliveComplete,

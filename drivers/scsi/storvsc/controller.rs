@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A controller: its state, and commands out.
+//! A controller: its state, and sending commands.
 
 use crate::{
     channels::Channels,
@@ -84,13 +84,13 @@ mod completion;
 mod link;
 mod reset;
 
-/// How long the host may take for a request of the driver itself, in milliseconds.
+/// How long the host may take to answer one of the driver's own requests, in milliseconds.
 pub(crate) const CONTROL_MS: Msecs = 180_000;
 
-/// How long a command may take before the mid-layer asks what to do, in seconds.
+/// Time-out of a command, in seconds. After it the mid-layer asks what to do.
 const COMMAND_SECONDS: u32 = 180;
 
-/// Packets that are taken out of a ring before other work of the CPU has its turn.
+/// Packets that are taken from a ring before the tasklet yields.
 const BUDGET: u32 = 512;
 
 /// The state of one controller. Nothing here is shared with another one.
@@ -99,9 +99,9 @@ pub(crate) struct Controller {
     device: ARef<Device>,
     kind: StorageKind,
     pub(crate) settings: Settings,
-    /// The commands that the host works on.
+    /// The commands that the host is working on.
     pub(crate) tags: Tags,
-    /// Where the page lists of requests are written, once the longest is known.
+    /// Buffers for the page lists of requests; allocated once the longest transfer is known.
     scratch: SetOnce<Scratch>,
     #[pin]
     pub(crate) channels: Channels,
@@ -109,23 +109,23 @@ pub(crate) struct Controller {
     pub(crate) control: Control,
     pub(crate) events: Arc<Worker<Events>>,
     pub(crate) recovery: Arc<Worker<Recovery<Self>>>,
-    /// The open channel; none while it is closed. Whoever opens or closes it, or counts on it to stay open, has the lock.
+    /// The channel while it is open. Taken by whoever opens or closes it, or needs it to stay open.
     #[pin]
     open: Mutex<Option<OpenChannel<Self>>>,
-    /// What is known of that where the lock cannot be taken, a [`Link`].
+    /// The state of `open` for contexts that cannot take the lock, a [`Link`].
     link: Atomic<u32>,
-    /// The number of the adapter in the system.
+    /// The SCSI host number.
     port: Atomic<u32>,
     /// Protocol version, major in the upper byte.
     version: Atomic<u32>,
-    /// Names, for Fibre Channel.
+    /// World-wide names, for Fibre Channel.
     node_name: Atomic<u64>,
     port_name: Atomic<u64>,
-    /// Not 0 when the host has withdrawn the device: no answer to anything will come.
+    /// Not 0 once the host has rescinded the device: it will answer nothing any more.
     gone: Atomic<u32>,
-    /// Not 0 when the device is being removed.
+    /// Not 0 once the device is being removed.
     leaving: Atomic<u32>,
-    /// Not 0 when completions may have been lost, and there was no reset since.
+    /// Not 0 if completions may have been lost since the last reset.
     suspect: Atomic<u32>,
     failures: RateLimit,
     late: RateLimit,
@@ -174,7 +174,7 @@ impl Controller {
         (*self.device).as_ref()
     }
 
-    /// How the device's channels are opened.
+    /// Parameters for opening the device's channels.
     pub(crate) fn open_params(&self) -> OpenParams<'static> {
         OpenParams {
             send_ring: self.settings.ring_size,
@@ -188,8 +188,8 @@ impl Controller {
         }
     }
 
-    /// Makes room for requests of up to `max_transfer` bytes. Does nothing the second time: what was agreed first
-    /// is what the mid-layer knows.
+    /// Allocates buffers for requests of up to `max_transfer` bytes. Later calls do nothing: the mid-layer keeps the limit
+    /// that it was given first.
     ///
     /// # Errors
     ///
@@ -230,20 +230,20 @@ impl Controller {
         self.leaving.load(Relaxed) != 0
     }
 
-    /// Has the names of the adapter shown anew. Any context.
+    /// Updates the adapter's names in sysfs. Any context.
     pub(crate) fn show_names(&self) {
         let (node, port) = self.names();
         notify(&self.events, Event::Names { node, port });
     }
 
-    /// Notes that the device is being removed: commands that do not come back are not waited for without end.
+    /// Notes that the device is being removed: from now on, a command that times out causes a reset.
     pub(crate) fn leave(&self) {
         self.leaving.xchg(1, Full);
     }
 
-    /// Ends everything that waits for the host, which has withdrawn the device.
+    /// The host has rescinded the device: ends everything that waits for it.
     fn host_is_gone(&self) {
-        // A command that is sent from here on fails, and its sender completes it. One that was sent before is here.
+        // From here on sending fails, and the sender completes the command. Those sent before are in `tags`.
         self.gone.xchg(1, Full);
         self.control.give_up();
         self.tags.claim_each(|command| {
@@ -257,7 +257,7 @@ impl Controller {
         Queued::accepted()
     }
 
-    /// Settles what becomes of a command after it was sent, or not.
+    /// Decides what happens to a command, depending on whether it was sent.
     #[inline]
     fn sent(&self, sent: Result, id: u64) -> Queued {
         match sent {
@@ -268,7 +268,7 @@ impl Controller {
 
     #[cold]
     fn not_sent(&self, error: Error, id: u64) -> Queued {
-        // It may have been taken out already, when the host went away.
+        // `host_is_gone` may have completed it already.
         let Some(command) = self.tags.claim(id) else {
             return Queued::accepted();
         };
@@ -276,7 +276,7 @@ impl Controller {
             return command.busy();
         }
         if error == ENODEV {
-            // If it is only this channel, the next try goes through another one.
+            // If only this channel is gone, the next attempt goes through another one.
             report(&self.recovery, Trouble::Withdrawn);
             return self.give_back(command);
         }
@@ -290,7 +290,7 @@ impl Controller {
         Self::fail(command, rlis_scsi::HostByte::ERROR)
     }
 
-    /// A command that cannot be sent, since the channel is closed.
+    /// Returns a command that cannot be sent because the channel is closed.
     #[cold]
     fn give_back(&self, command: Command) -> Queued {
         match self.unsent() {
@@ -340,20 +340,20 @@ impl HostOps for Controller {
         else {
             return command.busy();
         };
-        // The description is in memory of its own, not the command's: that may be in use again when `send_mpb`
-        // returns.
+        // The descriptor lies in `buffer`, not in the command: once sent, the command may be completed and reused before
+        // `send_mpb` returns.
         let descriptor = match command.map() {
             Err(_) => return command.busy(),
             Ok(None) => None,
             Ok(Some(pages)) => {
                 match MpbDescriptor::from_pages(&mut buffer, pages.len(), pages.offset(), pages) {
                     Ok(descriptor) => Some(descriptor),
-                    // A list with gaps, or longer than the host takes: against what the mid-layer was told.
+                    // A list with gaps, or longer than the limit: the mid-layer was told not to send these.
                     Err(_) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
                 }
             }
         };
-        // From here on the command is in flight: it counts as such before the host can see it.
+        // From here on the command is in flight, before the host can see it.
         let id = match self.tags.launch(command) {
             Ok(id) => id,
             Err(command) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
@@ -367,8 +367,8 @@ impl HostOps for Controller {
 
     fn reset(&self, command: InFlight<'_>) -> Result {
         let result = self.reset_bus();
-        // A command of the error handler's own, which takes it back once this returns. Its memory is the host's, so there
-        // is nothing to do but wait, until the host has withdrawn the device if need be.
+        // The error handler's own commands are reused as soon as this returns. While the host may still access this one's
+        // memory, all that is left is to wait, if need be until the host rescinds the device.
         while result.is_err() && self.tags.holds(&command) {
             fsleep(Delta::from_millis(1_000));
         }
@@ -376,12 +376,12 @@ impl HostOps for Controller {
     }
 
     fn timed_out(&self, command: InFlight<'_>) -> TimeoutAction {
-        // It may be here already, and only the signal missing. If it cannot be read, only a reset helps.
+        // The completion may be in the ring, and only the signal lost. If the ring cannot be read, only a reset helps.
         if self.channels.look_again() {
             self.suspect.xchg(1, Full);
         }
         self.tags.mark_overdue(&command);
-        // The host answers every command, but may take any time for it; only a host that is gone does not.
+        // The host completes every command eventually, unless it is gone.
         if self.is_gone() {
             if let Some(command) = self.tags.claim_in_flight(&command) {
                 command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT));
@@ -426,7 +426,7 @@ impl ChannelHandler for Controller {
         }
     }
 
-    fn on_sub_channel(&self, offer: SubChannelOffer<'_, Self>) {
+    fn on_sub_channel(&self, offer: SubChannelOffer<'_>) {
         let index = offer.index();
         let opened = offer
             .open(&self.open_params())

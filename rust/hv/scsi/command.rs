@@ -32,6 +32,29 @@ pub enum Direction {
     Other,
 }
 
+/// A command that something is asked about, while the device may work on it.
+pub struct InFlight<'a> {
+    raw: NonNull<scsi_cmnd>,
+    _command: PhantomData<&'a scsi_cmnd>,
+}
+
+impl InFlight<'_> {
+    /// # Safety
+    ///
+    /// `raw` must be a command that the mid-layer leaves alone as long as the result exists.
+    pub(crate) unsafe fn new(raw: *mut scsi_cmnd) -> Self {
+        Self {
+            // SAFETY: As required of the caller, it is not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            _command: PhantomData,
+        }
+    }
+
+    pub(crate) fn raw(&self) -> NonNull<scsi_cmnd> {
+        self.raw
+    }
+}
+
 /// What the host adapter says about a command, `enum scsi_host_status`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostByte(pub u8);

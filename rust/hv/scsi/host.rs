@@ -6,6 +6,7 @@ use crate::{
     Command,
     DeviceRef,
     DeviceSetup,
+    InFlight,
     Queued,
     Tags, //
 };
@@ -40,18 +41,6 @@ pub enum TimeoutAction {
     Wait,
     /// Nothing: it has been completed.
     Completed,
-}
-
-/// A command that something is asked about, while the device may work on it.
-pub struct InFlight<'a> {
-    raw: NonNull<scsi_cmnd>,
-    _command: PhantomData<&'a scsi_cmnd>,
-}
-
-impl InFlight<'_> {
-    pub(crate) fn raw(&self) -> NonNull<scsi_cmnd> {
-        self.raw
-    }
 }
 
 /// What a low-level driver does.
@@ -345,11 +334,8 @@ impl<T: HostOps> Host<T> {
             .owner
             .lock()
             .clone();
-        let command = InFlight {
-            // SAFETY: The mid-layer never passes a null pointer.
-            raw: unsafe { NonNull::new_unchecked(cmd) },
-            _command: PhantomData,
-        };
+        // SAFETY: The mid-layer passes a command, which it leaves alone until this function returns.
+        let command = unsafe { InFlight::new(cmd) };
         let result = match owner {
             Some(ops) => ops.reset(command),
             None => Err(ENODEV),
@@ -370,11 +356,8 @@ impl<T: HostOps> Host<T> {
     unsafe extern "C" fn eh_timed_out(cmd: *mut scsi_cmnd) -> rlis_sys::scsi_timeout_action {
         // SAFETY: The command has a device, which has a host; as long as there are commands, it is registered.
         let ops = unsafe { &*data::<T>((*(*cmd).device).host).hot };
-        let command = InFlight {
-            // SAFETY: The mid-layer never passes a null pointer.
-            raw: unsafe { NonNull::new_unchecked(cmd) },
-            _command: PhantomData,
-        };
+        // SAFETY: The mid-layer passes a command, which it leaves alone until this function returns.
+        let command = unsafe { InFlight::new(cmd) };
         match ops.timed_out(command) {
             TimeoutAction::Wait => rlis_sys::scsi_timeout_action_SCSI_EH_RESET_TIMER,
             TimeoutAction::Completed => rlis_sys::scsi_timeout_action_SCSI_EH_DONE,

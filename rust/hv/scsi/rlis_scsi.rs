@@ -63,6 +63,7 @@ pub use command::{
     Command,
     Direction,
     HostByte,
+    InFlight,
     Outcome,
     Pages,
     Queued, //
@@ -77,7 +78,6 @@ pub use host::{
     HostOps,
     HostParams,
     HostRef,
-    InFlight,
     TimeoutAction, //
 };
 pub use scratch::Scratch;

@@ -7,8 +7,8 @@ use crate::{
         host_of,
         place, //
     },
-    host::InFlight,
-    Command, //
+    Command,
+    InFlight, //
 };
 use core::ptr::NonNull;
 use kernel::{

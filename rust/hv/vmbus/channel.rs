@@ -26,22 +26,25 @@ mod buffer;
 mod close;
 mod open;
 mod packet;
+mod params;
 mod reader;
 mod sub_channel;
 
 pub use buffer::GrantedMemory;
 pub use close::Closed;
 pub use open::{
-    CallbackMode,
     ChannelHandler,
-    OpenChannel,
-    OpenParams,
-    RequestIds, //
+    OpenChannel, //
 };
 pub use packet::{
     MpbDescriptor,
     PacketType,
     PageRange, //
+};
+pub use params::{
+    CallbackMode,
+    OpenParams,
+    RequestIds, //
 };
 pub use reader::{
     Packet,
@@ -480,7 +483,13 @@ mod tests {
             assert!(channel.is_readable().is_err());
             assert!(channel.set_pending_send_size(8).is_err());
             assert!(channel.take_request_id(1).is_err());
-            assert!(channel.schedule().is_err());
+            // In this mode not even when it is open: the handler must not run beside the interrupt.
+            let error = if mode == CallbackMode::Isr {
+                EINVAL
+            } else {
+                ENODEV
+            };
+            assert_eq!(channel.schedule().err(), Some(error));
             assert!(channel
                 .send(PacketType::DATA_INBAND, &[0; 8], 0, false)
                 .is_err());

@@ -265,6 +265,7 @@ impl<D: Driver> Registration<D> {
     /// `ENODEV` where there is no VMBus, `EBUSY` or `EEXIST` if a driver of that name is registered.
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         registry::init();
+        lease::init();
         try_pin_init!(Self {
             driver <- Opaque::try_ffi_init(|slot: *mut hv_driver| {
                 // SAFETY: The slot is valid for writes, and all fields of the struct may be zero.

@@ -12,7 +12,7 @@ use crate::{
         Bound,
         Device, //
     },
-    registry, //
+    once::Once, //
 };
 use kernel::{
     new_mutex,
@@ -27,20 +27,30 @@ use kernel::{
 
 /// Whether a device is still bound to the driver that took the lease.
 #[pin_data]
-pub(crate) struct State {
+struct State {
     #[pin]
     valid: Mutex<bool>,
 }
 
 /// A lease that somebody has.
-pub(crate) struct Entry {
+struct Entry {
     device: usize,
     state: Arc<State>,
 }
 
 global_lock! {
-    // SAFETY: `registry::init` runs before any device can be bound, and does this once.
-    pub(crate) unsafe(uninit) static LEASES: Mutex<KVec<Entry>> = KVec::new();
+    // SAFETY: `init` runs before any device can be bound, and does this once.
+    unsafe(uninit) static LEASES: Mutex<KVec<Entry>> = KVec::new();
+}
+
+static INIT: Once = Once::new();
+
+/// Makes leases possible. May be called more than once.
+pub(crate) fn init() {
+    INIT.call(|| {
+        // SAFETY: `Once` calls this only once.
+        unsafe { LEASES.init() };
+    });
 }
 
 /// The right to open the channel of a device, until the device is no longer bound to this driver.
@@ -59,7 +69,7 @@ impl Lease {
     ///
     /// `ENOMEM`.
     pub fn new(dev: &Device<Bound>) -> Result<Self> {
-        registry::init();
+        init();
         let state = Arc::pin_init(
             pin_init!(State {
                 valid <- new_mutex!(true),

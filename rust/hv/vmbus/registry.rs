@@ -5,6 +5,7 @@
 //! The bus calls back for sub-channels, rescinds and changes of the target CPU with nothing but the channel. All
 //! three are rare, so a list under a mutex will do.
 
+use crate::once::Once;
 use core::{
     any::TypeId,
     ffi::c_void, //
@@ -12,12 +13,6 @@ use core::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Release, //
-        },
         global_lock,
         Arc,
         ArcBorrow, //
@@ -42,21 +37,14 @@ global_lock! {
     unsafe(uninit) static ENTRIES: Mutex<KVec<Entry>> = KVec::new();
 }
 
-/// 0: not initialised, 1: somebody is at it, 2: done.
-static STATE: Atomic<u32> = Atomic::new(0);
+static INIT: Once = Once::new();
 
 /// Makes the registry usable. May be called more than once.
 pub(crate) fn init() {
-    if STATE.cmpxchg(0, 1, Full).is_ok() {
-        // SAFETY: The exchange above succeeds only once.
+    INIT.call(|| {
+        // SAFETY: `Once` calls this only once.
         unsafe { ENTRIES.init() };
-        // SAFETY: As above.
-        unsafe { crate::lease::LEASES.init() };
-        STATE.store(2, Release);
-    }
-    while STATE.load(Acquire) != 2 {
-        kernel::time::delay::fsleep(kernel::time::Delta::from_millis(1));
-    }
+    });
 }
 
 /// The right to open a channel: as long as it exists, no other opener can claim the same channel.

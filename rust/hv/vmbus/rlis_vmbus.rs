@@ -34,6 +34,7 @@ pub mod channel;
 pub mod device;
 pub mod driver;
 mod lease;
+mod once;
 mod registry;
 
 pub use channel::{

@@ -2,7 +2,7 @@
 
 //! What can be asked and set, and how the values look.
 
-use super::encode::Writer;
+use super::writer::Writer;
 use crate::error::{read_prefix, ProtoError};
 use core::mem::size_of;
 

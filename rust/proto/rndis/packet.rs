@@ -2,9 +2,9 @@
 
 //! Messages that carry a frame.
 
-use super::encode::Writer;
 use super::header::{word, Header, MessageType, Words, HEADER_SIZE};
 use super::ppi::{Ppis, MAX_PPI_SIZE};
+use super::writer::Writer;
 use crate::error::ProtoError;
 use core::mem::size_of;
 use zerocopy::IntoBytes;

@@ -2,8 +2,8 @@
 
 //! Receive-side scaling: the host spreads flows over the channels by a hash.
 
-use super::encode::Writer;
 use super::offload::ObjectHeader;
+use super::writer::Writer;
 use crate::error::{read_prefix, ProtoError};
 use core::mem::size_of;
 use zerocopy::{FromBytes, IntoBytes};

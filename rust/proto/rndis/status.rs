@@ -2,8 +2,8 @@
 
 //! What answers say of success, and what the host tells unasked.
 
-use super::encode::message;
 use super::header::{word, Header, MessageType, Words, HEADER_SIZE};
+use super::writer::message;
 use crate::error::ProtoError;
 use core::mem::size_of;
 

@@ -3,9 +3,12 @@
 //! Opening and closing channels.
 
 use super::{
-    sub_channel,
+    sub_channel::Opener,
+    CallbackMode,
     Channel,
+    OpenParams,
     Reader,
+    RequestIds,
     SubChannelOffer, //
 };
 use crate::{
@@ -30,55 +33,12 @@ use kernel::{
     }, //
 };
 use rlis_hv::NoSoftirq;
-use rlis_proto::ring::{
-    MaxPacket,
-    RingSize, //
-};
 use rlis_sys::vmbus_channel;
 
 const _: () = assert!(
     kernel::page::PAGE_SIZE == rlis_proto::ring::RING_HEADER_SIZE,
     "the bus counts rings in pages of the guest, `RingSize` in those of the host"
 );
-
-/// How the handler is called when the host signals.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CallbackMode {
-    /// In a tasklet, with further signals masked until the ring is empty. For disks.
-    Batched,
-    /// In a tasklet, with signals left on. For channels with a packet now and then.
-    Direct,
-    /// In the interrupt itself, which must only arrange for reading later. For network interfaces.
-    Isr,
-}
-
-/// What becomes of the request ids that go to the host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RequestIds {
-    /// They go out as the sender gives them, so they should name something that can be looked up and checked,
-    /// such as a tag, never an address.
-    AsGiven,
-    /// The bus hands out ids of its own for up to so many requests at a time that want a completion, and
-    /// [`Channel::take_request_id`] finds the sender's again.
-    Requestor(u32),
-}
-
-/// How a channel is opened.
-#[derive(Clone, Copy)]
-pub struct OpenParams<'a> {
-    /// Size of the ring to the host.
-    pub send_ring: RingSize,
-    /// Size of the ring from the host.
-    pub recv_ring: RingSize,
-    /// How the handler is called.
-    pub mode: CallbackMode,
-    /// The longest packet from the host; longer ones are cut off.
-    pub max_packet: MaxPacket,
-    /// What becomes of request ids.
-    pub request_ids: RequestIds,
-    /// Data for the host's side of the device, at most 120 bytes.
-    pub user_data: &'a [u8],
-}
 
 /// What a driver does about its channel.
 ///
@@ -110,10 +70,7 @@ pub trait ChannelHandler: Send + Sync + 'static {
     /// The host offers a sub-channel, as the driver has asked it to. Open it in here or never.
     ///
     /// May sleep. Closing the primary channel waits for this to return.
-    fn on_sub_channel(&self, offer: SubChannelOffer<'_, Self>)
-    where
-        Self: Sized,
-    {
+    fn on_sub_channel(&self, offer: SubChannelOffer<'_>) {
         let _ = offer;
     }
 
@@ -153,8 +110,33 @@ pub(super) struct SubChannels<H: ChannelHandler> {
     pub(super) open: KVec<OpenRaw<H>>,
 }
 
+/// Opens sub-channels beside those of a primary channel that are open.
+struct SubOpener<'a, H: ChannelHandler> {
+    primary: &'a Context<H>,
+    open: &'a mut KVec<OpenRaw<H>>,
+}
+
+impl<H: ChannelHandler> Opener for SubOpener<'_, H> {
+    unsafe fn open(
+        &mut self,
+        raw: NonNull<vmbus_channel>,
+        params: &OpenParams<'_>,
+    ) -> Result<Arc<Channel>> {
+        // So that nothing can fail once the channel is open.
+        self.open.reserve(1, GFP_KERNEL)?;
+        let device = self.primary.channel.device();
+        // SAFETY: The channel is valid, as required of the caller. The bus keeps an open sub-channel until it closes it
+        // together with its primary, after which `OpenChannel` drops what is in the list.
+        let open = unsafe { OpenRaw::open(raw, device, params, self.primary.handler.clone())? };
+        let channel = open.context.channel.clone();
+        // There is room, see above.
+        self.open.push(open, GFP_KERNEL)?;
+        Ok(channel)
+    }
+}
+
 impl<H: ChannelHandler> Context<H> {
-    pub(super) fn new(channel: Channel, handler: Arc<H>) -> Result<Arc<Self>> {
+    fn new(channel: Channel, handler: Arc<H>) -> Result<Arc<Self>> {
         let channel = Arc::new(channel, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
@@ -236,6 +218,31 @@ impl<H: ChannelHandler> Context<H> {
         // SAFETY: The bus passes a channel that stays valid during the call, as does the device of a primary
         // channel; only those have this callback.
         unsafe { rlis_sys::vmbus_device_unregister((*raw).device_obj) };
+    }
+
+    /// The sub-channel creation callback of the C API.
+    ///
+    /// # Safety
+    ///
+    /// Only for the bus to call, with what the C API prescribes.
+    unsafe extern "C" fn sub_channel_callback(raw: *mut vmbus_channel) {
+        let Some(raw) = NonNull::new(raw) else { return };
+        // SAFETY: The bus passes a sub-channel that is valid during the call; its primary outlives it.
+        let primary = unsafe { (*raw.as_ptr()).primary_channel };
+        let Some(context) = registry::find::<Self>(primary) else {
+            return;
+        };
+        let mut subs = context.subs.lock();
+        if subs.closing {
+            return;
+        }
+        let mut opener = SubOpener {
+            primary: &context,
+            open: &mut subs.open,
+        };
+        // SAFETY: The bus is making the callback for this sub-channel of `context.channel`.
+        let offer = unsafe { SubChannelOffer::new(raw, &context.channel, &mut opener) };
+        context.handler.on_sub_channel(offer);
     }
 
     /// The callback of the C API for a change of a channel's CPU.
@@ -432,7 +439,10 @@ impl<H: ChannelHandler> OpenChannel<H> {
             let raw = self.channel().raw.as_ptr();
             // SAFETY: The channel is open. The callback looks up its context, which `OpenRaw::open` has set.
             unsafe {
-                rlis_sys::vmbus_set_sc_create_callback(raw, Some(sub_channel::created::<H>));
+                rlis_sys::vmbus_set_sc_create_callback(
+                    raw,
+                    Some(Context::<H>::sub_channel_callback),
+                );
             }
         }
     }

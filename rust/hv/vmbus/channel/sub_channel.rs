@@ -3,16 +3,9 @@
 //! Sub-channels: further channels of a device that the host offers on request.
 
 use super::{
-    open::{
-        Context,
-        OpenRaw,
-        SubChannels, //
-    },
     Channel,
-    ChannelHandler,
     OpenParams, //
 };
-use crate::registry;
 use core::ptr::NonNull;
 use kernel::{
     prelude::*,
@@ -20,23 +13,54 @@ use kernel::{
 };
 use rlis_sys::vmbus_channel;
 
+/// Who opens the sub-channels of a primary channel.
+pub(super) trait Opener {
+    /// Opens one. Sleeps until the host has answered.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be a valid sub-channel of that primary channel, on which the bus is just making the creation callback.
+    unsafe fn open(
+        &mut self,
+        raw: NonNull<vmbus_channel>,
+        params: &OpenParams<'_>,
+    ) -> Result<Arc<Channel>>;
+}
+
 /// The host's offer of a sub-channel.
 ///
 /// Dropped without being opened, the sub-channel stays closed for good.
 ///
 /// # Invariants
 ///
-/// `raw` is a valid sub-channel of `primary`, on which the bus is just making the creation callback.
-pub struct SubChannelOffer<'a, H: ChannelHandler> {
+/// `raw` is a valid sub-channel of `primary`, on which the bus is just making the creation callback. `opener` is for the
+/// sub-channels of `primary`.
+pub struct SubChannelOffer<'a> {
     raw: NonNull<vmbus_channel>,
-    primary: &'a Context<H>,
-    subs: &'a mut SubChannels<H>,
+    primary: &'a Arc<Channel>,
+    opener: &'a mut dyn Opener,
 }
 
-impl<H: ChannelHandler> SubChannelOffer<'_, H> {
+impl<'a> SubChannelOffer<'a> {
+    /// # Safety
+    ///
+    /// As the type invariants say.
+    pub(super) unsafe fn new(
+        raw: NonNull<vmbus_channel>,
+        primary: &'a Arc<Channel>,
+        opener: &'a mut dyn Opener,
+    ) -> Self {
+        // INVARIANT: As required of the caller.
+        Self {
+            raw,
+            primary,
+            opener,
+        }
+    }
+
     /// Returns the primary channel.
     pub fn primary(&self) -> &Arc<Channel> {
-        &self.primary.channel
+        self.primary
     }
 
     /// Returns the number of the sub-channel, from 1 on.
@@ -63,42 +87,9 @@ impl<H: ChannelHandler> SubChannelOffer<'_, H> {
     ///
     /// # Errors
     ///
-    /// As [`OpenChannel::open`](super::OpenChannel::open).
+    /// As [`OpenChannel::open`](crate::OpenChannel::open).
     pub fn open(self, params: &OpenParams<'_>) -> Result<Arc<Channel>> {
-        // So that nothing can fail once the channel is open.
-        self.subs.open.reserve(1, GFP_KERNEL)?;
-        let device = self.primary.channel.device();
-        // SAFETY: The channel is valid by the type invariant. The bus keeps an open sub-channel until it closes it
-        // together with its primary, after which `OpenChannel` drops what is in the list.
-        let open =
-            unsafe { OpenRaw::open(self.raw, device, params, self.primary.handler.clone())? };
-        let channel = open.context.channel.clone();
-        // There is room, see above.
-        self.subs.open.push(open, GFP_KERNEL)?;
-        Ok(channel)
+        // SAFETY: By the type invariants.
+        unsafe { self.opener.open(self.raw, params) }
     }
-}
-
-/// The sub-channel creation callback of the C API.
-///
-/// # Safety
-///
-/// Only for the bus to call, with what the C API prescribes.
-pub(super) unsafe extern "C" fn created<H: ChannelHandler>(raw: *mut vmbus_channel) {
-    let Some(raw) = NonNull::new(raw) else { return };
-    // SAFETY: The bus passes a sub-channel that is valid during the call; its primary outlives it.
-    let primary = unsafe { (*raw.as_ptr()).primary_channel };
-    let Some(context) = registry::find::<Context<H>>(primary) else {
-        return;
-    };
-    let mut subs = context.subs.lock();
-    if subs.closing {
-        return;
-    }
-    // INVARIANT: The bus is making the callback.
-    context.handler.on_sub_channel(SubChannelOffer {
-        raw,
-        primary: &context,
-        subs: &mut subs,
-    });
 }
