@@ -10,6 +10,7 @@ use rlis_proto::vmbus::version::Version;
 use crate::hyperv::cpuid::Stimer;
 use crate::input;
 use crate::netvsp::spec::{parse_nic, NicSpec};
+use crate::size::parse_size;
 use crate::storvsp::spec::{self, AdapterSpec, UnitSpec};
 use crate::vpci::spec::{parse_pci, PciSpec};
 
@@ -160,24 +161,6 @@ pub struct CtlArgs {
     pub words: Vec<String>,
 }
 
-/// Reads a size in bytes with an optional K, M or G (units of 1024).
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, 'K' | 'k')) => (&text[..at], 10),
-        Some((at, 'M' | 'm')) => (&text[..at], 20),
-        Some((at, 'G' | 'g')) => (&text[..at], 30),
-        _ => (text, 0),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(1 << shift))
-        .filter(|n| *n > 0)
-        .ok_or_else(|| {
-            format!("'{text}' is no size; write a number of bytes, with K, M or G if you like")
-        })
-}
-
 /// Reads `major.minor` and accepts the versions that VMBus has.
 fn parse_version(text: &str) -> Result<Version, String> {
     let known = || {
@@ -201,15 +184,6 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("512M"), Ok(512 << 20));
-        assert_eq!(parse_size("4096"), Ok(4096));
-        for bad in ["", "M", "0", "-1", "1T", "99999999999G", "1.5G"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

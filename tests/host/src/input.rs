@@ -184,11 +184,11 @@ fn shown(version: Option<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control;
+    use crate::command;
 
-    fn parse(line: &str) -> Result<control::Command> {
+    fn parse(line: &str) -> Result<command::Command> {
         let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-        control::parse(&words)
+        command::parse(&words)
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(input.offers().count(), 0);
         assert_eq!(input.execute(Command::Input).unwrap(), [""; 0]);
         for line in ["key 0x1e", "type a", "mouse 1 1", "mouse-line 1 1 1"] {
-            let Ok(control::Command::Input(command)) = parse(line) else {
+            let Ok(command::Command::Input(command)) = parse(line) else {
                 panic!("{line}");
             };
             let error = input.execute(command).unwrap_err().to_string();

@@ -4,17 +4,21 @@
 //! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
 //!
 //! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
-//! bus, [`ic`], [`input`], [`netvsp`], [`sockets`], [`storvsp`] and [`vpci`] the devices. [`control`] and [`faults`]
-//! are how a test steers it.
+//! bus, [`ic`], [`input`], [`netvsp`], [`sockets`], [`storvsp`] and [`vpci`] the devices. [`run`]
+//! puts them together; [`command`], [`control`] and [`faults`] are how a test steers them. Each uses those before it.
 
 mod cli;
+mod command;
 mod control;
 mod faults;
 mod host;
 mod hyperv;
 mod ic;
 mod input;
+mod memory;
 mod netvsp;
+mod run;
+mod size;
 mod sockets;
 mod storvsp;
 mod violations;
@@ -31,7 +35,7 @@ use cli::{Action, Cli};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.action {
-        Action::Run(args) => host::run(&args),
+        Action::Run(args) => run::run(&args),
         Action::Ctl(args) => ctl(&args),
     };
     match result {
@@ -47,11 +51,11 @@ fn main() -> ExitCode {
 /// Sends a command and prints the answer.
 fn ctl(args: &cli::CtlArgs) -> anyhow::Result<u8> {
     if args.words.first().is_some_and(|w| w == "help") {
-        print!("{}", control::help());
+        print!("{}", command::help());
         return Ok(0);
     }
     // Checked here too, so that a mistake is told even if no host runs.
-    control::parse(&args.words)?;
+    command::parse(&args.words)?;
     for line in control::call(&args.control, &args.words)? {
         println!("{line}");
     }

@@ -27,8 +27,6 @@ use service::{Client, Service, SERVICES};
 use crate::vmbus::server::Server;
 use crate::vmbus::Connector;
 
-pub use wire::TlConnectResult;
-
 /// Most connections at a time. Each has a relid and two threads.
 const MAX_CONNECTIONS: usize = 256;
 /// How long a request waits until the guest has let go of its last connection between the same ends.

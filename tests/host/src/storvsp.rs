@@ -6,5 +6,6 @@ pub mod adapter;
 pub mod lun;
 pub mod pool;
 pub mod scsi;
+pub mod sense;
 pub mod spec;
 pub mod wire;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The virtual machine below VMBus: memory, vCPUs, boot, serial ports, ACPI and power.
+//! The virtual machine below VMBus: vCPUs, boot, serial ports, ACPI and power.
 
 pub mod acpi;
 pub mod aml;
 pub mod boot;
 pub mod cpuid;
 pub mod kvm;
-pub mod memory;
 pub mod mmio;
 pub mod pm;
 pub mod ports;

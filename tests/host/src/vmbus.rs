@@ -9,6 +9,7 @@ pub mod gpadl;
 pub mod guest;
 pub mod ring;
 pub mod server;
+pub mod tl_connect;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use anyhow::Result;
 use rlis_proto::Guid;
 
 use channel::Channel;
+use gpadl::Loan;
 use ring::Packet;
 
 /// A device behind one or more channels.
@@ -48,6 +50,21 @@ pub trait Device: Send + Sync {
     fn lingers(&self, _relid: u32) -> bool {
         false
     }
+}
+
+/// What a device may want of the bus that its channels belong to.
+pub trait Bus: Send + Sync {
+    /// Offers `count` sub-channels of the device `name`, as the guest has asked it to. Returns how many were offered.
+    fn offer_sub_channels(&self, name: &str, count: u16) -> Result<u16>;
+
+    /// Withdraws the device `name` with all its sub-channels.
+    fn rescind(&self, name: &str) -> Result<()>;
+
+    /// Whether the channel `relid` is withdrawn, or the connection has ended.
+    fn is_withdrawn(&self, relid: u32) -> bool;
+
+    /// Lends the GPADL `handle` of the channel `relid` to the channel's device.
+    fn lend_gpadl(&self, relid: u32, handle: u32) -> Result<Loan>;
 }
 
 /// Who answers when the guest wants to connect to a service of the host.

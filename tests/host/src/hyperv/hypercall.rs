@@ -5,7 +5,7 @@
 use vm_memory::{Bytes, GuestAddress};
 
 use super::synic::MAX_PAYLOAD;
-use crate::vm::memory::Memory;
+use crate::memory::Memory;
 
 /// HV_STATUS_SUCCESS.
 pub const SUCCESS: u16 = 0x0;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     fn memory() -> Memory {
-        crate::vm::memory::allocate(1 << 16).unwrap()
+        crate::memory::allocate(1 << 16).unwrap()
     }
 
     #[test]

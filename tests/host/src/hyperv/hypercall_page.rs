@@ -10,7 +10,7 @@ use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::remap::{Remapper, RETARGET_DEVICE_INTERRUPT};
-use crate::vm::memory::Memory;
+use crate::memory::Memory;
 
 /// HV_X64_MSR_HYPERCALL: page number and, in bit 0, whether the page is there.
 pub const MSR_HYPERCALL: u32 = 0x4000_0001;

@@ -14,8 +14,8 @@ use zerocopy::FromBytes;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::hypercall::{INVALID_ALIGNMENT, INVALID_HYPERCALL_INPUT, INVALID_PARAMETER, SUCCESS};
+use crate::memory::Memory;
 use crate::violations::Violations;
-use crate::vm::memory::Memory;
 
 /// HvCallRetargetDeviceInterrupt.
 pub const RETARGET_DEVICE_INTERRUPT: u16 = 0x7E;
@@ -392,7 +392,7 @@ mod tests {
         remapper.open(DEVICE);
         Bench {
             remapper,
-            memory: crate::vm::memory::allocate(1 << 20).unwrap(),
+            memory: crate::memory::allocate(1 << 20).unwrap(),
             sent,
             violations,
         }

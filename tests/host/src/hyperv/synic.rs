@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{ensure, Context, Result};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, VolatileMemory};
 
-use crate::vm::memory::Memory;
+use crate::memory::Memory;
 
 /// The synthetic interrupt source that VMBus uses for messages and events (VMBUS_MESSAGE_SINT).
 pub const VMBUS_SINT: u8 = 2;
@@ -299,7 +299,7 @@ mod tests {
     const SLOT: GuestAddress = GuestAddress(0x1000 + 2 * 256);
 
     fn synic() -> (Synic, Arc<Memory>, Arc<AtomicUsize>) {
-        let memory = Arc::new(crate::vm::memory::allocate(1 << 20).unwrap());
+        let memory = Arc::new(crate::memory::allocate(1 << 20).unwrap());
         let raised = Arc::new(AtomicUsize::new(0));
         (
             Synic::new(memory.clone(), Box::new(Count(raised.clone())), 1),

@@ -14,7 +14,7 @@ use super::wire;
 use crate::vmbus::channel::Channel;
 use crate::vmbus::ring::Packet;
 use crate::vmbus::server::Server;
-use crate::vmbus::{Device, Offer};
+use crate::vmbus::{Bus, Device, Offer};
 
 /// How long the guest may take to open the channel of a connection.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
@@ -192,9 +192,9 @@ impl Connection {
         }
     }
 
-    fn withdraw(&self, server: &Server) {
+    fn withdraw(&self, bus: &dyn Bus) {
         // It may have been withdrawn by a command, or be gone with the connection to the bus.
-        let _ = server.rescind(&self.name);
+        let _ = bus.rescind(&self.name);
     }
 
     /// Sends what the service has to say, as far as the ring has room.
@@ -256,8 +256,8 @@ impl Connection {
         let result = act(&mut state).and_then(|()| self.pump(&mut state, channel));
         let finished = state.phase == Phase::Over(Ending::Finished);
         drop(state);
-        if let Some(server) = channel.server.upgrade().filter(|_| finished) {
-            self.withdraw(&server);
+        if let Some(bus) = channel.server.upgrade().filter(|_| finished) {
+            self.withdraw(&*bus);
         }
         result
     }

@@ -13,6 +13,7 @@ use zerocopy::FromBytes;
 use super::*;
 use crate::vmbus::guest::{Guest, GuestChannel};
 use crate::vmbus::ring::{Packet, DATA_INBAND};
+use crate::vmbus::tl_connect::TlConnectResult;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Rings of the first connection of a test.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the two ends of a Hyper-V socket say to each other: names of services, user data of an offer, the header of
-//! each packet, and the refusal of a connection.
+//! What the two ends of a Hyper-V socket say to each other: names of services, user data of an offer, and the
+//! header of each packet.
 //!
 //! Sources: net/vmw_vsock/hyperv_transport.c and include/linux/hyperv.h of Linux for what its guests look at; for what
-//! they do not (versions in the user data, the content of TL_CONNECT_RESULT), vmbus_core of Microsoft's openvmm.
+//! they do not (versions in the user data), vmbus_core of Microsoft's openvmm.
 
 use anyhow::{ensure, Context, Result};
-use rlis_proto::vmbus::message::{ChannelMessageHeader, MessageType};
 use rlis_proto::vmbus::{MAX_USER_DEFINED_BYTES, VMBUS_PIPE_TYPE_BYTE};
 use rlis_proto::Guid;
 use zerocopy::little_endian::U32;
@@ -29,8 +28,6 @@ const TEMPLATE: [u8; 12] = [
 const TYPE_DATA: u32 = 1;
 /// HvsockParametersVersion::RS5: the user data ends with the id of a silo.
 const USER_DATA_VERSION: u32 = 1;
-/// NTSTATUS STATUS_CONNECTION_REFUSED.
-const STATUS_CONNECTION_REFUSED: u32 = 0xC000_0236;
 
 /// The service that stands for `port`.
 pub fn service_of(port: u32) -> Guid {
@@ -125,28 +122,6 @@ pub fn data(packet: &Packet) -> Result<&[u8]> {
     rest.get(..size).context("the data is not all there")
 }
 
-/// CHANNELMSG_TL_CONNECT_RESULT, 44 bytes: the answer to a TL_CONNECT_REQUEST that no offer answers.
-#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct TlConnectResult {
-    header: ChannelMessageHeader,
-    endpoint: Guid,
-    service: Guid,
-    status: u32,
-}
-
-impl TlConnectResult {
-    /// Nobody listens.
-    pub fn refused(endpoint: Guid, service: Guid) -> Self {
-        Self {
-            header: ChannelMessageHeader::new(MessageType::CHANNELMSG_TL_CONNECT_RESULT),
-            endpoint,
-            service,
-            status: STATUS_CONNECTION_REFUSED,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,14 +142,6 @@ mod tests {
             "pipe mode, user_def[0], and so on"
         );
         assert_eq!(user_data(false)[4], 0);
-    }
-
-    #[test]
-    fn a_refusal_has_44_bytes() {
-        let refusal = TlConnectResult::refused(service_of(1), service_of(2));
-        let bytes = refusal.as_bytes();
-        assert_eq!((bytes.len(), bytes[0], bytes[8], bytes[24]), (44, 23, 1, 2));
-        assert_eq!(bytes[40..], 0xC000_0236u32.to_le_bytes());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 
 use super::lun::{Kind, Lun, Store};
 use super::pool::{InFlight, Pool};
-use super::scsi::Sense;
+use super::sense::Sense;
 use super::spec::{AdapterSpec, Place, UnitSpec};
 use super::wire;
 use crate::faults::Fault;

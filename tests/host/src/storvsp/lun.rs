@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use anyhow::{ensure, Context, Result};
 
-use super::scsi::Sense;
+use super::sense::Sense;
 
 /// Memory is kept in pieces of this many bytes, and only where something was written.
 const CHUNK: u64 = 64 * 1024;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use rlis_proto::storvsc::ProtocolVersion;
 
-use super::scsi::Sense;
-use crate::cli::parse_size;
+use super::sense::Sense;
+use crate::size::parse_size;
 
 /// An adapter: `NAME[,channels=N][,version=6.0][,max-transfer=SIZE][,monitor]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use anyhow::{ensure, Context, Result};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::aml;
-use super::memory::{Memory, VMBUS_MMIO_HIGH, VMBUS_MMIO_LOW};
 use super::pm;
+use crate::memory::{Memory, VMBUS_MMIO_HIGH, VMBUS_MMIO_LOW};
 
 /// Address of the RSDP, told to the kernel in the boot parameters; the other tables follow it.
 pub const RSDP: u64 = 0xE_0000;

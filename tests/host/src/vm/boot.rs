@@ -17,7 +17,7 @@ use linux_loader::loader::KernelLoader;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::acpi;
-use super::memory::{self, Memory};
+use crate::memory::{self, Memory};
 
 const GDT: u64 = 0x500;
 const ZERO_PAGE: u64 = 0x7000;

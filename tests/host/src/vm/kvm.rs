@@ -10,7 +10,7 @@ use kvm_bindings::{kvm_userspace_memory_region, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_
 use kvm_ioctls::{VcpuFd, VmFd};
 use vm_memory::{Address, GuestMemory, GuestMemoryRegion};
 
-use super::memory::Memory;
+use crate::memory::Memory;
 
 /// What made a vCPU leave the guest with KVM_EXIT_HYPERV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,6 @@ use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 use super::kvm::{self, HypervExit};
-use super::memory::Memory;
 use super::mmio::Mmio;
 use super::ports::Ports;
 use super::{cpuid, Outcome, OutcomeSender};
@@ -33,6 +32,7 @@ use crate::hyperv::hypercall::{self, Receiver};
 use crate::hyperv::hypercall_page;
 use crate::hyperv::remap::{MsiLine, Remapper};
 use crate::hyperv::synic::{self, SintLine, Synic, VMBUS_SINT};
+use crate::memory::Memory;
 
 /// HV_X64_MSR_CRASH_P0; P1 to P4 follow.
 const MSR_CRASH_P0: u32 = 0x4000_0100;

@@ -13,12 +13,11 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::gpadl::GuestPages;
 use super::ring::{self, Distortion, Incoming, Outgoing, Packet, Pushed};
-use super::server::Server;
-use super::Device;
+use super::{Bus, Device};
 use crate::faults::{Fault, Faults};
 use crate::hyperv::synic::Synic;
+use crate::memory::Memory;
 use crate::violations::Violations;
-use crate::vm::memory::Memory;
 
 /// What all channels share.
 #[derive(Clone)]
@@ -69,8 +68,8 @@ pub struct Channel {
     pub sub_index: u16,
     /// What all channels share.
     pub context: Shared,
-    /// The bus, for devices that offer sub-channels or withdraw themselves.
-    pub server: Weak<Server>,
+    /// The bus.
+    pub server: Weak<dyn Bus>,
     /// Counters.
     pub stats: Stats,
     target_vp: AtomicU32,
@@ -95,7 +94,7 @@ impl Channel {
         downstream: usize,
         device: Arc<dyn Device>,
         context: Shared,
-        server: Weak<Server>,
+        server: Weak<dyn Bus>,
     ) -> Result<(Arc<Self>, JoinHandle<()>)> {
         let total = pages.len() / 4096;
         let incoming = Incoming::new(pages.part(0, downstream)?)?;

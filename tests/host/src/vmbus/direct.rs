@@ -7,7 +7,7 @@ use rlis_proto::ring::packet::gpa_direct;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::ring::{Packet, DATA_INBAND, DATA_USING_GPA_DIRECT};
-use crate::vm::memory::Memory;
+use crate::memory::Memory;
 
 /// Guest memory that a request reads or writes: pieces of `(address, length)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,7 @@ mod tests {
         let buffer = DataBuffer::of(&packet(DATA_USING_GPA_DIRECT, header)).unwrap();
         assert_eq!(buffer.first_range(), 6000);
         assert_eq!(buffer.pieces, [(5 * 4096 + 100, 3996), (9 * 4096, 2004)]);
-        let memory = crate::vm::memory::allocate(1 << 20).unwrap();
+        let memory = crate::memory::allocate(1 << 20).unwrap();
         let data: Vec<u8> = (0..6000u32).map(|i| i as u8).collect();
         assert_eq!(buffer.write(&memory, &data).unwrap(), 6000);
         assert_eq!(buffer.read(&memory, 6000).unwrap(), data);

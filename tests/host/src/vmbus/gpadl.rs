@@ -10,7 +10,7 @@ use rlis_proto::vmbus::gpadl::GpadlAssembler;
 use rlis_proto::vmbus::message::GpadlHeader;
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
-use crate::vm::memory::Memory;
+use crate::memory::Memory;
 
 const PAGE: usize = 4096;
 
@@ -218,7 +218,7 @@ mod tests {
     use rlis_proto::vmbus::MAX_SIZE_CHANNEL_MESSAGE;
 
     fn memory() -> Arc<Memory> {
-        Arc::new(crate::vm::memory::allocate(4 << 20).unwrap())
+        Arc::new(crate::memory::allocate(4 << 20).unwrap())
     }
 
     fn assemble(memory: &Arc<Memory>, pages: u32, pfn: impl Fn(u64) -> u64) -> Result<Gpadl> {

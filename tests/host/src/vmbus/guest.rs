@@ -28,7 +28,7 @@ use super::Device;
 use super::Offer;
 use crate::hyperv::hypercall::Receiver;
 use crate::hyperv::synic::{SintLine, Synic};
-use crate::vm::memory::Memory;
+use crate::memory::Memory;
 
 /// Page number of the guest-to-host monitor page.
 pub const MONITOR_PAGE: u64 = 4;
@@ -74,7 +74,7 @@ fn message<M: ChannelMessage>() -> M {
 impl Guest {
     /// A guest with 4 MiB of memory, not connected.
     pub fn new() -> Self {
-        let memory = Arc::new(crate::vm::memory::allocate(4 << 20).unwrap());
+        let memory = Arc::new(crate::memory::allocate(4 << 20).unwrap());
         let synic = Arc::new(Synic::new(memory.clone(), Box::new(NoLine), 1));
         synic.set_registers(0, 1, 0x2001, 0x1001).unwrap();
         let shared = Shared {
@@ -231,7 +231,7 @@ impl Guest {
     /// A channel of the host that nobody opened, for what needs one to look for faults.
     pub fn idle_channel(&self, device: Arc<dyn Device>) -> Arc<Channel> {
         let pages = GuestPages::new(self.memory.clone(), 900..908).unwrap();
-        let (shared, server) = (self.shared.clone(), Weak::new());
+        let (shared, server) = (self.shared.clone(), Weak::<Server>::new());
         let name = "idle".to_string();
         Channel::open(name, 99, 0, 0, &pages, 4, device, shared, server)
             .unwrap()

@@ -353,7 +353,7 @@ mod tests {
     }
 
     fn rings(data_pages: u64) -> (Outgoing, Incoming, GuestPages) {
-        let memory = Arc::new(crate::vm::memory::allocate(1 << 20).unwrap());
+        let memory = Arc::new(crate::memory::allocate(1 << 20).unwrap());
         let pages = GuestPages::new(memory, 1..2 + data_pages).unwrap();
         pages
             .store(FEATURE_BITS, FEATURE_PENDING_SEND_SIZE, Ordering::SeqCst)

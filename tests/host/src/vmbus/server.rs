@@ -28,7 +28,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::channel::{Channel, Shared};
 use super::gpadl::{Gpadl, Loan};
-use super::{Connector, Offer};
+use super::{Bus, Connector, Offer};
 use crate::faults::Fault;
 use crate::hyperv::hypercall::{self, Receiver};
 
@@ -273,6 +273,24 @@ impl Server {
             }
             other => bail!("unexpected message {other:?}"),
         }
+    }
+}
+
+impl Bus for Server {
+    fn offer_sub_channels(&self, name: &str, count: u16) -> Result<u16> {
+        self.offer_sub_channels(name, count)
+    }
+
+    fn rescind(&self, name: &str) -> Result<()> {
+        self.rescind(name)
+    }
+
+    fn is_withdrawn(&self, relid: u32) -> bool {
+        self.is_withdrawn(relid)
+    }
+
+    fn lend_gpadl(&self, relid: u32, handle: u32) -> Result<Loan> {
+        self.lend_gpadl(relid, handle)
     }
 }
 

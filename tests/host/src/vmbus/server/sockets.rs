@@ -4,8 +4,8 @@
 
 use rlis_proto::Guid;
 
+use super::super::tl_connect::TlConnectResult;
 use super::*;
-use crate::sockets::TlConnectResult;
 
 impl Server {
     /// Hands requests to connect to `connector`. Without one they are refused. The first call counts.

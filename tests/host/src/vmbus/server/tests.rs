@@ -2,6 +2,7 @@
 
 //! The bus with a guest that has no virtual machine.
 
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver as Queue, Sender};
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,18 @@ fn packet(transaction: u64) -> Packet {
     }
 }
 
+/// A guest that has connected to a bus with that device. Returns its relid, too, and what the device tells of.
+fn connected(monitored: bool) -> (Guest, u32, Queue<u64>) {
+    let mut guest = Guest::new();
+    let (offer, heard) = offer(monitored);
+    guest.server.offer(offer).unwrap();
+    let relid = guest.connect()[0];
+    (guest, relid, heard)
+}
+
+/// Rings of a primary channel.
+const RINGS: Range<u64> = 16..24;
+
 const LIMIT: Duration = Duration::from_secs(10);
 /// More than 32 bits: no GPADL.
 const PLAIN: u64 = 1 << 40;
@@ -90,11 +103,8 @@ const BUSY: Duration = Duration::from_millis(300);
 
 #[test]
 fn rings_do_not_end_before_the_requests_that_came_on_them() {
-    let mut guest = Guest::new();
-    let (offer, heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let relid = guest.connect()[0];
-    let mut channel = guest.open(relid, 0x10, 16..24);
+    let (guest, relid, heard) = connected(false);
+    let mut channel = guest.open(relid, 0x10, RINGS);
     guest.send(&mut channel, &packet(LATE));
     assert_eq!(heard.recv_timeout(LIMIT), Ok(LATE));
     let begin = Instant::now();
@@ -108,11 +118,8 @@ fn rings_do_not_end_before_the_requests_that_came_on_them() {
 
 #[test]
 fn a_sub_channel_is_withdrawn_alone() {
-    let mut guest = Guest::new();
-    let (offer, heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let primary = guest.connect()[0];
-    let mut channel = guest.open(primary, 0x10, 16..24);
+    let (guest, primary, heard) = connected(false);
+    let mut channel = guest.open(primary, 0x10, RINGS);
     let subs = sub_channels(&guest, 2);
     guest.server.rescind("ear.2").unwrap();
     assert_eq!(rescinded(&guest), subs[1].0);
@@ -127,11 +134,8 @@ fn a_sub_channel_is_withdrawn_alone() {
 
 #[test]
 fn a_buffer_is_torn_down_when_the_device_has_given_it_back() {
-    let mut guest = Guest::new();
-    let (offer, heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let relid = guest.connect()[0];
-    let mut channel = guest.open(relid, 0x10, 16..24);
+    let (guest, relid, heard) = connected(false);
+    let mut channel = guest.open(relid, 0x10, RINGS);
     assert_eq!(guest.gpadl(relid, 0x11, 64..66), 0);
     assert_eq!(guest.gpadl(relid, 0x12, 66..68), 0);
     guest.send(&mut channel, &packet(0x11));
@@ -150,10 +154,7 @@ fn a_buffer_is_torn_down_when_the_device_has_given_it_back() {
 
 #[test]
 fn a_gpadl_belongs_to_its_channel() {
-    let mut guest = Guest::new();
-    let (offer, _heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let relid = guest.connect()[0];
+    let (guest, relid, _heard) = connected(false);
     assert_eq!(guest.gpadl(relid, 0x10, 16..18), 0);
     assert!(guest.server.lend_gpadl(relid + 1, 0x10).is_err());
     assert!(guest.server.lend_gpadl(relid, 0x11).is_err());
@@ -164,14 +165,11 @@ fn a_gpadl_belongs_to_its_channel() {
 
 #[test]
 fn a_monitor_stands_for_a_hypercall() {
-    let mut guest = Guest::new();
-    let (offer, heard) = offer(true);
-    guest.server.offer(offer).unwrap();
-    let relid = guest.connect()[0];
+    let (guest, relid, heard) = connected(true);
     let at = |offset: u64| GuestAddress((MONITOR_PAGE << 12) + offset);
     let connection: u32 = guest.memory.read_obj(at(0x440)).unwrap();
     assert_eq!(connection, EVENT_CONNECTION + relid);
-    let mut channel = guest.open(relid, 0x10, 16..24);
+    let mut channel = guest.open(relid, 0x10, RINGS);
     guest.server.start_monitor().unwrap();
     guest.send(&mut channel, &packet(PLAIN));
     assert_eq!(heard.recv_timeout(LIMIT), Ok(PLAIN));
@@ -196,10 +194,7 @@ fn a_monitor_stands_for_a_hypercall() {
 
 #[test]
 fn a_guest_out_of_turn_is_recorded() {
-    let mut guest = Guest::new();
-    let (offer, _heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    guest.connect();
+    let (guest, _, _heard) = connected(false);
     guest.post(&ChannelMessageHeader::new(
         MessageType::CHANNELMSG_REQUESTOFFERS,
     ));
@@ -231,12 +226,9 @@ fn rescinded(guest: &Guest) -> u32 {
 
 #[test]
 fn sub_channels_go_when_the_primary_is_closed() {
-    let mut guest = Guest::new();
-    let (offer, _heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let primary = guest.connect()[0];
+    let (guest, primary, _heard) = connected(false);
     for round in 0..2 {
-        let channel = guest.open(primary, 0x10, 16..24);
+        let channel = guest.open(primary, 0x10, RINGS);
         let subs = sub_channels(&guest, 2);
         assert_eq!(subs.iter().map(|s| s.1).collect::<Vec<_>>(), [1, 2]);
         // One is used and closed, as drivers do; the other was never opened.
@@ -260,11 +252,8 @@ fn sub_channels_go_when_the_primary_is_closed() {
 
 #[test]
 fn an_open_sub_channel_ends_with_its_primary() {
-    let mut guest = Guest::new();
-    let (offer, heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let primary = guest.connect()[0];
-    let channel = guest.open(primary, 0x10, 16..24);
+    let (guest, primary, heard) = connected(false);
+    let channel = guest.open(primary, 0x10, RINGS);
     let relid = sub_channels(&guest, 1)[0].0;
     let mut sub = guest.open(relid, 0x11, 24..32);
     guest.send(&mut sub, &packet(PLAIN));
@@ -283,11 +272,8 @@ fn an_open_sub_channel_ends_with_its_primary() {
 
 #[test]
 fn a_withdrawn_device_is_withdrawn_once() {
-    let mut guest = Guest::new();
-    let (offer, _heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let primary = guest.connect()[0];
-    let channel = guest.open(primary, 0x10, 16..24);
+    let (guest, primary, _heard) = connected(false);
+    let channel = guest.open(primary, 0x10, RINGS);
     let relid = sub_channels(&guest, 1)[0].0;
     guest.server.rescind("ear").unwrap();
     assert_eq!([rescinded(&guest), rescinded(&guest)], [relid, primary]);
@@ -297,7 +283,7 @@ fn a_withdrawn_device_is_withdrawn_once() {
     assert!(guest.server.list().is_empty());
     assert_eq!(guest.violations(), [""; 0]);
     // Had there been another RESCIND, it would come before this.
-    let (offer, _heard) = self::offer(false);
+    let (offer, _heard) = offer(false);
     let again = guest.server.offer(offer).unwrap();
     let offered: OfferChannel = guest.expect();
     assert_eq!({ offered.child_relid }, again);
@@ -305,11 +291,8 @@ fn a_withdrawn_device_is_withdrawn_once() {
 
 #[test]
 fn a_late_answer_still_comes_before_the_rescind() {
-    let mut guest = Guest::new();
-    let (offer, _heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let primary = guest.connect()[0];
-    let channel = guest.open(primary, 0x10, 16..24);
+    let (guest, primary, _heard) = connected(false);
+    let channel = guest.open(primary, 0x10, RINGS);
     let relid = sub_channels(&guest, 1)[0].0;
     let faults = &guest.shared.faults;
     faults.arm("ear", Fault::BusSlowOpenResult, 1, Some(300));
@@ -325,11 +308,8 @@ fn a_late_answer_still_comes_before_the_rescind() {
 
 #[test]
 fn a_sub_channel_that_is_kept_stays_offered() {
-    let mut guest = Guest::new();
-    let (offer, _heard) = offer(false);
-    guest.server.offer(offer).unwrap();
-    let primary = guest.connect()[0];
-    let channel = guest.open(primary, 0x10, 16..24);
+    let (guest, primary, _heard) = connected(false);
+    let channel = guest.open(primary, 0x10, RINGS);
     let relids = sub_channels(&guest, 2);
     let faults = &guest.shared.faults;
     faults.arm("ear", Fault::BusNoRescind, 1, None);
