@@ -36,8 +36,15 @@ plant spdx scripts/planted 'planted: no SPDX' <<<'#!/bin/sh'
 plant unsafe_only_where_allowed drivers/hv/utils/kvp.rs 'kvp.rs' <<<'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'
 plant unsafe_only_where_allowed rust/proto/ring.rs 'ring.rs' <<<'unsafe impl Send for Planted {}'
 plant unsafe_only_where_allowed tests/host/src/ic/kvp.rs 'kvp.rs' <<<'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'
-{ seq -f '// Line %g.' 20; echo 'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'; } |
-	plant safety_reasons rust/hv/work.rs 'work.rs:.*without a SAFETY reason'
+plant safety_reasons rust/hv/work.rs 'work.rs:.*without a SAFETY reason' < <(
+	seq -f '// Line %g.' 20
+	echo 'fn planted() { unsafe { core::hint::unreachable_unchecked() } }'
+)
+plant nothing_forgotten_in_drivers drivers/hv/utils/kvp.rs 'kvp.rs' <<<'fn planted() { core::mem::forget(core::mem::ManuallyDrop::new(1)); }'
+plant no_circles_of_modules rust/proto/guid.rs 'rust/proto: a circle of modules: guid vmbus' <<<'use crate::vmbus::version::Version as Planted;'
+plant no_circles_of_modules rust/hv/vmbus/channel/params.rs 'rust/hv/vmbus/channel: a circle of modules: open params' <<<'use super::OpenChannel as Planted;'
+plant no_circles_of_modules scripts/module_circles.known 'drivers/scsi/storvsc: control is in no circle' <<<'2026-11-27 drivers/scsi/storvsc: control'
+plant no_long_files rust/proto/error.rs 'error.rs: [0-9]+ lines' < <(seq -f '// Line %g.' 600)
 plant links_in_docs README.md 'no such file: Documentation/planted.md' <<<'[planted](Documentation/planted.md)'
 plant links_in_docs README.md 'no such heading: Documentation/testing.md#planted' <<<'[planted](Documentation/testing.md#planted)'
 plant names_in_docs README.md 'make has no target planted' <<<'Type `make planted`.'
@@ -55,7 +62,7 @@ if [ -n "${ALL:-}" ]; then
 	plant clippy_kernel drivers/hv/utils/heartbeat.rs 'never used|dead_code|needless_return' <<<'fn planted() -> u8 { return 1; }'
 fi
 # Without a mistake all of them pass.
-if output=$("$copy/scripts/check-style" rustfmt spdx unsafe_only_where_allowed safety_reasons links_in_docs names_in_docs 2>&1); then
+if output=$("$copy/scripts/check-style" rustfmt spdx unsafe_only_where_allowed safety_reasons nothing_forgotten_in_drivers no_circles_of_modules no_long_files links_in_docs names_in_docs 2>&1); then
 	result style/none_without_mistakes ok
 else
 	result style/none_without_mistakes FAIL "$(grep -m 3 -E 'FAIL|\|' <<<"$output" | tr '\n' ' ')"
