@@ -43,7 +43,7 @@ for attention in '' 29/00 3f/03 3f/0e; do
 	check "other_disk_untouched_$with" clean
 	check "neighbour_stays_$with" equal "$kept" "$(device_of 0)"
 done
-check is_logged logged 'the unit 0:0:1 is another one now'
+check is_logged logged 'LUN 0:0:1 is another disk now'
 
 # The same disk that says so stays, with whoever uses it.
 kept=$(device_of 1)

@@ -2,8 +2,8 @@
 
 //! Services that a daemon answers, through a character device.
 //!
-//! All decisions are those of [`Transaction`]. Here are the messages, the device and the channel, and one mutex
-//! around them all: the channel's interrupt only queues work, so that everything happens in process context.
+//! [`Transaction`] makes all decisions. This file moves messages between channel and character device, under one mutex: the
+//! channel's interrupt only queues work, so everything runs in process context.
 
 use crate::simple::{
     open_params,
@@ -58,14 +58,14 @@ use rlis_vmbus::{
 
 mod device;
 
-/// Packets that are handled in one go, before others get the CPU.
+/// Packets that are handled before the work item yields.
 const BUDGET: u32 = 64;
 
-/// What becomes of a request of the host.
+/// What to do with a request from the host.
 pub(crate) enum Request {
-    /// It is for the daemon: operation and length of the message.
+    /// Pass it to the daemon: operation and length of the message.
     Daemon(u32, usize),
-    /// Answered with this status; what else belongs to the reply is in the packet.
+    /// Reply with this status; the rest of the reply is in the packet.
     Answered(Status),
 }
 
@@ -77,7 +77,7 @@ pub(crate) enum Written {
     Answer(Status),
 }
 
-/// What tells one service from another.
+/// What differs between the services.
 pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// Framing and versions.
     const SERVICE: &'static ic::Service;
@@ -85,12 +85,12 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     const PROFILE: &'static Profile;
     /// Name of the character device.
     const DEVICE_NAME: &'static CStr;
-    /// Bytes of the longest message to the daemon.
+    /// Size of the longest message to the daemon, in bytes.
     const MAX_TO_DAEMON: usize;
-    /// Bytes of the longest message from the daemon.
+    /// Size of the longest message from the daemon, in bytes.
     const MAX_FROM_DAEMON: usize;
 
-    /// Checks the request in `body`, and converts it for the daemon into `out`, [`Self::MAX_TO_DAEMON`] bytes.
+    /// Checks the request in `body`, and converts it into the daemon's message in `out`, [`Self::MAX_TO_DAEMON`] bytes.
     ///
     /// # Errors
     ///
@@ -111,23 +111,23 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// Any, if the service has no such operation.
     fn internal(op: u32, out: &mut [u8]) -> Result<usize, ProtoError>;
 
-    /// Checks what a daemon wrote: at most [`Self::MAX_FROM_DAEMON`] bytes and one more.
+    /// Checks what a daemon wrote, up to one byte more than [`Self::MAX_FROM_DAEMON`].
     ///
     /// # Errors
     ///
     /// Any; the daemon gets `EINVAL`.
     fn written(bytes: &[u8], registering: bool, legacy: bool) -> Result<Written, ProtoError>;
 
-    /// Seconds for which the host may hold file systems frozen; 0 is no limit.
+    /// How long the host may keep file systems frozen, in seconds; 0 for no limit.
     fn freeze_limit() -> u32 {
         0
     }
 
-    /// Makes `body` of the request into that of the reply, and returns the status.
+    /// Turns `body` of the request into that of the reply, and returns the status.
     fn complete(body: &mut [u8], op: u32, status: Status, answer: &[u8]) -> Status;
 }
 
-/// The host's request that waits for its reply.
+/// A request from the host that has no reply yet.
 struct Pending {
     /// Length of the packet.
     len: usize,
@@ -140,24 +140,24 @@ struct State {
     guest: Guest,
     /// Where replies go; `None` while the channel is closed.
     channel: Option<Arc<Channel>>,
-    /// A packet of the host, to be changed into its reply; [`ic::MAX_PACKET`] bytes.
+    /// A packet from the host, turned into the reply in place; [`ic::MAX_PACKET`] bytes.
     packet: KVec<u8>,
     pending: Option<Pending>,
-    /// The message that the daemon is to read, `outbox_len` bytes; none if that is 0.
+    /// The next message for the daemon, of `outbox_len` bytes; none if that is 0.
     outbox: KVec<u8>,
     outbox_len: usize,
-    /// Grows with every message in the outbox.
+    /// Incremented with each message in the outbox.
     outbox_id: u64,
-    /// A message that may become the next in the outbox.
+    /// A request for the daemon that is not in the outbox yet.
     draft: KVec<u8>,
     draft_len: usize,
     /// What the daemon wrote last.
     inbox: KVec<u8>,
     inbox_len: usize,
     inbox_status: Status,
-    /// The machine's timer, and when it expires, in milliseconds of uptime.
+    /// The transaction's timer, and when it expires, in milliseconds of uptime.
     timer: Option<(u32, u64)>,
-    /// When its second timer expires.
+    /// When the transaction's watchdog expires.
     watchdog: Option<u64>,
     /// The device is gone; files may still be open.
     gone: bool,
@@ -170,14 +170,14 @@ impl State {
         self.outbox_id = self.outbox_id.wrapping_add(1);
     }
 
-    /// When the work item's timer has to expire for both of the machine's.
+    /// When the earlier of the two timers expires.
     fn next_expiry(&self) -> Option<u64> {
         let first = self.timer.map(|(_, at)| at);
         [first, self.watchdog].into_iter().flatten().min()
     }
 }
 
-/// The uptime in so many seconds, in milliseconds.
+/// The uptime this many seconds from now, in milliseconds.
 fn uptime_in(seconds: u32) -> u64 {
     time::uptime_ms().saturating_add(u64::from(seconds).saturating_mul(1000))
 }
@@ -193,11 +193,11 @@ pub(crate) struct Core<P: Protocol> {
     _protocol: core::marker::PhantomData<P>,
 }
 
-/// The limit of all log lines that host or daemon can provoke.
+/// Limits all log lines that the host or a daemon can provoke.
 static LIMIT: RateLimit = RateLimit::new();
 
 impl<P: Protocol> Core<P> {
-    /// Sends what is in `packet`.
+    /// Sends `packet`.
     fn send(state: &State, len: usize, transaction_id: u64) {
         let (Some(channel), Some(packet)) = (&state.channel, state.packet.get(..len)) else {
             return;
@@ -207,7 +207,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Answers the request that waits.
+    /// Answers the pending request.
     fn reply(state: &mut State, status: Status) {
         let Some(pending) = state.pending.take() else {
             return;
@@ -238,7 +238,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Does what the machine has decided.
+    /// Carries out what the transaction has decided.
     fn carry_out(this: &Worker<Self>, state: &mut State, outputs: Outputs) {
         for output in outputs {
             match output {
@@ -287,7 +287,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Has [`Task::expired`] called when the first of the machine's timers expires.
+    /// Sets the worker's timer to the earlier of the two timers.
     fn program_timer(this: &Worker<Self>, state: &State) {
         match state.next_expiry() {
             Some(at) => {
@@ -298,7 +298,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Takes a packet out of the ring into `packet`; returns its length and transaction id.
+    /// Reads a packet from the ring into `packet`; returns its length and transaction id.
     fn receive(state: &mut State) -> Option<(usize, u64)> {
         let channel = state.channel.clone()?;
         let mut reader = channel.try_reader()?;
@@ -312,7 +312,7 @@ impl<P: Protocol> Core<P> {
         }
     }
 
-    /// Handles the packet of the host in `packet`.
+    /// Handles the packet from the host in `packet`.
     fn handle(this: &Worker<Self>, state: &mut State, len: usize, transaction_id: u64) {
         let name = P::SERVICE.name;
         let packet = state.packet.get_mut(..len).unwrap_or_default();
@@ -369,7 +369,7 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> Task for Core<P> {
-    /// Looks at the ring.
+    /// Reads packets from the ring, as long as the transaction wants any.
     fn run(this: &Worker<Self>) {
         let mut state = this.state.lock();
         for _ in 0..BUDGET {
@@ -384,7 +384,7 @@ impl<P: Protocol> Task for Core<P> {
         this.queue();
     }
 
-    /// The machine's timers. Called too early if one was stopped or replaced when it was too late for that.
+    /// Handles the timers that have expired. There may be none, if one was cancelled too late for the worker's timer.
     fn expired(this: &Worker<Self>) {
         let mut state = this.state.lock();
         let now = time::uptime_ms();
@@ -416,7 +416,7 @@ impl<P: Protocol> Task for Core<P> {
     }
 }
 
-/// What the channel and open files share.
+/// State shared by the channel and open files.
 #[pin_data]
 pub(crate) struct Shared<P: Protocol> {
     #[pin]
@@ -430,7 +430,7 @@ impl<P: Protocol> ChannelHandler for Shared<P> {
 }
 
 impl<P: Protocol> Shared<P> {
-    /// Calls the machine and does what it decides.
+    /// Calls `f` and carries out what the transaction decides in it.
     fn with(&self, f: impl FnOnce(&mut State) -> Outputs) {
         let mut state = self.worker.state.lock();
         let outputs = f(&mut state);
@@ -438,17 +438,17 @@ impl<P: Protocol> Shared<P> {
     }
 }
 
-/// A service at work. Dropping it takes the device away and closes the channel. Files that are open get `EBADF`
-/// from then on, once they have read a message that thaws file systems.
+/// A running service. Dropping it removes the device and closes the channel. Files that are still open get `EBADF` from then
+/// on, but can first read a pending message that thaws file systems.
 pub(crate) struct DaemonService<P: Protocol> {
-    // In this order: no new files, then no more packets.
+    // Dropped in this order: no new files, then no more packets.
     device: Option<Pin<KBox<chardev::Registration<Shared<P>>>>>,
     channel: ChannelSlot<Shared<P>>,
     shared: Arc<Shared<P>>,
 }
 
 impl<P: Protocol> DaemonService<P> {
-    /// Opens the channel and makes the character device.
+    /// Opens the channel and registers the character device.
     ///
     /// # Errors
     ///
@@ -503,13 +503,13 @@ impl<P: Protocol> DaemonService<P> {
         let handle = channel.channel().clone();
         *self.channel.lock() = Some(channel);
         self.shared.worker.state.lock().channel = Some(handle);
-        // The look at the ring that follows an opening came before there was a channel to read from, maybe.
+        // The interrupt handler may have queued the work before `state.channel` was set, which then did nothing.
         self.shared.worker.queue();
         Ok(())
     }
 
-    /// Closes the channel for hibernation. The daemon, which is frozen, finds a message that thaws file systems
-    /// when it wakes up, if any are frozen.
+    /// Closes the channel for hibernation. If file systems are frozen, the daemon will find a message that thaws them when
+    /// it is thawed itself.
     pub(crate) fn suspend(&self) {
         self.shared.with(|state| {
             state.channel = None;
@@ -538,12 +538,12 @@ impl<P: Protocol> Drop for DaemonService<P> {
         self.suspend();
         self.shared.worker.state.lock().gone = true;
         self.shared.worker.readers.notify_all();
-        // A file may keep the rest for longer, but nothing is to run in the background.
+        // Open files keep `shared` alive, but no work may run any more.
         self.shared.worker.disable();
     }
 }
 
-/// The errno for a daemon that is refused.
+/// The errno that a refused daemon gets.
 fn daemon_errno(error: DaemonError) -> Error {
     match error {
         DaemonError::Busy => EBUSY,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File copy from the host, written to disk by hv_fcopy_daemon.
+//! File copy from the host. hv_fcopy_daemon writes the files.
 
 use crate::daemon::{
     Protocol,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Heartbeat: proves to the host every two seconds that the guest lives.
+//! Heartbeat: the host asks every two seconds whether the guest is alive.
 
 use crate::simple::Simple;
 use kernel::prelude::*;

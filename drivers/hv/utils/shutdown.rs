@@ -40,15 +40,15 @@ use rlis_vmbus::{
 pub(crate) struct Shutdown {
     #[pin]
     worker: Worker<Doer>,
-    /// Whether the machine may hibernate. Asking ACPI may sleep, so it is asked once and not for each request.
+    /// Whether hibernation is supported. Determined once, since asking ACPI may sleep.
     hibernation: bool,
 }
 
-/// Does what the host wants, in process context.
+/// Carries out a request in process context.
 #[pin_data]
 struct Doer {
     device: ARef<Device>,
-    /// What is to be done; a later request replaces one that has not started.
+    /// The next action; a later request replaces one that has not started.
     #[pin]
     next: SpinLockIrq<Option<ShutdownAction>>,
 }
@@ -60,7 +60,7 @@ impl Task for Doer {
             Some(ShutdownAction::PowerOff) => power::orderly_poweroff(),
             Some(ShutdownAction::Restart) => power::orderly_reboot(),
             Some(ShutdownAction::Hibernate) => {
-                // A udev rule of the distribution turns this into a call of systemctl.
+                // A udev rule of the distribution reacts with `systemctl hibernate`.
                 if let Err(error) = this.device.change_uevent(&[c"EVENT=hibernate"]) {
                     dev_err!(
                         (*this.device).as_ref(),
@@ -100,7 +100,7 @@ impl Simple for Shutdown {
         shutdown::handle(body, self.hibernation)
     }
 
-    // Only after the reply: the host would wait for one from a machine that is down.
+    // After the reply, which the host would otherwise never get.
     fn follow_up(&self, action: ShutdownAction) {
         match action {
             ShutdownAction::PowerOff => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Services that the kernel answers itself, in the channel's tasklet.
+//! Services that the driver answers by itself, in the channel's tasklet.
 
 use kernel::{
     new_mutex,
@@ -38,19 +38,19 @@ use rlis_vmbus::{
     RingSize, //
 };
 
-/// Where a service keeps its open channel; empty while the system hibernates.
+/// Holds the open channel of a service; empty during hibernation.
 pub(crate) type ChannelSlot<H> = Pin<KBox<Mutex<Option<OpenChannel<H>>>>>;
 
-/// Payload that the rings have room for, as with the C driver: three pages.
+/// Payload of the rings in bytes, as in the C driver.
 const RING_PAYLOAD: u32 = 3 * 4096;
 
-/// The limit of the lines about negotiations, which the host may repeat as often as it likes.
+/// Limits the log lines about negotiations, which the host may repeat at any rate.
 pub(crate) static NEGOTIATIONS: RateLimit = RateLimit::new();
 
-/// Packets that are answered in one go. A host that sends more has to share the CPU.
+/// Packets that are answered before the tasklet yields.
 const BUDGET: u32 = 64;
 
-/// Returns how services open their channels.
+/// Parameters for opening the channel of a service.
 pub(crate) const fn open_params(mode: CallbackMode) -> OpenParams<'static> {
     #[allow(clippy::cast_possible_truncation)] // 16384.
     const MAX_PACKET: u32 = ic::MAX_PACKET as u32;
@@ -66,21 +66,21 @@ pub(crate) const fn open_params(mode: CallbackMode) -> OpenParams<'static> {
     }
 }
 
-/// What a service does with its requests.
+/// A service.
 pub(crate) trait Simple: Send + Sync + Sized + 'static {
     /// Framing and versions.
     const SERVICE: &'static ic::Service;
-    /// What is left to be done when the reply has been sent.
+    /// What to do once the reply has been sent.
     type Followup;
 
-    /// Makes the service's state.
+    /// Creates the service's state.
     fn new(dev: &Device<Bound>) -> impl PinInit<Self, Error>;
 
     /// Answers the request in `body` in place. Atomic context.
     ///
     /// # Errors
     ///
-    /// Any, for a request that makes no sense; the host gets `HV_E_FAIL`.
+    /// Any, for a malformed request; the host gets `HV_E_FAIL`.
     fn request(
         &self,
         body: &mut [u8],
@@ -92,14 +92,14 @@ pub(crate) trait Simple: Send + Sync + Sized + 'static {
         let _ = followup;
     }
 
-    /// The channel is closed for hibernation. May sleep.
+    /// Called when the channel was closed for hibernation. May sleep.
     fn suspended(&self) {}
 
-    /// The channel is about to be opened again. May sleep.
+    /// Called before the channel is reopened. May sleep.
     fn resumed(&self) {}
 }
 
-/// What answers the host.
+/// The handler of a service's channel.
 #[pin_data]
 struct Endpoint<S: Simple> {
     #[pin]
@@ -111,12 +111,12 @@ struct Endpoint<S: Simple> {
 
 struct State {
     guest: Guest,
-    /// A packet, to be changed into its reply; [`ic::MAX_PACKET`] bytes.
+    /// A packet from the host, turned into the reply in place; [`ic::MAX_PACKET`] bytes.
     packet: KVec<u8>,
 }
 
 impl<S: Simple> Endpoint<S> {
-    /// Handles one packet; returns what is left to be done after the reply.
+    /// Handles and answers one packet; returns what to do after that.
     fn handle(
         &self,
         channel: &Channel,
@@ -155,7 +155,7 @@ impl<S: Simple> Endpoint<S> {
                         followup = then;
                         ic::finish(packet, status)
                     }
-                    // A request that makes no sense is answered, so that the host does not wait for nothing.
+                    // Malformed requests are answered, too, so that the host does not wait in vain.
                     Err(error) => ic::finish(packet, Status::HV_E_FAIL).and(Err(error)),
                 }
             }
@@ -166,7 +166,7 @@ impl<S: Simple> Endpoint<S> {
             });
         }
         if ic::header(packet).is_err() {
-            // Not even a header: there is nothing to answer to.
+            // Too short for a header, so it cannot be answered.
             return None;
         }
         if let Err(error) = channel.send(PacketType::DATA_INBAND, packet, transaction_id, false) {
@@ -194,14 +194,14 @@ impl<S: Simple> ChannelHandler for Endpoint<S> {
             }
         }
         drop(reader);
-        // There may be more, for which the host will not signal again. Fails only if the channel is closed.
+        // There may be more packets, for which the host will not signal again. Fails only if the channel is closed.
         let _ = channel.schedule();
     }
 }
 
-/// A service at work. Dropping it closes the channel, then ends what the service does by itself.
+/// A running service. Dropping it closes the channel, and then drops the service's state.
 pub(crate) struct SimpleService<S: Simple> {
-    // First, so that it is closed first.
+    // Dropped first, which closes it.
     channel: ChannelSlot<Endpoint<S>>,
     endpoint: Arc<Endpoint<S>>,
 }
@@ -249,7 +249,7 @@ impl<S: Simple> SimpleService<S> {
         self.endpoint.service.suspended();
     }
 
-    /// Opens the channel again.
+    /// Reopens the channel.
     ///
     /// # Errors
     ///

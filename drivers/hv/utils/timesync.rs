@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Time synchronisation: sets the clock when the host demands it, and offers the host's time as a PTP clock.
+//! Time synchronisation: sets the clock when the host asks for it, and offers the host's time as a PTP clock.
 
 use crate::{
     simple::{
@@ -46,7 +46,7 @@ use rlis_vmbus::{
 
 /// The service with its clock.
 pub(crate) struct Service {
-    // Ends first: the clock refers to nothing of the service, but a service without a clock is the lesser oddity.
+    // Unregistered first, so that nobody reads a clock which is not updated any more.
     _ptp: Option<Pin<KBox<rlis_ptp::Registration<HostClock>>>>,
     service: SimpleService<Timesync>,
 }
@@ -59,7 +59,7 @@ impl Service {
         let ptp = KBox::pin_init(rlis_ptp::Registration::new(clock), GFP_KERNEL);
         match &ptp {
             Ok(ptp) if ptp.is_registered() => {}
-            // The clock is set without it, too.
+            // The system clock is set all the same.
             Ok(_) => pr_info!("no PTP clock: the kernel has none\n"),
             Err(error) => pr_err!("cannot register PTP clock: {:?}\n", error),
         }
@@ -80,7 +80,7 @@ impl Service {
     }
 }
 
-/// The host's time as of the last message.
+/// The host's time, extrapolated from its last message.
 #[pin_data]
 pub(crate) struct HostClock {
     #[pin]
@@ -92,7 +92,7 @@ impl HostClock {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if the host has not told its time in the ten minutes before, or never.
+    /// `ESTALE` if the host has not sent its time in the ten minutes before, or never.
     fn host_ns_at(&self, reference: u64) -> Result<u64> {
         let sample = self.sample.lock();
         let ns = (*sample)
@@ -168,7 +168,7 @@ impl Simple for Timesync {
         body: &mut [u8],
         negotiated: Option<Negotiated>,
     ) -> Result<(Status, Option<()>), ProtoError> {
-        // Without a negotiation, the oldest form.
+        // Without a negotiation, the oldest message format.
         let version = negotiated.map_or(IcVersion::new(1, 0), |versions| versions.message);
         let message = timesync::parse(body, version, time::reference_counter())?;
         *self.worker.clock.sample.lock() = Some(message.sample);
@@ -186,7 +186,7 @@ impl Simple for Timesync {
 
     fn suspended(&self) {
         self.worker.disable();
-        // The reference counter starts anew when the machine does.
+        // The reference counter restarts with the virtual machine.
         *self.worker.clock.sample.lock() = None;
     }
 

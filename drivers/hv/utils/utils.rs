@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Integration services: what the host asks of a guest as a whole.
+//! Integration services.
 //!
-//! Six services, each a device on the bus with a channel of its own. [`heartbeat`], [`shutdown`] and [`timesync`]
-//! are answered here; [`kvp`], [`vss`] and [`fcopy`] by daemons, through character devices that are described in
-//! `Documentation/char-devices.md`. Framing, negotiation and all decisions are in `rlis_proto::ic`.
+//! There are six, each a device on the bus with its own channel. The driver itself answers the requests of [`heartbeat`],
+//! [`shutdown`] and [`timesync`]. Those of [`kvp`], [`vss`] and [`fcopy`] are answered by daemons, through the character
+//! devices described in `Documentation/char-devices.md`. Framing, negotiation and all decisions are in `rlis_proto::ic`.
 
 use kernel::prelude::*;
 use rlis_hv::{
@@ -43,21 +43,21 @@ module! {
 }
 
 module_param! {
-    /// Whether a time sample sets a clock that is five seconds or more behind, as a demand to set it would. Some
-    /// hosts forget that demand when a virtual machine is resumed.
+    /// Whether a time sample sets the clock if that is five seconds or more behind, as if the host had asked for it. Some
+    /// hosts do not ask when a virtual machine is resumed.
     static TIMESYNC_IMPLICIT: bool = false, "timesync_implicit", Mode::Writable,
         "If set treat SAMPLE as SYNC when clock is behind";
 }
 
 module_param! {
-    /// Whether to serve file copy. Kernels since 6.10 leave it to uio_hv_generic and a daemon on top of it.
+    /// Whether to serve file copy. Kernels from 6.10 on leave it to uio_hv_generic and a daemon on top of it.
     static FCOPY: bool = true, "fcopy", Mode::ReadOnly,
         "Serve file copy from the host through /dev/vmbus/hv_fcopy (default: yes)";
 }
 
 module_param! {
-    /// Seconds after which file systems that the host has frozen and not thawed are thawed without it; 0 for never. The
-    /// host takes seconds, at most some minutes, and waits a quarter of an hour itself for the freeze to be done.
+    /// Seconds after which file systems are thawed if the host has not thawed them; 0 for never. Hosts thaw after seconds, or
+    /// a few minutes at most.
     static VSS_FREEZE_LIMIT: u32 = 900, "vss_freeze_limit", Mode::Writable,
         "Seconds after which frozen file systems are thawed without the host, 0 for never (default: 900)";
 }
@@ -74,7 +74,7 @@ enum Kind {
 }
 
 rlis_vmbus::vmbus_device_table! {
-    /// The services' device classes.
+    /// The device classes of the services.
     static DEVICES: [Kind; 6] = [
         (class::HV_SHUTDOWN_GUID, Kind::Shutdown),
         (class::HV_TS_GUID, Kind::Timesync),
@@ -85,7 +85,7 @@ rlis_vmbus::vmbus_device_table! {
     ];
 }
 
-/// The classes without file copy, so that its device is left to other drivers without a word.
+/// The same without file copy, so that its device is silently left to other drivers.
 static WITHOUT_FCOPY: DeviceTable<Kind, 5> = DeviceTable::new([
     (class::HV_SHUTDOWN_GUID, Kind::Shutdown),
     (class::HV_TS_GUID, Kind::Timesync),
@@ -94,7 +94,7 @@ static WITHOUT_FCOPY: DeviceTable<Kind, 5> = DeviceTable::new([
     (class::HV_VSS_GUID, Kind::Vss),
 ]);
 
-/// A service at work. Dropping it ends the service.
+/// A running service. Dropping it ends the service.
 enum Service {
     Shutdown(SimpleService<shutdown::Shutdown>),
     Timesync(timesync::Service),

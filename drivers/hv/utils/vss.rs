@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volume shadow copies: file systems are frozen and thawed by hv_vss_daemon.
+//! Volume shadow copies: hv_vss_daemon freezes and thaws file systems.
 
 use crate::{
     daemon::{
@@ -32,7 +32,7 @@ use rlis_proto::{
 /// The service.
 pub(crate) struct Vss;
 
-/// The operation with a code.
+/// The operation with this code.
 fn op(code: u32) -> Result<VssOp, ProtoError> {
     u8::try_from(code)
         .map(VssOp)
@@ -57,7 +57,7 @@ impl Protocol for Vss {
     }
 
     fn handshake(code: u32, out: &mut [u8]) -> Result<usize, ProtoError> {
-        // The code in four bytes, and nothing else.
+        // Only the code, in four bytes.
         handshake_answer(code, out)
     }
 
@@ -69,7 +69,7 @@ impl Protocol for Vss {
         Ok(match vss::from_daemon(bytes, registering)? {
             VssFromDaemon::Register(code) => {
                 if code == vss::VSS_OP_REGISTER {
-                    pr_info!("VSS: daemon of an old kind\n");
+                    pr_info!("VSS: old daemon, registered without a handshake\n");
                 }
                 Written::Register(code)
             }

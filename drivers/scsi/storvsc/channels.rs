@@ -21,7 +21,7 @@ use rlis_vmbus::{
     PinnedChannel, //
 };
 
-/// Maps that readers may still use, at most; with more, a change of the map waits for a grace period.
+/// The most retired maps to keep. Beyond that, a change of the map waits for a grace period.
 const RETIRED: usize = 16;
 
 /// An open channel.
@@ -38,7 +38,7 @@ struct Place {
     node: i32,
 }
 
-/// Which CPU sends through which channel. It does not change: another one takes its place.
+/// Which CPU sends through which channel. Never modified, only replaced.
 struct Map {
     /// All channels.
     open: KVec<Open>,
@@ -48,8 +48,8 @@ struct Map {
 
 /// The open channels, and for each CPU the one that it sends through.
 ///
-/// Sending looks at the map without a lock. The map changes when channels are opened, moved and closed: all CPUs at
-/// once, without waiting for those who send.
+/// Senders read the map without a lock. It is replaced when channels are opened, moved or closed, for all CPUs at once and
+/// without waiting for senders.
 #[pin_data]
 pub(crate) struct Channels {
     map: RcuArc<Map>,
@@ -57,10 +57,10 @@ pub(crate) struct Channels {
     changes: Mutex<Changes>,
 }
 
-/// What who changes the map looks at.
+/// State for replacing the map.
 struct Changes {
     open: KVec<Open>,
-    /// Former maps, until nobody reads them.
+    /// Former maps that may still have readers.
     retired: KVec<Replaced<Map>>,
 }
 
@@ -73,8 +73,8 @@ impl Place {
     }
 }
 
-/// Chooses the channel for a CPU: one that interrupts it; otherwise, the CPUs of a memory node take turns with the
-/// channels of that node; otherwise with all. `None` if there are no channels.
+/// Chooses the channel for a CPU: the one that interrupts this CPU, else one of its NUMA node, else any, so that CPUs are
+/// spread evenly over them. `None` if there are no channels.
 fn choose(cpu: u32, node: i32, places: &[Place]) -> Option<usize> {
     if let Some(own) = places.iter().position(|place| place.cpu == cpu) {
         return Some(own);
@@ -103,14 +103,14 @@ impl Channels {
         })
     }
 
-    /// Adds a channel that was opened. Sleeps.
+    /// Adds an open channel. Sleeps.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, and `ENODEV` if the channel is closed again. The channel is not used then.
+    /// `ENOMEM`, and `ENODEV` if the channel has been closed meanwhile. It is not used then.
     pub(crate) fn add(&self, channel: &Arc<Channel>) -> Result {
         let mut changes = self.changes.lock();
-        // With the lock held: `moved` for this channel comes before, or finds it.
+        // Under the lock, so that a concurrent `moved` either has changed the target already or finds the channel.
         let place = Place::on(channel.target_cpu()?);
         let channel = channel.clone();
         changes.open.push(Open { channel, place }, GFP_KERNEL)?;
@@ -121,7 +121,7 @@ impl Channels {
         assigned
     }
 
-    /// Notes that a channel's interrupts go to another CPU now. Sleeps.
+    /// Notes that a channel now interrupts another CPU. Sleeps.
     ///
     /// # Errors
     ///
@@ -136,14 +136,14 @@ impl Channels {
             }
         }
         if !known {
-            // It is not in use yet, and its CPU is looked at when it is.
+            // Not added yet; `add` reads the CPU.
             return Ok(());
         }
         self.assign(&mut changes)
     }
 
-    /// Forgets the sub-channels that the host has withdrawn while it left the others: their CPUs send through those.
-    /// Returns how many there were. Sleeps.
+    /// Removes sub-channels that the host has rescinded alone; their CPUs send through the others from then on. Returns how
+    /// many there were. Sleeps.
     ///
     /// # Errors
     ///
@@ -161,11 +161,11 @@ impl Channels {
         Ok(forgotten)
     }
 
-    /// Forgets all channels, before they are closed. Sleeps.
+    /// Removes all channels, before they are closed. Sleeps.
     pub(crate) fn clear(&self) {
         let mut changes = self.changes.lock();
         changes.open.clear();
-        // First, so that the wait for it covers the others.
+        // First: its grace period covers the retired maps, too.
         drop(self.map.replace(None));
         changes.retired.clear();
     }
@@ -187,7 +187,7 @@ impl Channels {
         let map = Arc::new(Map { open, of_cpu }, GFP_KERNEL)?;
         changes.retired.retain(|map| !map.is_unused());
         if changes.retired.len() >= RETIRED {
-            // Whoever changes the map so often has the time.
+            // One wait covers them all.
             changes.retired.clear();
         }
         changes.retired.reserve(1, GFP_KERNEL)?;
@@ -197,8 +197,8 @@ impl Channels {
         Ok(())
     }
 
-    /// Has each channel's ring looked at as if the host had signalled. Returns whether the host has ruined one: what it
-    /// has completed there cannot be read. Any context.
+    /// Polls the ring of each channel, as if the host had signalled. Returns whether the host has corrupted one, so that
+    /// completions in it cannot be read. Any context.
     pub(crate) fn look_again(&self) -> bool {
         let guard = rcu::read_lock();
         let mut ruined = false;
@@ -209,8 +209,8 @@ impl Channels {
         ruined
     }
 
-    /// Returns the channel for a CPU to send through: its own, unless no more than `lowater` per cent of that one's
-    /// ring are free and another has more room, on the same memory node or else anywhere.
+    /// Returns the channel for a CPU to send through: its own, unless no more than `lowater` per cent of its ring is free and
+    /// another one has more room, preferably on the same NUMA node.
     #[inline]
     pub(crate) fn pick<'a>(
         &'a self,
@@ -236,7 +236,7 @@ impl Map {
         guard: &'a rcu::Guard,
     ) -> Option<PinnedChannel<'a>> {
         let node = topology::node_of(cpu);
-        // From another one on for each CPU, so that not all turn to the same.
+        // Each CPU starts at a different channel, so that they do not all choose the same one.
         let first = usize::try_from(cpu).ok()?.checked_rem(self.open.len())?;
         let (before, after) = self.open.split_at_checked(first)?;
         let others = || Iterator::chain(after.iter(), before);

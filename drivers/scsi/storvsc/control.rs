@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests of the driver itself, and the host's answers.
+//! The driver's own requests and the host's answers.
 
 use kernel::{
     new_mutex,
@@ -24,34 +24,33 @@ use rlis_vmbus::{
 };
 use zerocopy::IntoBytes;
 
-/// Bit of a transaction id that tells these requests from commands.
+/// Set in the transaction ids of these requests, and never in those of commands.
 const CONTROL: u64 = 1 << 63;
 
-/// In the place of the id that is waited for: its answer cannot be read. No request has it.
+/// In `Control::waiting`, instead of an id: the answer cannot be read. No request has this id.
 const SPOILED: u64 = 1;
 
-/// How long to wait for an answer that has begun to arrive, in milliseconds.
+/// How long to wait for an answer that is being copied, in milliseconds.
 const ARRIVING_MS: Msecs = 10_000;
 
-/// How long to wait for a signal before the ring is looked at all the same, in milliseconds.
+/// How long to wait for a signal before the ring is polled, in milliseconds.
 const LOOK_MS: Msecs = 1_000;
 
-/// How often in a row the host's index may turn out to be a wrong one until the answer counts as one that cannot be read:
-/// the index is right again with the answer to the next request.
+/// After so many polls in a row that find a bad write index, the answer counts as lost: the host corrects the index with
+/// its answer to the next request.
 const UNREADABLE_LOOKS: u32 = 2;
 
-/// One request at a time, and the answer to it.
+/// The request in progress, one at a time, and its answer.
 ///
-/// Each request has an id of its own, so that an answer that comes after the time-out is not taken for the answer to
-/// the next one.
+/// Each request has its own id, so that a late answer is not taken for the answer to the next request.
 #[pin_data]
 pub(crate) struct Control {
-    /// The number of the last request. Whoever holds the lock may make the next one.
+    /// The number of the last request. Whoever holds the lock makes the next one.
     #[pin]
     turn: Mutex<u64>,
-    /// The id whose answer is waited for, or 0.
+    /// The id of the request that has no answer yet, or 0.
     waiting: Atomic<u64>,
-    /// The answer. Written by who sets `waiting` to 0, before `done`; read after that.
+    /// The answer. Written by whoever sets `waiting` to 0, and read once `done` is completed.
     answer: [Atomic<u64>; VstorPacket::SIZE / 8],
     #[pin]
     done: Completion,
@@ -69,7 +68,7 @@ impl Control {
         })
     }
 
-    /// Whether a transaction id is one of these requests'.
+    /// Returns whether a transaction id belongs to one of these requests.
     #[inline]
     pub(crate) fn is_control(id: u64) -> bool {
         id & CONTROL != 0
@@ -79,8 +78,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT`, `ENODEV` if the host has withdrawn the device, `EPROTO` if the answer cannot be read or the ring
-    /// that it should come in, and as [`Channel::send`].
+    /// `ETIMEDOUT`, `ENODEV` if the host has rescinded the device, `EPROTO` if the answer or the ring cannot be
+    /// read, and as [`Channel::send`].
     pub(crate) fn exchange(
         &self,
         channel: &Channel,
@@ -92,21 +91,21 @@ impl Control {
         let id = CONTROL | (*turn & u64::from(u32::MAX));
         self.done.reinit();
         self.waiting.xchg(id, Full);
-        // Set before `done` is completed for good, and looked at after that was undone.
+        // `give_up` sets this before it completes `done`, so that a completion undone by `reinit` is not missed.
         if self.given_up.load(Acquire) != 0 {
             return Err(ENODEV);
         }
         let sent = channel.send(PacketType::DATA_INBAND, packet.as_bytes(), id, true);
         let waited = sent.and_then(|()| self.wait(channel, timeout));
         if self.waiting.cmpxchg(id, 0, Full).is_ok() {
-            // There was no answer, and there will be none that counts.
+            // There was no answer, and a later one will be ignored.
             waited?;
             return Err(ENODEV);
         }
         if self.waiting.cmpxchg(SPOILED, 0, Full).is_ok() {
             return Err(EPROTO);
         }
-        // The answer is here, or just being written down.
+        // The answer is there, or just being copied.
         self.done.wait_timeout(ARRIVING_MS)?;
         let mut answer = [0u64; VstorPacket::SIZE / 8];
         for (to, from) in answer.iter_mut().zip(&self.answer) {
@@ -115,8 +114,7 @@ impl Control {
         VstorPacket::parse(answer.as_bytes()).map_err(|_| EIO)
     }
 
-    /// Waits for an answer. From time to time the ring is looked at without a signal of the host: if it was ruined for a
-    /// while, the host may not know that there is something to signal.
+    /// Waits for an answer. Polls the ring from time to time: if it was corrupt for a while, a signal may be missing.
     fn wait(&self, channel: &Channel, timeout: Msecs) -> Result {
         let mut left = timeout;
         let mut unreadable = 0;
@@ -136,7 +134,7 @@ impl Control {
         }
     }
 
-    /// Takes an answer from the host. Returns whether it was waited for. Any context.
+    /// Delivers an answer from the host. Returns whether anybody waits for it. Any context.
     pub(crate) fn answered(&self, id: u64, packet: &VstorPacket) -> bool {
         if id == 0 || self.waiting.cmpxchg(id, 0, Full).is_err() {
             return false;
@@ -150,8 +148,7 @@ impl Control {
         true
     }
 
-    /// Notes that the answer with this id cannot be read: there will be no other. Returns whether it was waited for. Any
-    /// context.
+    /// Notes that the answer with this id cannot be read. Returns whether anybody waits for it. Any context.
     pub(crate) fn spoiled(&self, id: u64) -> bool {
         if !Self::is_control(id) || self.waiting.cmpxchg(id, SPOILED, Full).is_err() {
             return false;
@@ -160,7 +157,7 @@ impl Control {
         true
     }
 
-    /// Ends the wait that is under way, and all that come: no answer will. Any context.
+    /// Ends the current wait and all later ones, because the host will not answer any more. Any context.
     pub(crate) fn give_up(&self) {
         self.given_up.xchg(1, Full);
         self.done.complete_all();

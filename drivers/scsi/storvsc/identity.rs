@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a unit is still the one that was found at its address. A host may put another disk in its place, and says of
-//! that no more than that something has changed.
+//! Whether a LUN is still the same disk. A host may replace a disk by another one at the same address, and only announces
+//! that something has changed.
 
 use kernel::prelude::*;
 use rlis_proto::storvsc::{
@@ -14,8 +14,7 @@ use rlis_scsi::{
     HostRef, //
 };
 
-/// Removes the devices that have become others, so that a scan finds them, and reads those anew that cannot be told apart.
-/// Sleeps.
+/// Removes devices that were replaced, so that a scan finds the new ones, and rescans those without an identity. Sleeps.
 pub(crate) fn check(host: &HostRef) {
     for device in host.devices() {
         match compare(&device) {
@@ -26,8 +25,7 @@ pub(crate) fn check(host: &HostRef) {
     }
 }
 
-/// Reads a device anew, of which the host says that it has changed; if it is another one, it is removed and the other found.
-/// Sleeps.
+/// Rescans a device that has changed. If it was replaced, it is removed and the new one is added. Sleeps.
 pub(crate) fn look_again(host: &HostRef, device: &DeviceRef) {
     match compare(device) {
         Comparison::Same | Comparison::Unknown => device.rescan(),
@@ -40,15 +38,15 @@ pub(crate) fn look_again(host: &HostRef, device: &DeviceRef) {
 
 fn remove(device: &DeviceRef) {
     let (channel, target, lun) = device.address();
-    // What is still to be written was meant for the former one, and must not reach this one.
+    // Pending writes were meant for the former disk and must not reach the new one.
     device.set_offline();
     pr_warn!(
-        "the unit {channel}:{target}:{lun} is another one now: removed, and looked for anew\n"
+        "LUN {channel}:{target}:{lun} is another disk now: removing the old one, scanning for the new one\n"
     );
     device.remove();
 }
 
-/// Compares what the mid-layer knows with what the device says.
+/// Compares VPD page 83h as cached by the mid-layer with what the device answers now.
 fn compare(device: &DeviceRef) -> Comparison {
     try_compare(device).unwrap_or(Comparison::Unknown)
 }
@@ -63,7 +61,7 @@ fn try_compare(device: &DeviceRef) -> Result<Comparison> {
     if first != Comparison::Other {
         return Ok(first);
     }
-    // A disk depends on it: once more.
+    // Read again before a disk is removed because of it.
     device.read_identification(&mut now)?;
     Ok(compare_identity(known, &now))
 }

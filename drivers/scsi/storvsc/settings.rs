@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters, under the names of the C driver, and what follows from them.
+//! Module parameters, with the names of the C driver's, and the settings derived from them.
 
 use kernel::prelude::*;
 use rlis_hv::{
@@ -14,41 +14,41 @@ use rlis_proto::storvsc::{
 use rlis_vmbus::RingSize;
 
 module_param! {
-    /// How much is logged: 0 nothing, 1 errors, 2 also what happens now and then.
+    /// How much is logged: 0 nothing, 1 errors, 2 warnings, too.
     static LOGGING_LEVEL: i32 = 1, "logging_level", Mode::Writable,
         "Logging level, 0 - None, 1 - Error (default), 2 - Warning.";
 }
 
 module_param! {
-    /// Size of each ring in bytes.
+    /// Bytes of payload that each ring has room for.
     static RING_SIZE: i32 = 128 * 1024, "storvsc_ringbuffer_size", Mode::ReadOnly, "Ring buffer size (bytes)";
 }
 
 module_param! {
-    /// The most hardware queues; 0 for as many as there are CPUs.
+    /// Maximum number of hardware queues; 0 for one per CPU.
     static MAX_HW_QUEUES: u32 = 0, "storvsc_max_hw_queues", Mode::Writable, "Maximum number of hardware queues";
 }
 
 module_param! {
-    /// CPUs for each sub-channel.
+    /// CPUs per sub-channel.
     static VCPUS_PER_SUB_CHANNEL: i32 = 4, "storvsc_vcpus_per_sub_channel", Mode::ReadOnly,
         "Ratio of VCPUs to subchannels";
 }
 
 module_param! {
-    /// A channel with no more free than so many per cent of its ring is left for another.
+    /// Below this percentage of free space in its ring, a channel is passed over for another one.
     static RING_AVAIL_PERCENT_LOWATER: i32 = 10, "ring_avail_percent_lowater", Mode::ReadOnly,
         "Select a channel if available ring size > this in percent";
 }
 
-/// The least that a ring has room for, in bytes.
+/// The smallest ring payload, in bytes.
 const LEAST_RING: u32 = 4 * 4096;
 
-/// Bytes in the ring of a command with 128 KiB of data, which the queue depth is reckoned with: the header of a
-/// packet and of its range with 32 pages, the VSTOR packet, and the trailer (`MAX_MULTIPAGE_BUFFER_PACKET` and so on).
+/// Bytes that a command with 128 KiB of data takes in the ring, for the queue depth: packet header, range header with 32
+/// pages, VSTOR packet and trailer (`MAX_MULTIPAGE_BUFFER_PACKET` and so on).
 const REQUEST_BYTES: u32 = 24 + 8 + 32 * 8 + 64 + 8;
 
-/// Whether a message of this level is to be logged.
+/// Returns whether messages of this level are logged.
 pub(crate) fn logs(level: LogLevel) -> bool {
     let setting = LOGGING_LEVEL.get();
     match level {
@@ -58,11 +58,11 @@ pub(crate) fn logs(level: LogLevel) -> bool {
     }
 }
 
-/// Says which parameters are not what was asked for; once, when the module is loaded.
+/// Logs which parameters were clamped. Called once, when the module is loaded.
 pub(crate) fn report() {
     let asked = RING_SIZE.get();
     let size = ring_size(positive(asked)).bytes();
-    // Rounding up to whole pages is no news.
+    // Rounding up to whole pages is not worth a message.
     if u32::try_from(asked).map_or(true, |asked| asked < LEAST_RING || asked > size) {
         pr_warn!("storvsc_ringbuffer_size={asked} is out of range: rings have {size} bytes\n");
     }
@@ -72,28 +72,28 @@ fn positive(value: i32) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }
 
-/// The ring for what the parameter asks for.
+/// The ring size for a value of the parameter.
 fn ring_size(asked: u32) -> RingSize {
     RingSize::for_payload(asked.max(LEAST_RING))
 }
 
-/// What a device is set up with.
+/// The settings of a device.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// Size of each ring.
     pub(crate) ring_size: RingSize,
-    /// Per cent of a ring that must be free for a channel to be preferred.
+    /// Percentage of a ring that must be free for a CPU to stay with its own channel.
     pub(crate) lowater: u32,
-    /// Commands in each hardware queue.
+    /// Commands per hardware queue.
     pub(crate) can_queue: u32,
     /// Hardware queues.
     pub(crate) hw_queues: u32,
-    /// The most sub-channels that the guest can use.
+    /// Maximum number of sub-channels that the guest can use.
     pub(crate) max_sub_channels: u16,
 }
 
 impl Settings {
-    /// The settings for a device of a kind, from the parameters as they are now.
+    /// The settings for a device of a kind, from the current parameters.
     pub(crate) fn of(kind: StorageKind) -> Self {
         let present = rlis_scsi::topology::present_cpus().max(1);
         let online = rlis_scsi::topology::online_cpus().max(1);
@@ -112,7 +112,7 @@ impl Settings {
         )
     }
 
-    /// Bytes that the page list of a request may have: half of a ring, so that there is room for it sooner or later.
+    /// Maximum size of a request's page list in bytes: half a ring, so that it always fits eventually.
     pub(crate) fn page_list(&self) -> u32 {
         self.ring_size.data_bytes() / 2
     }
@@ -141,7 +141,7 @@ impl Settings {
         Self {
             ring_size,
             lowater,
-            // The mid-layer's limits for tags are above these, and its own field is signed.
+            // Far below the mid-layer's limit for tags, and positive in its signed field.
             can_queue: u32::try_from(can_queue.clamp(1, 10_000)).unwrap_or(1),
             hw_queues,
             max_sub_channels: match kind {

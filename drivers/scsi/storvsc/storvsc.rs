@@ -2,14 +2,14 @@
 
 //! Hyper-V storage: SCSI controllers, accelerated IDE disks and synthetic Fibre Channel adapters.
 //!
-//! - `settings`: module parameters and what follows from them
-//! - `device`: a device from probe to remove, suspend and resume
-//! - `controller`: commands out, completions in; the channel opened, closed and opened again; resets
+//! - `settings`: module parameters and the settings derived from them
+//! - `device`: probe, remove, suspend and resume
+//! - `controller`: commands and completions; opening, closing and reopening the channel; resets
 //! - `channels`: which CPU sends through which channel
-//! - `control`: requests of the driver itself and their answers
-//! - `events`: what is left to a thread: scans, LUNs that come and go
+//! - `control`: the driver's own requests and their answers
+//! - `events`: work for process context: scans, LUNs that appear and disappear
 //! - `identity`: whether a LUN is still the same disk
-//! - `recovery`: what is left to another one: commands that do not come back
+//! - `recovery`: commands that the host does not complete
 
 use kernel::prelude::*;
 use rlis_proto::storvsc::StorageKind;
@@ -44,7 +44,7 @@ rlis_vmbus::vmbus_device_table! {
     ];
 }
 
-/// The loaded module. Its fields are dropped in this order: first the driver gives up all devices.
+/// The loaded module. Fields are dropped in this order: unregistering the driver removes all devices first.
 #[pin_data]
 struct Storvsc {
     #[pin]
@@ -56,7 +56,7 @@ impl kernel::InPlaceModule for Storvsc {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         settings::report();
         try_pin_init!(Self {
-            // First, since devices may be probed while the driver is registered.
+            // First, because registering the driver probes devices.
             _transport: rlis_scsi::fc::Attached::new()?,
             _driver <- Registration::new(module),
         })

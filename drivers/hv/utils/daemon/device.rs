@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The character device of a service. What it does byte for byte is in `Documentation/char-devices.md`.
+//! The character device of a service, as documented in `Documentation/char-devices.md`.
 
 use super::{
     daemon_errno,
@@ -26,7 +26,7 @@ use rlis_hv::chardev::{
 impl<P: Protocol> CharDevice for Shared<P> {
     type Module = Utils;
     const MAX_READ: usize = P::MAX_TO_DAEMON;
-    // One byte more than any message has, so that a longer one is seen to be longer.
+    // One byte more than the longest message, so that longer ones are detected.
     const MAX_WRITE: usize = P::MAX_FROM_DAEMON + 1;
 
     fn open(this: &Arc<Self>) -> Result {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the host sends: completions, answers, and what nobody asked for.
+//! Packets from the host: completions, answers to the driver's requests, and notifications.
 
 use super::Controller;
 use crate::{
@@ -52,7 +52,7 @@ impl Controller {
             return self.unsolicited(payload);
         }
         if packet.packet_type() != PacketType::COMPLETION {
-            // It completes nothing.
+            // Not a completion, although it has an id.
             return self.damaged(id, payload.len());
         }
         let vstor = VstorPacket::parse(payload);
@@ -80,7 +80,7 @@ impl Controller {
         }
     }
 
-    /// A completion that does not say how the command ended: there will be no other one, and the host is through with it.
+    /// A completion that does not say how the command ended. There will be no second one, and the host is done with it.
     #[cold]
     fn unreadable(&self, id: u64, len: usize) {
         if let Some(command) = self.tags.claim(id) {
@@ -94,14 +94,14 @@ impl Controller {
         self.damaged(id, len);
     }
 
-    /// A packet that hosts do not send. Others may have been lost with it.
+    /// A packet that no host should send. Others may have been lost with it.
     #[cold]
     fn damaged(&self, id: u64, len: usize) {
         self.suspect.xchg(1, Full);
         self.ignore(id, len);
     }
 
-    /// A packet that means nothing, or not what it should.
+    /// Logs a packet that is ignored.
     #[cold]
     fn ignore(&self, id: u64, len: usize) {
         self.nonsense.run(|dropped| {
@@ -130,7 +130,7 @@ impl Controller {
         let srb = vstor.vm_srb();
         let success = SrbStatus::SRB_STATUS_SUCCESS.0;
         if srb.srb_status == success && srb.scsi_status == SAM_STAT_GOOD {
-            // Nearly always, and nothing to decide.
+            // The common case.
             return command.complete(Outcome {
                 status: SAM_STAT_GOOD,
                 host: rlis_scsi::HostByte::OK,
@@ -200,7 +200,7 @@ impl Controller {
             );
             let sense = srb.cdb.get(..verdict.sense_len);
             if let Some(sense) = sense.and_then(SenseHeader::parse) {
-                // The mid-layer logs the sense data of what it fails; here it is of all.
+                // The mid-layer logs sense data only for commands that it fails.
                 if logs(LogLevel::Warn) {
                     let SenseHeader { key, asc, ascq } = sense;
                     dev_warn!(

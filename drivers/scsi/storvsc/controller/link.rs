@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way to the host: a channel that is opened, agreed on, closed and opened again.
+//! Opening the channel, negotiating with the host, closing the channel and reopening it.
 
 use super::{
     Controller,
@@ -38,7 +38,7 @@ use rlis_vmbus::{
     OpenChannel, //
 };
 
-/// How often a channel is tried to be opened again, a second apart.
+/// Attempts to reopen a channel, one second apart.
 const REOPEN_TRIES: u32 = 30;
 
 impl Controller {
@@ -50,17 +50,17 @@ impl Controller {
         self.link.xchg(link.to_bits(), Full);
     }
 
-    /// What becomes of a command that cannot be sent, since the channel is closed.
+    /// What to do with a command that cannot be sent because the channel is closed.
     pub(super) fn unsent(&self) -> Unsent {
         self.link().unsent(self.is_gone(), self.is_leaving())
     }
 
-    /// Opens the channel of a device and agrees with the host on how to use it. Sleeps.
+    /// Opens the channel and negotiates its use with the host. Sleeps.
     ///
     /// # Errors
     ///
-    /// As [`OpenChannel::open`] and [`Control::exchange`](crate::control::Control::exchange); `EINVAL` if the host does
-    /// not come to terms. The channel is closed then.
+    /// As [`OpenChannel::open`] and [`Control::exchange`](crate::control::Control::exchange); `EINVAL` if the
+    /// negotiation fails. The channel is closed then.
     pub(crate) fn connect(self: &Arc<Self>, dev: &Device<Bound>) -> Result<StorageProperties> {
         let mut open = self.open.lock();
         let channel = OpenChannel::open(dev, &self.open_params(), self.clone())?;
@@ -75,21 +75,21 @@ impl Controller {
         self.open.lock().is_some()
     }
 
-    /// Closes the channel. Commands come back to the mid-layer, for hibernation, or fail when the driver gives the device
-    /// up. Sleeps.
+    /// Closes the channel. From then on commands are requeued during hibernation, and fail while the device is being
+    /// removed. Sleeps.
     pub(crate) fn disconnect(&self) {
         let mut open = self.open.lock();
-        // One that is lost stays so until it can be opened.
+        // `Link::Lost` stays until the channel can be opened again.
         if open.is_some() {
             self.set_link(Link::Suspended);
         }
         self.channels.clear();
         drop(open.take());
-        // A sub-channel that was just being opened has come too late.
+        // A sub-channel may have been added meanwhile.
         self.channels.clear();
     }
 
-    /// Notes that there is no way to the host, until [`Self::connect`] finds one: commands fail.
+    /// Notes that the channel cannot be opened: commands fail until [`Self::connect`] succeeds.
     pub(crate) fn lost(&self, error: Error) {
         self.set_link(Link::Lost);
         dev_err!(
@@ -98,14 +98,14 @@ impl Controller {
         );
     }
 
-    /// Closes the channel, completes what the host had, and opens it again. Sleeps, for a bounded time.
+    /// Closes the channel, completes the commands that the host had, and reopens the channel. Sleeps, for a bounded time.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if the host does not confirm the end of the channel: the commands stay with it. As [`Self::connect`]
-    /// if the channel cannot be opened. Either way the adapter is out of use.
+    /// `ETIMEDOUT` if the host does not confirm the close: it keeps the commands. As [`Self::connect`] if the channel
+    /// cannot be reopened. Either way the adapter is unusable from then on.
     pub(super) fn reopen(&self, open: &mut Option<OpenChannel<Self>>) -> Result {
-        // Memory may only be had by writing to the very disks that wait for this.
+        // Reclaim must not write to the disks that wait for this.
         let _no_io = NoIo::begin();
         let channel = open.take().ok_or(ENODEV)?;
         self.set_link(Link::Reopening);
@@ -118,9 +118,9 @@ impl Controller {
                 self.tags.in_flight()
             );
         })?;
-        // A sub-channel that was just being opened has come too late.
+        // A sub-channel may have been added meanwhile.
         self.channels.clear();
-        // Nothing is with the host any more. A command that is just being sent fails to be.
+        // The host has nothing any more, and a command that is being sent right now fails.
         self.tags
             .claim_each(|command| command.complete(Outcome::failed(HostByte::RESET)));
         let mut tries = 1;
@@ -147,19 +147,19 @@ impl Controller {
         }
     }
 
-    /// Agrees with the host on how to use a channel that was just opened, and takes it into use.
+    /// Negotiates on a channel that was just opened, and starts to use it.
     fn agreed(&self, open: OpenChannel<Self>) -> Result<(OpenChannel<Self>, StorageProperties)> {
-        // The last step asks for sub-channels, which may be offered at once.
+        // The last step of the negotiation requests sub-channels, which may be offered at once.
         open.accept_sub_channels();
         let agreed = self.agree(&open).and_then(|properties| {
-            // Only now: commands come as soon as there is a channel for them.
+            // Last, because commands are sent from here on.
             self.channels.add(open.channel())?;
             Ok(properties)
         });
         match agreed {
             Ok(properties) => Ok((open, properties)),
             Err(error) => {
-                // Before the channel is closed.
+                // Nobody may use the channel when it is closed.
                 self.channels.clear();
                 Err(error)
             }
@@ -184,7 +184,7 @@ impl Controller {
                     break Ok(properties);
                 }
                 InitStep::Failed(why) => {
-                    dev_err!(self.dev(), "the host does not come to terms: {why:?}\n");
+                    dev_err!(self.dev(), "negotiation with the host failed: {why:?}\n");
                     break Err(EINVAL);
                 }
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Resetting the bus, the way back from everything that went wrong.
+//! Bus resets, which recover from everything else that goes wrong.
 
 use super::{
     Controller,
@@ -23,28 +23,28 @@ use rlis_proto::storvsc::{
 };
 use rlis_vmbus::Channel;
 
-/// How often a reset is asked for if the answer cannot be read.
+/// Attempts at a reset whose answer cannot be read.
 const RESET_TRIES: u32 = 5;
 
-/// How often it is looked whether commands have come back, in milliseconds.
+/// Interval at which outstanding commands are counted, in milliseconds.
 const STEP_MS: u32 = 20;
 
-/// How often the rings are looked at without a signal of the host meanwhile, in milliseconds.
+/// Interval at which the rings are polled meanwhile, in milliseconds: a signal may have been lost.
 const LOOK_MS: u32 = 1_000;
 
-/// How long the host may take to withdraw a device after its first sub-channel, in milliseconds.
+/// When the host rescinds a device, the time from the rescind of its first sub-channel to its own, in milliseconds.
 const WITHDRAWAL_MS: i64 = 200;
 
 impl Controller {
-    /// Resets the bus, and waits until all commands given to the host before are completed. Those that the host does not
-    /// complete are got back by closing the channel. Sleeps, for a bounded time.
+    /// Resets the bus and waits until the host has completed all commands that were sent before. If it does not, they are
+    /// recovered by closing the channel. Sleeps, for a bounded time.
     ///
     /// # Errors
     ///
     /// As [`Control::exchange`](crate::control::Control::exchange), and `EIO` if the host refuses; as
     /// [`Self::reopen`]; `ENODEV` if there is no open channel.
     pub(crate) fn reset_bus(&self) -> Result {
-        // What cannot be read from here on wants another reset.
+        // A bad packet from here on calls for another reset.
         let suspect = self.suspect.xchg(0, Full);
         self.try_reset_bus().inspect_err(|error| {
             if suspect != 0 {
@@ -59,7 +59,7 @@ impl Controller {
     fn try_reset_bus(&self) -> Result {
         let mut open = self.open.lock();
         let channel = open.as_ref().ok_or(ENODEV)?.channel().clone();
-        // Only these: the mid-layer may go on sending, and what is sent from here on is in time.
+        // Only these are waited for: the mid-layer may keep sending.
         let before = self.tags.outstanding();
         let answered = self.ask_for_reset(&channel);
         let mut waited = 0;
@@ -94,7 +94,7 @@ impl Controller {
                 Ok(answer) if answer.op() == Operation::VSTOR_OPERATION_COMPLETE_IO => {
                     break answer
                 }
-                // What makes an answer useless may have passed.
+                // Whatever spoiled the answer may be over.
                 Ok(_) if tries < RESET_TRIES => tries += 1,
                 Err(error) if error == EPROTO && tries < RESET_TRIES => tries += 1,
                 Ok(_) => return Err(EPROTO),
@@ -110,12 +110,12 @@ impl Controller {
 
 impl Recover for Controller {
     fn late(&self) {
-        // What went wrong has been told.
+        // Errors have been logged.
         let _ = self.reset_bus();
     }
 
     fn withdrawn(&self) {
-        // The sub-channels of a device that is withdrawn go first.
+        // When a whole device is rescinded, its sub-channels go first.
         fsleep(Delta::from_millis(WITHDRAWAL_MS));
         if self.is_gone() {
             return;
@@ -123,7 +123,7 @@ impl Recover for Controller {
         match self.channels.forget_withdrawn() {
             Ok(0) => {}
             Ok(count) => {
-                // What was sent on them may have no completion.
+                // Commands that were sent on them may never be completed.
                 self.suspect.xchg(1, Full);
                 dev_warn!(
                     self.dev(),
