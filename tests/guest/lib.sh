@@ -31,12 +31,18 @@ logged() { dmesg | grep -v 'rlis-check:' | grep -qE "$1" || { echo "no line matc
 # equal WANT GOT
 equal() { [ "$1" = "$2" ] || { echo "wanted '$1', got '$2'"; false; }; }
 
+# between LEAST MOST GOT
+between() { [ "$3" -ge "$1" ] && [ "$3" -le "$2" ] || { echo "$3 is not between $1 and $2"; false; }; }
+
+# uptime: of the guest, in whole seconds.
+uptime() { cut -d. -f1 /proc/uptime; }
+
 # wait_for SECONDS COMMAND...: tries COMMAND until it succeeds, for longer where the machine is busy with other things.
 wait_for() {
-	limit=$(($(cut -d. -f1 /proc/uptime) + $1 * ${PATIENCE:-1}))
+	limit=$(($(uptime) + $1 * ${PATIENCE:-1}))
 	shift
 	until "$@"; do
-		[ "$(cut -d. -f1 /proc/uptime)" -lt "$limit" ] || return 1
+		[ "$(uptime)" -lt "$limit" ] || return 1
 		sleep 0.2
 	done
 }
@@ -255,3 +261,32 @@ peer() {
 		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), "$n bytes\n") }
 		else { unless (fork) { send_all($s, pattern($n)); shutdown $s, 1; exit } same(read_all($s), pattern($n)); wait }' "$@"
 }
+
+# Freezing: for scenarios with one disk and the programs hv_vss_daemon and mke2fs.
+
+# writer_on_ext4: loads all that is needed, mounts the disk at /mnt and starts a daemon, $daemon, and a writer, $writer.
+writer_on_ext4() {
+	check bus_loads load hv_vmbus
+	check disk_driver_loads load hv_storvsc
+	check disk_there wait_for 30 test -b /dev/sda
+	# By its path: the shell would take its own.
+	check file_system /usr/bin/mke2fs -q -t ext4 /dev/sda
+	check mounted mount -t ext4 /dev/sda /mnt
+	check utils_load load hv_utils
+	check device_node wait_for 10 test -c /dev/vmbus/hv_vss
+	hv_vss_daemon -n & daemon=$!
+	sleep 3
+	while :; do echo line >>/mnt/log; sleep 0.2; done &
+	writer=$!
+	check writer_writes wait_for 10 grows
+}
+# writer_ends: and the daemon, and nothing is mounted any more.
+writer_ends() {
+	kill $writer
+	kill -KILL $daemon
+	wait
+	check unmounted umount /mnt
+}
+size() { stat -c %s /mnt/log; }
+grows() { was=$(size); sleep 2; is=$(size); [ "$is" -gt "$was" ] || { echo "stood at $was"; false; }; }
+stands() { was=$(size); sleep 4; is=$(size); [ "$is" = "$was" ] || { echo "went from $was to $is"; false; }; }

@@ -36,9 +36,6 @@ client() {
 		print $done < 0 ? "errno " . ($! + 0) : $done, "\n"' "$@" >/tmp/client 2>&1 &
 	wait_for 20 test -e /tmp/ready || { cat /tmp/client; false; }
 }
-uptime() { cut -d. -f1 /proc/uptime; }
-# between LEAST MOST VALUE
-between() { [ "$3" -ge "$1" ] && [ "$3" -le "$2" ] || { echo "$3 is not between $1 and $2"; false; }; }
 refused() { ! said=$(host kvp-get external key) && echo "$said" | grep -q 80004005; }
 
 # The disk takes 55 seconds for the page: the host is told after 30 that there is no answer.

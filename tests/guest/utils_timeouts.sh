@@ -14,9 +14,6 @@ check disk_driver_loads load hv_storvsc
 check disk_there wait_for 30 test -b /dev/sda
 check file_system /usr/bin/mke2fs -q -t ext4 /dev/sda
 check mounted mount -t ext4 /dev/sda /mnt
-uptime() { cut -d. -f1 /proc/uptime; }
-# between LEAST MOST VALUE
-between() { [ "$3" -ge "$1" ] && [ "$3" -le "$2" ] || { echo "$3 is not between $1 and $2"; false; }; }
 
 check utils_load load hv_utils
 check time_negotiated wait_for 10 logged 'TimeSync IC version 4\.0'
@@ -58,8 +55,6 @@ check freeze_after_15_minutes between 899 930 $(($(uptime) - asked))
 
 # When it wakes up it freezes after all, and has to thaw without being asked.
 kill -CONT $daemon
-size() { stat -c %s /mnt/log; }
-grows() { was=$(size); sleep 2; is=$(size); [ "$is" -gt "$was" ] || { echo "stood at $was"; false; }; }
 check thawed wait_for 15 grows
 sleep 3
 check still_thawed grows

@@ -9,22 +9,7 @@
 #: cpus     1
 #: seconds  150
 
-check bus_loads load hv_vmbus
-check disk_driver_loads load hv_storvsc
-check disk_there wait_for 30 test -b /dev/sda
-# By its path: the shell would take its own.
-check file_system /usr/bin/mke2fs -q -t ext4 /dev/sda
-check mounted mount -t ext4 /dev/sda /mnt
-check utils_load load hv_utils
-check device_node wait_for 10 test -c /dev/vmbus/hv_vss
-hv_vss_daemon -n & daemon=$!
-sleep 3
-while :; do echo line >>/mnt/log; sleep 0.2; done &
-writer=$!
-size() { stat -c %s /mnt/log; }
-grows() { was=$(size); sleep 2; is=$(size); [ "$is" -gt "$was" ] || { echo "stood at $was"; false; }; }
-stands() { was=$(size); sleep 4; is=$(size); [ "$is" = "$was" ] || { echo "went from $was to $is"; false; }; }
-check writer_writes wait_for 10 grows
+writer_on_ext4
 check freeze host vss freeze
 check frozen stands
 check thaw host vss thaw
@@ -42,8 +27,5 @@ if ! c_drivers; then
 	check rescind host rescind vss
 	check thawed_by_rescind wait_for 15 grows
 fi
-kill $writer
-kill -KILL $daemon
-sleep 1
-check unmounted umount /mnt
+writer_ends
 check no_violations equal '' "$(host violations)"

@@ -9,26 +9,10 @@
 #: cpus     1
 #: seconds  400
 
-check bus_loads load hv_vmbus
-check disk_driver_loads load hv_storvsc
-check disk_there wait_for 30 test -b /dev/sda
-check file_system /usr/bin/mke2fs -q -t ext4 /dev/sda
-check mounted mount -t ext4 /dev/sda /mnt
-check utils_load load hv_utils
+writer_on_ext4
 limit=/sys/module/hv_utils/parameters/vss_freeze_limit
 check limit_is_15_minutes equal 900 "$(cat $limit)"
 echo 20 >$limit
-check device_node wait_for 10 test -c /dev/vmbus/hv_vss
-hv_vss_daemon -n & daemon=$!
-sleep 3
-while :; do echo line >>/mnt/log; sleep 0.2; done &
-writer=$!
-size() { stat -c %s /mnt/log; }
-grows() { was=$(size); sleep 2; is=$(size); [ "$is" -gt "$was" ] || { echo "stood at $was"; false; }; }
-stands() { was=$(size); sleep 4; is=$(size); [ "$is" = "$was" ] || { echo "went from $was to $is"; false; }; }
-check writer_writes wait_for 10 grows
-uptime() { cut -d. -f1 /proc/uptime; }
-between() { [ "$3" -ge "$1" ] && [ "$3" -le "$2" ] || { echo "$3 is not between $1 and $2"; false; }; }
 
 # A freeze that the host ends in time is not touched.
 check freeze host vss freeze
@@ -70,8 +54,5 @@ sleep 30
 check frozen_without_limit stands
 check thaw_at_last host vss thaw
 check thawed_at_last wait_for 10 grows
-kill $writer
-kill -KILL $daemon
-wait
-check unmounted umount /mnt
+writer_ends
 check no_violations equal '' "$(host violations)"
