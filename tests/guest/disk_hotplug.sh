@@ -85,6 +85,14 @@ if ! c_drivers; then
 		check "controller_comes_$round" controller_comes
 	done
 fi
+# Who still has a disk of it open does not keep it from coming back; with the C bus the new device is taken for the old one.
+if [ "$DRIVERS" = rust ]; then
+	exec 8<"/dev/$(grep -lx 16384 /sys/block/sd*/size | cut -d/ -f4)"
+	check open_controller_goes controller_goes
+	check open_controller_comes controller_comes
+	check old_disk_is_gone sh -c '! dd bs=4096 count=1 of=/dev/null <&8 2>/dev/null'
+	exec 8<&-
+fi
 
 rm /tmp/load
 wait $load

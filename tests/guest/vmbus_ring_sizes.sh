@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-#: what     Rings of 1, 2 and 4 MiB and of the most that a GPADL names, on memory in many pieces
+#: what     Whatever storvsc_ringbuffer_size says there is a disk: up to the most that a GPADL names, on memory in many pieces; what is out of range is told
 #: host     rlis
 #: drivers  rust
 #: quick    none
@@ -21,14 +21,19 @@ written() {
 	done
 }
 check bus_loads load hv_vmbus
-# 64 MiB is more than a GPADL names, and the largest ring there can be is taken.
-for kib in 1024 2048 4096 65536; do
+told() { dmesg | grep -c 'storvsc_ringbuffer_size=.* is out of range'; }
+before=0
+# 64 MiB is more than a GPADL names, and the largest ring there can be is taken; less than 16 KiB are no ring for a disk.
+for kib in -1 4 1024 2048 4096 65536; do
 	check "loads_$kib" load hv_storvsc storvsc_ringbuffer_size=$((kib * 1024))
+	case $kib in -1 | 4 | 65536) lines=1 ;; *) lines=0 ;; esac
+	check "told_$kib" equal $lines $(($(told) - before))
+	before=$(told)
 	check "disk_$kib" wait_for 30 disk || continue
 	check "sub_channel_$kib" wait_for 20 host_says '^scsi0 .* sub=1 .* open' list
-	[ "$kib" = 65536 ] && kib=16380
+	case $kib in -1 | 4) most=20 ;; 65536) most=16380 ;; *) most=$kib ;; esac
 	in_size=$(($(cat /sys/bus/vmbus/devices/*/in_write_bytes_avail | head -n 1) / 1024))
-	check "ring_is_that_large_$kib" test "$in_size" -ge $((kib - 8)) -a "$in_size" -le "$kib"
+	check "ring_is_that_large_$kib" test "$in_size" -ge $((most - 8)) -a "$in_size" -le "$most"
 	check "content_$kib" written "/dev/$(basename "$(disk)")"
 	check "unloads_$kib" wait_for 20 unload hv_storvsc
 done
