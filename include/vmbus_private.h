@@ -168,18 +168,8 @@ struct rlis_channel {
 	void *ring_kept;
 	/* That lies in one piece, as the driver asked for; the driver wants it so for sub-channels, too. */
 	bool ring_in_one_piece;
-	/* The device behind device_obj is registered and has not been unregistered. */
-	bool registered;
-	/* The kobject is in sysfs and has the attribute group. */
-	bool in_sysfs;
-	/* On a list of channels; the relid has not been released. Protected by channel_mutex. */
-	bool listed;
-	/* Waits to be added until a rescinded channel of the same device is gone. Protected by channel_mutex. */
-	bool deferred;
-	/* Its device is no longer registered, and its relid was given back; references may be left. Protected by channel_mutex. */
-	bool vacated;
-	/* Counted in nr_chan_close_on_suspend. */
-	bool closes_on_suspend;
+	/* Where the channel is in its life (rust/proto/vmbus/life.rs). state, rescind and probe_done follow from it. */
+	u32 life;
 	/* What is known of the CPU that gets the interrupts, besides target_cpu (rust/proto/vmbus/retarget.rs). */
 	u32 opens;
 	bool target_unsure;

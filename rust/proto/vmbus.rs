@@ -8,6 +8,7 @@
 pub mod gpa;
 pub mod gpadl;
 pub mod hypercall;
+pub mod life;
 pub mod machine;
 pub mod message;
 pub mod monitor;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Channels: the C structure that drivers see, and its life. The lists and the table it is on: [`list`]; how
+//! Channels: the C structure that drivers see. Its life: [`life`]; the lists and the table it is on: [`list`]; how
 //! sub-channels are handed out: [`additions`].
 
 mod additions;
+mod life;
 mod list;
 
 pub(crate) use self::{
@@ -12,7 +13,9 @@ pub(crate) use self::{
         Files, //
     },
     list::{
+        awaited,
         free_all,
+        gone,
         lock,
         lookup,
         release_relid,
@@ -36,7 +39,6 @@ use core::{
         NonNull, //
     },
     sync::atomic::{
-        AtomicBool,
         AtomicU32,
         Ordering, //
     }, //
@@ -51,6 +53,10 @@ use kernel::{
 };
 use rlis_proto::{
     vmbus::{
+        life::{
+            Event,
+            Step, //
+        },
         message::OfferChannel,
         retarget::Route, //
     },
@@ -97,30 +103,6 @@ unsafe impl AlwaysRefCounted for Channel {
     }
 }
 
-/// `enum vmbus_channel_state`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChannelState {
-    /// Not yet handed to a driver.
-    Offer,
-    /// A driver's open or close is under way.
-    Opening,
-    /// Can be opened. (The C name for this is `CHANNEL_OPEN_STATE`.)
-    Open,
-    /// Opened by a driver.
-    Opened,
-}
-
-impl ChannelState {
-    fn to_c(self) -> u32 {
-        match self {
-            Self::Offer => bindings::vmbus_channel_state_CHANNEL_OFFER_STATE,
-            Self::Opening => bindings::vmbus_channel_state_CHANNEL_OPENING_STATE,
-            Self::Open => bindings::vmbus_channel_state_CHANNEL_OPEN_STATE,
-            Self::Opened => bindings::vmbus_channel_state_CHANNEL_OPENED_STATE,
-        }
-    }
-}
-
 impl Channel {
     /// A new channel for an offer, on no list yet. The reference returned is the only one. Sleeps.
     pub(crate) fn new(offer: &OfferChannel) -> Option<ChannelRef> {
@@ -129,6 +111,7 @@ impl Channel {
         // INVARIANT: The helper returns an initialised object with a count of one.
         // SAFETY: `Channel` is transparent over `rlis_channel`, whose first field this is.
         let channel = unsafe { ChannelRef::from_raw(channel.cast::<Self>()) };
+        channel.be_born(offer);
         channel.set_offer(offer);
         Some(channel)
     }
@@ -223,12 +206,6 @@ impl Channel {
         unsafe { (*self.raw()).offermsg.child_relid }
     }
 
-    /// Takes the relid away, before a suspend or after it was given back. Needs the lock of channels.
-    pub(crate) fn invalidate_relid(&self, _lock: &mut ChannelLock) {
-        // SAFETY: The channel is closed, and nobody else writes the field.
-        unsafe { (*self.raw()).offermsg.child_relid = INVALID_RELID };
-    }
-
     /// The channel's monitor, if it has one.
     pub(crate) fn monitor_id(&self) -> Option<u8> {
         // SAFETY: Two bytes of the offer, see `offer`; without copying all of it, as this is on the way of
@@ -257,67 +234,6 @@ impl Channel {
     /// Whether its interrupts should be spread over CPUs.
     pub(crate) fn is_perf(&self) -> bool {
         device_class::is_perf(self.class())
-    }
-
-    fn rescind_flag(&self) -> &AtomicBool {
-        // SAFETY: The field lives as long as `self`; C code reads it only.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.raw()).rescind) }
-    }
-
-    /// Whether the host has withdrawn the offer.
-    pub(crate) fn is_rescinded(&self) -> bool {
-        self.rescind_flag().load(Ordering::Acquire)
-    }
-
-    /// Marks the offer as withdrawn; see [`crate::request::rescind`].
-    pub(crate) fn set_rescind(&self) {
-        self.rescind_flag().store(true, Ordering::Release);
-    }
-
-    /// Whether the caller is the first to handle the rescind.
-    pub(crate) fn take_rescind_ref(&self) -> bool {
-        // SAFETY: The field lives as long as `self` and is used here only.
-        let flag = unsafe { AtomicBool::from_ptr(&raw mut (*self.raw()).rescind_ref) };
-        !flag.swap(true, Ordering::AcqRel)
-    }
-
-    fn state_cell(&self) -> &AtomicU32 {
-        // SAFETY: An enum of C is a `u32`; the field lives as long as `self`; C code reads it only.
-        unsafe { AtomicU32::from_ptr((&raw mut (*self.raw()).state).cast()) }
-    }
-
-    /// The state.
-    pub(crate) fn state(&self) -> ChannelState {
-        match self.state_cell().load(Ordering::Acquire) {
-            bindings::vmbus_channel_state_CHANNEL_OPENING_STATE => ChannelState::Opening,
-            bindings::vmbus_channel_state_CHANNEL_OPEN_STATE => ChannelState::Open,
-            bindings::vmbus_channel_state_CHANNEL_OPENED_STATE => ChannelState::Opened,
-            _ => ChannelState::Offer,
-        }
-    }
-
-    /// The state as the C API numbers it.
-    pub(crate) fn state_number(&self) -> u32 {
-        self.state().to_c()
-    }
-
-    /// Sets the state.
-    pub(crate) fn set_state(&self, state: ChannelState) {
-        self.state_cell().store(state.to_c(), Ordering::Release);
-    }
-
-    /// Goes from one state to another; false if the channel is not in the first.
-    pub(crate) fn change_state(&self, from: ChannelState, to: ChannelState) -> bool {
-        self.state_cell()
-            .compare_exchange(from.to_c(), to.to_c(), Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-    }
-
-    /// Ends a close: from here on a rescind removes the channel itself. Whoever closes it looks afterwards whether it
-    /// was rescinded, and whoever rescinds it looks afterwards at the state, so that one of them sees the other.
-    pub(crate) fn end_close(&self) {
-        self.state_cell()
-            .swap(ChannelState::Open.to_c(), Ordering::SeqCst);
     }
 
     fn target_cpu_cell(&self) -> &AtomicU32 {
@@ -379,38 +295,6 @@ impl Channel {
     pub(crate) fn set_device(&self, device: *mut bindings::hv_device) {
         // SAFETY: Only the work that adds the channel calls this.
         unsafe { (*self.raw()).device_obj = device };
-    }
-
-    /// Whether the device is registered now.
-    pub(crate) fn set_registered(&self, registered: bool) -> bool {
-        // SAFETY: The field lives as long as `self` and is used here only.
-        let flag = unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).registered) };
-        flag.swap(registered, Ordering::AcqRel)
-    }
-
-    /// Says that the driver's probe or callback is over, for hv_sock.
-    pub(crate) fn set_probe_done(&self) {
-        // SAFETY: The field lives as long as `self`; C code reads it only.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.raw()).probe_done) }
-            .store(true, Ordering::Release);
-    }
-
-    /// Whether [`Self::set_probe_done`] was called.
-    pub(crate) fn is_probe_done(&self) -> bool {
-        // SAFETY: As above.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.raw()).probe_done) }.load(Ordering::Acquire)
-    }
-
-    /// Whether the channel has sysfs files; returns what it was before.
-    pub(crate) fn set_in_sysfs(&self, on: bool) -> bool {
-        // SAFETY: The field lives as long as `self` and is used here only.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).in_sysfs) }.swap(on, Ordering::AcqRel)
-    }
-
-    /// Whether the channel has sysfs files, or is about to get them.
-    pub(crate) fn is_in_sysfs(&self) -> bool {
-        // SAFETY: As above.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).in_sysfs) }.load(Ordering::Acquire)
     }
 
     /// Waits for a running callback and lets no further one begin. Sleeps.
@@ -488,36 +372,34 @@ impl Channel {
     /// the list had; does nothing if that has happened before. Sleeps.
     pub(crate) fn remove(&self) {
         let mut list = lock();
-        if !list.unlink(self) {
-            return;
-        }
         let relid = self.relid();
-        if relid != INVALID_RELID {
-            list.unmap_relid(relid);
-        }
-        let waiting = list.take_deferred(self);
+        let Some(step) = self.on(Event::Removed) else {
+            return;
+        };
+        list.unlink(self);
+        let waiting = self.give_place(&mut list, relid, step);
         drop(list);
 
         self.reset_callback();
         {
             let _files = Files::of(self);
-            if self.set_in_sysfs(false) {
+            if self.on(Event::FilesGone).is_some() {
                 // SAFETY: The files were added and are removed once.
                 unsafe { bindings::channel_remove_sysfs(self.raw()) };
             }
         }
         // SAFETY: Nobody schedules the tasklet any more.
         unsafe { bindings::tasklet_kill(&raw mut (*self.raw()).callback_event) };
-        if relid != INVALID_RELID {
+        if step == Step::ReleaseRelid {
             release_relid(relid);
         }
         self.complete_rescind();
-        crate::power::channel_removed(self);
+        list::gone(self);
         if let Some(next) = waiting {
             control::queue_add(&next);
         }
         // SAFETY: A sub-channel owns a reference to its primary channel, which ends with its time on the list.
-        // `unlink` has succeeded, so the list's reference to this channel is ours to give up.
+        // The event was accepted, so the list's reference to this channel is ours to give up.
         unsafe {
             if let Some(primary) = self.primary() {
                 Channel::dec_ref(NonNull::from(primary));
@@ -529,18 +411,16 @@ impl Channel {
     /// Makes room for the next channel of the same device: the device was unregistered, and thus the channel closed. Sleeps.
     pub(crate) fn vacate(&self) {
         let mut list = lock();
-        self.vacated().store(true, Ordering::Relaxed);
-        if !list.has(self) {
+        let relid = self.relid();
+        let Some(step) = self.on(Event::Unregistered) else {
+            return;
+        };
+        if !self.life().listed {
             return;
         }
-        let relid = self.relid();
-        if relid != INVALID_RELID {
-            list.unmap_relid(relid);
-            self.invalidate_relid(&mut list);
-        }
-        let waiting = list.take_deferred(self);
+        let waiting = self.give_place(&mut list, relid, step);
         drop(list);
-        if relid != INVALID_RELID {
+        if step == Step::ReleaseRelid {
             release_relid(relid);
         }
         if let Some(next) = waiting {
@@ -548,31 +428,12 @@ impl Channel {
         }
     }
 
-    /// Whether [`Self::vacate`] was called. Under the lock of channels.
-    pub(crate) fn is_vacated(&self) -> bool {
-        self.vacated().load(Ordering::Relaxed)
-    }
-
-    fn vacated(&self) -> &AtomicBool {
-        // SAFETY: The field lives as long as `self` and is used here only.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).vacated) }
-    }
-
-    fn listed(&self) -> &AtomicBool {
-        // SAFETY: The field lives as long as `self` and is used here only.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).listed) }
-    }
-
-    fn deferred(&self) -> &AtomicBool {
-        // SAFETY: As above.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).deferred) }
-    }
-
-    /// Marks the channel as one whose removal a suspend waits for; returns what it was before.
-    pub(crate) fn set_closes_on_suspend(&self, on: bool) -> bool {
-        // SAFETY: As above.
-        unsafe { AtomicBool::from_ptr(&raw mut (*self.ext()).closes_on_suspend) }
-            .swap(on, Ordering::AcqRel)
+    /// Takes the channel off the table if it had the relid until now. Returns the channel that was waiting for that.
+    fn give_place(&self, list: &mut ChannelLock, relid: u32, step: Step) -> Option<ChannelRef> {
+        if step == Step::ReleaseRelid {
+            list.unmap_relid(relid);
+        }
+        list.take_waiting(self)
     }
 
     fn same_device(&self, offer: &OfferChannel) -> bool {

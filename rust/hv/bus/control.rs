@@ -48,6 +48,10 @@ use kernel::{
     sync::aref::AlwaysRefCounted, //
 };
 use rlis_proto::vmbus::{
+    life::{
+        Event,
+        Step, //
+    },
     message::{
         OfferChannel,
         RescindOffer, //
@@ -336,7 +340,7 @@ fn try_offer(offer: &OfferChannel) -> Result<(), &'static str> {
     let same = list.find_device(offer);
     match (same, offer.offer.is_sub_channel()) {
         // After a resume: the relid is new, all else is as it was.
-        (Some(old), false) if old.relid() == channel::INVALID_RELID => {
+        (Some(old), false) if old.on(Event::Resumed).is_some() => {
             old.set_offer(offer);
             list.map_relid(&old);
             return Ok(());
@@ -369,8 +373,7 @@ pub(crate) fn on_rescind(relid: u32) {
 pub(crate) fn rescind(channel: ChannelRef) {
     // No callback may run once a driver can see the flag: it may give up the memory that the callback uses.
     channel.reset_callback();
-    crate::request::rescind(&channel);
-    if !channel.take_rescind_ref() {
+    if crate::request::end(&channel, Event::Withdrawn) != Some(Step::QueueRemoval) {
         return;
     }
     // The work owns the reference.

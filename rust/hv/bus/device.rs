@@ -8,7 +8,6 @@ use crate::{
         Additions,
         Channel,
         ChannelRef,
-        ChannelState,
         Files, //
     },
     ratelimit,
@@ -20,6 +19,11 @@ use kernel::{
     error::to_result,
     prelude::*, //
 };
+use rlis_proto::vmbus::life::{
+    Device,
+    Event,
+    Step, //
+};
 use rlis_sys as bindings;
 
 /// `PCI_VENDOR_ID_MICROSOFT`, the vendor of every device.
@@ -28,26 +32,20 @@ const VENDOR_ID: u16 = 0x1414;
 /// Turns a new channel into a device, or hands a sub-channel to the driver of its device. Process context;
 /// runs the driver's probe.
 pub(crate) fn add_channel(channel: &Channel) {
-    {
-        let mut list = channel::lock();
-        if !list.has(channel) {
-            return;
-        }
+    let step = {
+        let list = channel::lock();
         // Names and sysfs entries of a device must be gone before they can exist again.
-        if channel.primary().is_none() && list.defer(channel) {
-            return;
-        }
-    }
-    let added = if channel.is_rescinded() {
-        Err(ENODEV)
-    } else {
-        channel.set_state(ChannelState::Open);
-        match channel.primary() {
-            Some(primary) => add_sub_channel(primary, channel),
-            None => add_device(channel),
-        }
+        let blocked = channel.primary().is_none() && list.is_blocked(channel);
+        channel.on(Event::AdditionBegun { blocked })
     };
-    channel.set_probe_done();
+    let added = match (step, channel.primary()) {
+        (Some(Step::Add), Some(primary)) => add_sub_channel(primary, channel),
+        (Some(Step::Add), None) => add_device(channel),
+        (Some(Step::Skip), _) => Err(ENODEV),
+        _ => return,
+    };
+    let failed = added.is_err();
+    let step = channel.on(Event::AdditionEnded { failed });
     if let Err(e) = added {
         if e != ENODEV {
             ratelimit::rarely(|| {
@@ -58,9 +56,9 @@ pub(crate) fn add_channel(channel: &Channel) {
                 );
             });
         }
-        if channel.device().is_null() {
-            channel.remove();
-        }
+    }
+    if step == Some(Step::Remove) {
+        channel.remove();
     }
 }
 
@@ -108,14 +106,14 @@ fn add_sysfs(device: *mut bindings::hv_device, channel: &Channel) -> Result {
         // SAFETY: The device exists; the field is written under the lock.
         if unsafe { (*device).channels_kset.is_null() }
             || !list.has(channel)
-            || channel.set_in_sysfs(true)
+            || channel.on(Event::FilesBegun).is_none()
         {
             return Ok(());
         }
     }
     // SAFETY: The device is registered and has its kset; the channel was not added before.
     to_result(unsafe { bindings::channel_add_sysfs(device, channel.raw()) }).inspect_err(|_| {
-        channel.set_in_sysfs(false);
+        channel.on(Event::FilesGone);
     })
 }
 
@@ -123,7 +121,7 @@ fn add_sysfs(device: *mut bindings::hv_device, channel: &Channel) -> Result {
 fn without_files(primary: &Channel) -> Option<ChannelRef> {
     let list = channel::lock();
     let mut all = Iterator::chain(list.sub_channels(primary), core::iter::once(primary));
-    all.find(|c| list.has(c) && !c.is_in_sysfs())
+    all.find(|c| list.has(c) && !c.life().files)
         .map(ChannelRef::from)
 }
 
@@ -146,11 +144,12 @@ fn add_device(channel: &Channel) -> Result {
         (*device).device_id = channel.class();
     }
     channel.set_device(device);
+    channel.on(Event::DeviceMade);
 
     // SAFETY: The object is ready to be registered, and the root device exists as long as the bus does.
     let registered = to_result(unsafe { bindings::hv_device_register(device, root::device()) })
         .and_then(|()| {
-            channel.set_registered(true);
+            channel.on(Event::Registered);
             // SAFETY: The device is registered.
             let kset = unsafe {
                 bindings::kset_create_and_add(
@@ -175,7 +174,7 @@ fn add_device(channel: &Channel) -> Result {
             Ok(())
         });
     if registered.is_err() {
-        if channel.set_registered(false) {
+        if channel.life().device != Device::Made {
             unregister(channel);
         } else {
             // SAFETY: `hv_device_register` initialised the reference count. The last one releases the device,
@@ -187,10 +186,14 @@ fn add_device(channel: &Channel) -> Result {
 }
 
 /// Unregisters a channel's device. Its driver is removed, its name is free, and the relid is given back; the channel goes
-/// with the last reference to the device. That may be much later: a mounted file system has one. Sleeps.
+/// with the last reference to the device. That may be much later: a mounted file system has one. Does nothing if there is no
+/// registered device, or somebody else unregisters it. Sleeps.
 pub(crate) fn unregister(channel: &Channel) {
+    if channel.on(Event::UnregisterBegun).is_none() {
+        return;
+    }
     let channel = ChannelRef::from(channel);
-    // SAFETY: The caller knows that the device is registered, and unregisters it once.
+    // SAFETY: The device is registered, and the event is accepted once.
     unsafe {
         let device = channel.device();
         let kset = (*device).channels_kset;
@@ -204,34 +207,22 @@ pub(crate) fn unregister(channel: &Channel) {
 
 /// Removes a channel that was rescinded, after its addition has ended.
 pub(crate) fn remove_rescinded(channel: &Channel) {
-    if channel.primary().is_some() {
-        if matches!(
-            channel.state(),
-            ChannelState::Opened | ChannelState::Opening
-        ) {
-            // The driver closes it with its primary channel, and whoever closes a rescinded channel removes
-            // it: the flag was set before the state was read here.
-            channel.complete_rescind();
-        } else {
-            channel.remove();
+    let callback = channel.rescind_callback();
+    let told = callback.is_some();
+    match (channel.on(Event::RemovalBegun { told }), callback) {
+        (Some(Step::Remove), _) => channel.remove(),
+        (Some(Step::LeaveToCloser), _) => channel.complete_rescind(),
+        (Some(Step::TellDriver), Some(callback)) => {
+            // SAFETY: The driver's function, called as declared. The driver unregisters the device itself.
+            unsafe { callback(channel.raw()) };
+            channel::gone(channel);
         }
-        return;
-    }
-    let device = channel.device();
-    if device.is_null() {
-        channel.remove();
-        return;
-    }
-    if let Some(callback) = channel.rescind_callback() {
-        // SAFETY: The driver's function, called as declared. The driver unregisters the device itself.
-        unsafe { callback(channel.raw()) };
-        crate::power::channel_removed(channel);
-        return;
-    }
-    // Sub-channels that are being added use the device; those that come later see the flag.
-    finish_additions(channel);
-    if channel.set_registered(false) {
-        unregister(channel);
+        (Some(Step::Unregister), _) => {
+            // Sub-channels that are being added use the device; those that come later see that the offer is withdrawn.
+            finish_additions(channel);
+            unregister(channel);
+        }
+        _ => {}
     }
 }
 
@@ -241,7 +232,7 @@ unsafe extern "C" fn rlis_bus_release_device(device: *mut bindings::hv_device) {
     // SAFETY: The channel lives until it is removed, which happens here.
     let channel = unsafe { Channel::from_raw((*device).channel) };
     // For removal after a driver's own `vmbus_device_unregister`, and after a failed registration.
-    channel.set_rescind();
+    channel.on(Event::Ended);
     // Of a driver that closed the channel after it had given the device up.
     ring::release_kept(channel);
     channel.remove();

@@ -7,8 +7,7 @@
 use crate::{
     channel::{
         self,
-        Channel,
-        ChannelState, //
+        Channel, //
     },
     lock::SpinGuard,
     open,
@@ -34,7 +33,10 @@ use kernel::{
     str::CStr, //
 };
 use rlis_proto::{
-    vmbus::probe,
+    vmbus::{
+        life::Rings,
+        probe, //
+    },
     Guid, //
 };
 use rlis_sys as bindings;
@@ -272,7 +274,7 @@ fn forget_driver(channel: &Channel) {
     if channel.is_hvsock() {
         return;
     }
-    if channel.state() == ChannelState::Opened {
+    if channel.life().rings == Rings::Opened {
         open::free_ring(channel);
     }
     ring::release_kept(channel);

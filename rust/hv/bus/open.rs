@@ -8,7 +8,6 @@ use crate::{
         Additions,
         Channel,
         ChannelRef,
-        ChannelState,
         INVALID_RELID, //
     },
     connection,
@@ -37,6 +36,10 @@ use kernel::{
     types::ScopeGuard, //
 };
 use rlis_proto::vmbus::{
+    life::{
+        Event,
+        Rings, //
+    },
     message::{
         ChannelMessageHeader,
         CloseChannel,
@@ -98,7 +101,7 @@ pub(crate) fn connect(
         // A CPU that goes offline takes the channel's interrupts elsewhere before this, or is refused. A move that the
         // host has not answered yet does not count for this opening.
         let list = channel::lock();
-        if !channel.change_state(ChannelState::Open, ChannelState::Opening) {
+        if channel.on(Event::OpenBegun).is_none() {
             return Err(EINVAL);
         }
         let mut route = channel.route(&list);
@@ -106,7 +109,7 @@ pub(crate) fn connect(
         channel.set_route(&route, &list);
         message.target_vp = cpu::vp_number(route.cpu);
     }
-    let undo_state = ScopeGuard::new(|| channel.set_state(ChannelState::Open));
+    let undo_state = ScopeGuard::new(|| _ = channel.on(Event::OpenFailed));
 
     requestor::alloc(channel)?;
     let undo_requestor = ScopeGuard::new(|| requestor::free(channel));
@@ -176,14 +179,12 @@ pub(crate) fn connect(
             return Err(e);
         }
     }
-    if channel.is_rescinded() {
-        return Err(ENODEV);
-    }
+    // Not if it was rescinded meanwhile.
+    channel.on(Event::Opened).ok_or(ENODEV)?;
     undo_callback.dismiss();
     undo_gpadl.dismiss();
     undo_requestor.dismiss();
     undo_state.dismiss();
-    channel.set_state(ChannelState::Opened);
     Ok(())
 }
 
@@ -209,7 +210,7 @@ fn post_close(channel: &Channel) -> Result {
 fn close(channel: &Channel) -> Result {
     channel.reset_callback();
     // A probe that failed leaves a channel that is not open to the driver's remove.
-    if !channel.change_state(ChannelState::Opened, ChannelState::Opening) {
+    if channel.on(Event::CloseBegun).is_none() {
         return Err(EINVAL);
     }
     // The host needs no message about a channel that it has withdrawn, nor after the connection's end.
@@ -237,7 +238,8 @@ fn close(channel: &Channel) -> Result {
         }
         (Ok(()), _) => Ok(()),
     };
-    channel.end_close();
+    // From here on a rescind removes the channel itself.
+    channel.on(Event::Closed);
     match result {
         Ok(()) => requestor::free(channel),
         Err(e) => ratelimit::rarely(|| {
@@ -254,7 +256,7 @@ fn close(channel: &Channel) -> Result {
 /// Frees a channel's rings. uio_hv_generic does so with an open channel, if a program still has its file open when the
 /// device is taken away from it; the host must not use them any more by then. Sleeps.
 pub(crate) fn free_ring(channel: &Channel) {
-    if channel.state() == ChannelState::Opened && channel.primary().is_none() {
+    if channel.life().rings == Rings::Opened && channel.primary().is_none() {
         pr_warn!(
             "relid {} was left open by its driver, closing it\n",
             channel.relid()
@@ -282,7 +284,7 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
         // Each round closes one or takes one off the list. A closed one stays on it until the host rescinds it.
         let next = list
             .sub_channels(channel)
-            .find(|sub| sub.is_rescinded() || sub.state() == ChannelState::Opened)
+            .find(|sub| sub.is_rescinded() || sub.life().rings == Rings::Opened)
             .map(ChannelRef::from);
         drop(list);
         let Some(sub) = next else { break };

@@ -8,9 +8,7 @@
 use crate::{
     channel::{
         self,
-        Channel,
-        ChannelRef,
-        INVALID_RELID, //
+        ChannelRef, //
     },
     connection::{
         self,
@@ -25,12 +23,16 @@ use crate::{
 };
 use core::sync::atomic::{
     AtomicBool,
-    AtomicI32,
     Ordering, //
 };
 use kernel::{
     ffi::c_int,
     prelude::*, //
+};
+use rlis_proto::vmbus::life::{
+    Event,
+    Kind,
+    Relid, //
 };
 use rlis_sys as bindings;
 
@@ -43,29 +45,6 @@ const CLOSE_TIMEOUT_MS: u32 = 60_000;
 /// Sets whether a crash leaves the unload to another driver.
 pub(crate) fn set_skip_unload(skip: bool) {
     SKIP_UNLOAD.store(skip, Ordering::Relaxed);
-}
-
-fn closing_channels() -> &'static AtomicI32 {
-    // SAFETY: `atomic_t` holds an integer that is only accessed atomically; the object lives forever.
-    unsafe { AtomicI32::from_ptr((&raw mut (*connection::raw()).nr_chan_close_on_suspend).cast()) }
-}
-
-/// Counts a new channel that a suspend has to wait for.
-pub(crate) fn channel_added(channel: &Channel) {
-    if channel.primary().is_some() || channel.is_hvsock() {
-        channel.set_closes_on_suspend(true);
-        closing_channels().fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Counts the end of such a channel, once.
-pub(crate) fn channel_removed(channel: &Channel) {
-    if channel.set_closes_on_suspend(false)
-        && closing_channels().fetch_sub(1, Ordering::AcqRel) == 1
-    {
-        // SAFETY: The completion is initialised statically.
-        unsafe { bindings::complete(&raw mut (*connection::raw()).ready_for_suspend_event) };
-    }
 }
 
 /// Suspends the bus; devices are suspended already.
@@ -109,7 +88,7 @@ fn suspend() -> Result {
         let Some(socket) = next else { break };
         control::rescind(socket);
     }
-    if closing_channels().load(Ordering::Acquire) > 0 {
+    if channel::awaited() > 0 {
         // SAFETY: As above.
         let closed = unsafe {
             bindings::wait_for_completion_ms(
@@ -117,7 +96,7 @@ fn suspend() -> Result {
                 CLOSE_TIMEOUT_MS,
             )
         };
-        if !closed && closing_channels().load(Ordering::Acquire) > 0 {
+        if !closed && channel::awaited() > 0 {
             pr_err!("sub-channels or sockets did not close, not suspending\n");
             return Err(EBUSY);
         }
@@ -127,11 +106,11 @@ fn suspend() -> Result {
     let mut relids = 0;
     while let Some(channel) = list
         .primaries()
-        .find(|p| p.relid() != INVALID_RELID)
+        .find(|p| p.life().relid == Relid::Held)
         .map(ChannelRef::from)
     {
         list.unmap_relid(channel.relid());
-        channel.invalidate_relid(&mut list);
+        channel.on(Event::Suspended);
         relids += 1;
     }
     drop(list);
@@ -160,7 +139,8 @@ fn resume() -> Result {
     connection::request_offers()?;
     let list = channel::lock();
     for channel in list.primaries() {
-        if channel.relid() == INVALID_RELID && !channel.is_hvsock() && !channel.is_rescinded() {
+        let life = channel.life();
+        if life.relid == Relid::Forgotten && life.kind == Kind::Primary && !life.is_over() {
             let offer = channel.offer();
             pr_err!(
                 "channel {}/{} not present after resume.\n",

@@ -18,7 +18,13 @@ use core::{
     ptr, //
 };
 use kernel::prelude::*;
-use rlis_proto::vmbus::message::VersionResponse;
+use rlis_proto::vmbus::{
+    life::{
+        Event,
+        Step, //
+    },
+    message::VersionResponse, //
+};
 use rlis_sys as bindings;
 
 /// What an answer must say to belong to a request.
@@ -153,10 +159,10 @@ pub(crate) fn answer(key: Key, answer: Answer) {
     }
 }
 
-/// Marks the channel as rescinded and ends every request about it. Any context.
-pub(crate) fn rescind(channel: &Channel) {
+/// Ends the offer by [`Event::Withdrawn`] or [`Event::Ended`], and every request about the channel. Any context.
+pub(crate) fn end(channel: &Channel, event: Event) -> Option<Step> {
     let _guard = connection::channelmsg_lock();
-    channel.set_rescind();
+    let step = channel.on(event);
     // SAFETY: As in `answer`.
     unsafe {
         find(|request| {
@@ -167,6 +173,7 @@ pub(crate) fn rescind(channel: &Channel) {
             false
         });
     }
+    step
 }
 
 /// Posts a request with `post` and waits for its answer. Sleeps.

@@ -6,8 +6,7 @@ use crate::{
     channel::{
         self,
         Channel,
-        ChannelLock,
-        ChannelState, //
+        ChannelLock, //
     },
     connection,
     cpu,
@@ -18,6 +17,7 @@ use crate::{
 };
 use kernel::prelude::*;
 use rlis_proto::vmbus::{
+    life::Rings,
     message::{
         ChannelMessageHeader,
         ModifyChannel, //
@@ -75,7 +75,7 @@ pub(crate) fn set_cpu(channel: &Channel, target: u32) -> Result {
     let request = {
         let list = channel::lock();
         let mut route = channel.route(&list);
-        if channel.state() != ChannelState::Opened {
+        if channel.life().rings != Rings::Opened {
             return Err(EIO);
         }
         if route.cpu == target && !route.unsure {
@@ -107,7 +107,7 @@ fn change_over(channel: &Channel, request: Move, to: u32) -> Outcome {
     let from = route.cpu;
     let outcome = route.end(request, answer);
     channel.set_route(&route, &list);
-    if outcome == Outcome::Moved && from != to && channel.state() == ChannelState::Opened {
+    if outcome == Outcome::Moved && from != to && channel.life().rings == Rings::Opened {
         // SAFETY: The driver's function, set while the channel is open, called as declared; under the lock, as
         // with the C bus.
         unsafe {
@@ -148,10 +148,10 @@ impl Drop for Retargeting {
 
 /// Whether `cpu` cannot go offline because of this channel.
 pub(crate) fn may_use(channel: &Channel, cpu: u32, list: &ChannelLock) -> bool {
-    match channel.state() {
+    match channel.life().rings {
         // The host does not know of a CPU; the next open shall not name this one.
-        ChannelState::Open | ChannelState::Offer => channel.target_cpu() == cpu,
-        ChannelState::Opening | ChannelState::Opened => channel.route(list).may_use(cpu),
+        Rings::New | Rings::Closed => channel.target_cpu() == cpu,
+        Rings::Opening | Rings::Opened | Rings::Closing => channel.route(list).may_use(cpu),
     }
 }
 
@@ -179,20 +179,20 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
     let (request, target) = {
         let list = channel::lock();
         let mut route = channel.route(&list);
-        match channel.state() {
-            ChannelState::Open | ChannelState::Offer => {
+        match channel.life().rings {
+            Rings::New | Rings::Closed => {
                 channel.set_target_cpu(other, &list);
                 return Ok(());
             }
-            ChannelState::Opening => return Err(EBUSY),
+            Rings::Opening | Rings::Closing => return Err(EBUSY),
             // No more interrupts.
-            ChannelState::Opened if channel.is_rescinded() => {
+            Rings::Opened if channel.is_rescinded() => {
                 route.cpu = other;
                 route.unsure = false;
                 channel.set_route(&route, &list);
                 return Ok(());
             }
-            ChannelState::Opened => {}
+            Rings::Opened => {}
         }
         if connection::version() < Version::V5_3 {
             return Err(EBUSY);
@@ -207,7 +207,7 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
     }
     let list = channel::lock();
     if channel.is_rescinded()
-        || channel.state() != ChannelState::Opened
+        || channel.life().rings != Rings::Opened
         || request.is_outdated(&channel.route(&list))
     {
         Ok(())

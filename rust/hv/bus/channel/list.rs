@@ -24,6 +24,7 @@ use core::{
         NonNull, //
     },
     sync::atomic::{
+        AtomicI32,
         AtomicPtr,
         AtomicU32,
         Ordering, //
@@ -34,6 +35,7 @@ use kernel::{
     sync::aref::AlwaysRefCounted, //
 };
 use rlis_proto::vmbus::{
+    life::Event,
     message::{
         ChannelMessageHeader,
         OfferChannel,
@@ -164,14 +166,14 @@ impl ChannelLock {
     /// The primary channel of the device that an offer is about, unless it is being removed.
     pub(crate) fn find_device(&self, offer: &OfferChannel) -> Option<ChannelRef> {
         self.primaries()
-            .find(|c| !c.is_rescinded() && !c.is_vacated() && c.same_device(offer))
+            .find(|c| c.life().has_place() && c.same_device(offer))
             .map(ChannelRef::from)
     }
 
     /// Puts a primary channel on the list, which takes over one reference.
     pub(crate) fn insert_primary(&mut self, channel: &Channel) {
-        channel.listed().store(true, Ordering::Relaxed);
-        crate::power::channel_added(channel);
+        channel.on(Event::Listed);
+        come(channel);
         // SAFETY: The lock is held; the channel is on no list.
         unsafe {
             list_add_tail(
@@ -185,7 +187,7 @@ impl ChannelLock {
     /// another to its primary.
     pub(crate) fn insert_sub_channel(&mut self, primary: &Channel, channel: &Channel) {
         primary.inc_ref();
-        channel.listed().store(true, Ordering::Relaxed);
+        channel.on(Event::Listed);
         // SAFETY: The lock is held; the channel is on no list and not in use yet.
         unsafe {
             (*channel.raw()).primary_channel = primary.raw();
@@ -194,16 +196,13 @@ impl ChannelLock {
                 &raw mut (*primary.raw()).sc_list,
             );
         }
-        crate::power::channel_added(channel);
+        come(channel);
     }
 
-    /// Takes a channel off its list; false if it is on none.
-    pub(super) fn unlink(&mut self, channel: &Channel) -> bool {
-        if !channel.listed().swap(false, Ordering::Relaxed) {
-            return false;
-        }
+    /// Takes a channel off its list, after [`Event::Removed`].
+    pub(super) fn unlink(&mut self, channel: &Channel) {
         let c = channel.raw();
-        // SAFETY: The lock is held and the channel is linked: a sub-channel through `sc_list`, whose other use
+        // SAFETY: The lock is held and the channel was linked until now: a sub-channel through `sc_list`, whose other use
         // is as head of a primary channel's list.
         unsafe {
             if (*c).primary_channel.is_null() {
@@ -212,7 +211,6 @@ impl ChannelLock {
                 list_del(&raw mut (*c).sc_list);
             }
         }
-        true
     }
 
     /// Lets interrupts and rescinds find the channel.
@@ -243,30 +241,52 @@ impl ChannelLock {
 
     /// Whether the channel is on a list.
     pub(crate) fn has(&self, channel: &Channel) -> bool {
-        channel.listed().load(Ordering::Relaxed)
+        channel.life().listed
     }
 
-    /// Whether another channel of the same device is still there, which then must go first: `channel` is added when that
-    /// has happened.
-    pub(crate) fn defer(&mut self, channel: &Channel) -> bool {
+    /// Whether another channel of the same device is still there, which then must go first.
+    pub(crate) fn is_blocked(&self, channel: &Channel) -> bool {
         let offer = channel.offer();
-        let blocked = self
-            .primaries()
+        self.primaries()
             .take_while(|c| !ptr::eq(*c, channel))
-            .any(|c| c.same_device(&offer) && !c.is_vacated());
-        channel.deferred().store(blocked, Ordering::Relaxed);
-        blocked
+            .any(|c| c.same_device(&offer) && c.life().blocks())
     }
 
-    /// The channel that waits until `gone` has gone.
-    pub(super) fn take_deferred(&mut self, gone: &Channel) -> Option<ChannelRef> {
+    /// The channel that waits until `gone` has gone, and need not wait any more.
+    pub(super) fn take_waiting(&mut self, gone: &Channel) -> Option<ChannelRef> {
         if gone.primary().is_some() {
             return None;
         }
         let offer = gone.offer();
         self.primaries()
-            .find(|c| c.same_device(&offer) && c.deferred().swap(false, Ordering::Relaxed))
+            .find(|c| c.same_device(&offer) && c.on(Event::Unblocked).is_some())
             .map(ChannelRef::from)
+    }
+}
+
+/// The channels whose end a suspend waits for.
+fn count() -> &'static AtomicI32 {
+    // SAFETY: `atomic_t` holds an integer that is only accessed atomically; the object lives forever.
+    unsafe { AtomicI32::from_ptr((&raw mut (*connection::raw()).nr_chan_close_on_suspend).cast()) }
+}
+
+/// How many channels there are whose end a suspend waits for.
+pub(crate) fn awaited() -> i32 {
+    count().load(Ordering::Acquire)
+}
+
+/// Counts a new channel that a suspend has to wait for.
+fn come(channel: &Channel) {
+    if channel.life().awaited {
+        count().fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts the end of such a channel, once, and wakes the suspend when it was the last.
+pub(crate) fn gone(channel: &Channel) {
+    if channel.on(Event::Gone).is_some() && count().fetch_sub(1, Ordering::AcqRel) == 1 {
+        // SAFETY: The completion is initialised statically.
+        unsafe { bindings::complete(&raw mut (*connection::raw()).ready_for_suspend_event) };
     }
 }
 
@@ -281,11 +301,9 @@ pub(crate) fn free_all() {
             .map(|p| ChannelRef::from(list.sub_channels(p).next().unwrap_or(p)));
         drop(list);
         let Some(channel) = next else { return };
-        crate::request::rescind(&channel);
-        if channel.set_registered(false) {
-            crate::device::unregister(&channel);
-            // Its release removes the channel. Someone who holds the device open must not keep us here.
-        }
+        crate::request::end(&channel, Event::Ended);
+        // Its release removes the channel. Someone who holds the device open must not keep us here.
+        crate::device::unregister(&channel);
         channel.remove();
     }
 }

@@ -89,9 +89,7 @@ unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
     let channel = unsafe { channel_of((*dev).channel) };
     // Sub-channels that are being added use the device.
     device::finish_additions(channel);
-    if channel.set_registered(false) {
-        device::unregister(channel);
-    }
+    device::unregister(channel);
 }
 
 /// hv_sock has closed a connection: its device goes once the host has rescinded it, which it always does.
@@ -100,7 +98,8 @@ unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
     let channel = unsafe { channel_of(raw) };
     if !wait::until(HOST_RESPONSE_TIMEOUT_MS, || {
-        channel.is_probe_done() && channel.is_rescinded()
+        let life = channel.life();
+        life.added && life.is_over()
     }) {
         // The device stays until the host rescinds it after all, or the bus goes. The socket behind the callback is
         // about to be freed; what is called at the rescind has a reference to it.
@@ -113,9 +112,7 @@ unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
         });
         return;
     }
-    if channel.set_registered(false) {
-        device::unregister(channel);
-    }
+    device::unregister(channel);
 }
 
 #[no_mangle]

@@ -8,10 +8,7 @@ use super::{
     PageList,
     RingMutex, //
 };
-use crate::channel::{
-    Channel,
-    ChannelState, //
-};
+use crate::channel::Channel;
 use core::ptr;
 use kernel::{
     page::PAGE_SIZE,
@@ -21,6 +18,7 @@ use rlis_proto::{
     ring::OutgoingRing,
     vmbus::{
         gpadl::MAX_GPADL_PAGES,
+        life::Rings,
         HV_HYP_PAGE_SIZE, //
     },
 };
@@ -41,7 +39,7 @@ pub(crate) fn alloc(
 ) -> Result {
     let total = send_size.checked_add(recv_size).ok_or(EINVAL)? as usize;
     let bad = |size: u32| (size as usize) < 2 * PAGE_SIZE || size as usize % PAGE_SIZE != 0;
-    if bad(send_size) || bad(recv_size) || channel.state() != ChannelState::Open {
+    if bad(send_size) || bad(recv_size) || channel.life().rings != Rings::Closed {
         return Err(EINVAL);
     }
     if (total / HV_HYP_PAGE_SIZE) as u64 > MAX_GPADL_PAGES {
