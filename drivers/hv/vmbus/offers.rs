@@ -5,7 +5,6 @@
 use rlis_bus::device_class;
 use rlis_proto::vmbus::{
     message::OfferChannel,
-    Version,
     VMBUS_CHANNEL_CONFIDENTIAL_EXTERNAL_MEMORY,
     VMBUS_CHANNEL_CONFIDENTIAL_RING_BUFFER, //
 };
@@ -14,11 +13,7 @@ use rlis_proto::vmbus::{
 ///
 /// A guest that does not trust its host uses only devices whose drivers were made for that. Offers of a
 /// paravisor, whose channels live in encrypted memory, are refused: this bus never asked for any.
-pub(crate) fn accept(
-    offer: &OfferChannel,
-    _version: Version,
-    isolated: bool,
-) -> Result<(), &'static str> {
+pub(crate) fn accept(offer: &OfferChannel, isolated: bool) -> Result<(), &'static str> {
     let flags = offer.offer.chn_flags;
     let confidential =
         VMBUS_CHANNEL_CONFIDENTIAL_RING_BUFFER | VMBUS_CHANNEL_CONFIDENTIAL_EXTERNAL_MEMORY;

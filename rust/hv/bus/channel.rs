@@ -6,31 +6,34 @@
 mod additions;
 mod life;
 mod list;
+mod owned;
 
-pub(crate) use self::{
-    additions::{
-        Additions,
-        Files, //
-    },
+pub use self::{
+    additions::Additions,
     list::{
         awaited,
-        free_all,
         gone,
         lock,
-        lookup,
-        release_relid,
-        table,
-        ChannelLock, //
+        ChannelLock,
+        Unlinked, //
+    },
+    owned::{
+        Callback,
+        Owned, //
     }, //
+};
+pub(crate) use self::{
+    additions::Files,
+    list::lookup, //
 };
 
 use crate::{
-    control,
     device_class,
     lock::{
         RcuGuard,
         SpinGuard, //
-    }, //
+    },
+    wait::CompletionRef, //
 };
 use core::{
     mem::offset_of,
@@ -53,10 +56,7 @@ use kernel::{
 };
 use rlis_proto::{
     vmbus::{
-        life::{
-            Event,
-            Step, //
-        },
+        life::Event,
         message::OfferChannel,
         retarget::Route, //
     },
@@ -65,7 +65,21 @@ use rlis_proto::{
 use rlis_sys as bindings;
 
 /// Relid of a channel that waits for its offer after a resume (`INVALID_RELID`).
-pub(crate) const INVALID_RELID: u32 = u32::MAX;
+pub const INVALID_RELID: u32 = u32::MAX;
+
+/// A driver's function that is told of a rescind.
+pub struct RescindCallback<'a>(
+    &'a Channel,
+    unsafe extern "C" fn(*mut bindings::vmbus_channel),
+);
+
+impl RescindCallback<'_> {
+    /// Calls it. Sleeps.
+    pub fn call(self) {
+        // SAFETY: The driver's function, called as declared.
+        unsafe { (self.1)(self.0.raw()) };
+    }
+}
 
 const _: () = assert!(
     size_of::<OfferChannel>() == size_of::<bindings::vmbus_channel_offer_channel>(),
@@ -82,7 +96,7 @@ pub struct Channel(Opaque<bindings::rlis_channel>);
 
 /// A counted reference to a channel. The channel may be rescinded, and may be off all lists, but its memory is
 /// valid.
-pub(crate) type ChannelRef = ARef<Channel>;
+pub type ChannelRef = ARef<Channel>;
 
 // SAFETY: Fields are accessed atomically, under the locks named at each method, or belong to the driver that
 // has the channel, as in C.
@@ -105,7 +119,7 @@ unsafe impl AlwaysRefCounted for Channel {
 
 impl Channel {
     /// A new channel for an offer, on no list yet. The reference returned is the only one. Sleeps.
-    pub(crate) fn new(offer: &OfferChannel) -> Option<ChannelRef> {
+    pub fn new(offer: &OfferChannel) -> Option<ChannelRef> {
         // SAFETY: No requirements; process context.
         let channel = NonNull::new(unsafe { bindings::channel_alloc() })?;
         // INVARIANT: The helper returns an initialised object with a count of one.
@@ -159,6 +173,12 @@ impl Channel {
         self.0.get()
     }
 
+    /// The work of [`Self::from_add_work`].
+    pub(crate) fn add_work(&self) -> *mut bindings::work_struct {
+        // SAFETY: Only the address is taken.
+        unsafe { &raw mut (*self.raw()).add_channel_work }
+    }
+
     /// The work of [`Self::from_rescind_work`].
     pub(crate) fn rescind_work(&self) -> *mut bindings::work_struct {
         // SAFETY: Only the address is taken.
@@ -166,7 +186,7 @@ impl Channel {
     }
 
     /// The channel with this relid.
-    pub(crate) fn find(relid: u32) -> Option<ChannelRef> {
+    pub fn find(relid: u32) -> Option<ChannelRef> {
         let _rcu = RcuGuard::new();
         let channel = lookup(relid)?;
         // SAFETY: Memory of a channel that is in the table is freed only after a grace period. Its count may
@@ -180,14 +200,14 @@ impl Channel {
     }
 
     /// A copy of the offer.
-    pub(crate) fn offer(&self) -> OfferChannel {
+    pub fn offer(&self) -> OfferChannel {
         // SAFETY: The types have the same size, and any bytes make an offer. The field changes only before the
         // channel is in use and while the guest resumes.
         unsafe { ptr::read_unaligned((&raw const (*self.raw()).offermsg).cast()) }
     }
 
     /// Stores an offer and what follows from it. Not while the channel is in use.
-    pub(crate) fn set_offer(&self, offer: &OfferChannel) {
+    pub fn set_offer(&self, offer: &OfferChannel) {
         let c = self.raw();
         // SAFETY: The channel is not in use; sizes are equal.
         unsafe {
@@ -201,7 +221,7 @@ impl Channel {
     }
 
     /// The relid, or [`INVALID_RELID`].
-    pub(crate) fn relid(&self) -> u32 {
+    pub fn relid(&self) -> u32 {
         // SAFETY: An aligned or unaligned read by value; the field changes only over a suspend.
         unsafe { (*self.raw()).offermsg.child_relid }
     }
@@ -220,19 +240,19 @@ impl Channel {
     }
 
     /// Whether this is a Hyper-V socket.
-    pub(crate) fn is_hvsock(&self) -> bool {
+    pub fn is_hvsock(&self) -> bool {
         let offer = self.offer();
         offer.offer.is_hvsock()
     }
 
     /// The channel's class, an index into `vmbus_devs`.
-    pub(crate) fn class(&self) -> u16 {
+    pub fn class(&self) -> u16 {
         // SAFETY: Written with the offer.
         unsafe { (*self.raw()).device_id }
     }
 
     /// Whether its interrupts should be spread over CPUs.
-    pub(crate) fn is_perf(&self) -> bool {
+    pub fn is_perf(&self) -> bool {
         device_class::is_perf(self.class())
     }
 
@@ -242,17 +262,17 @@ impl Channel {
     }
 
     /// The CPU that gets the channel's interrupts.
-    pub(crate) fn target_cpu(&self) -> u32 {
+    pub fn target_cpu(&self) -> u32 {
         self.target_cpu_cell().load(Ordering::Relaxed)
     }
 
     /// Sets that CPU. Needs the lock of channels.
-    pub(crate) fn set_target_cpu(&self, cpu: u32, _lock: &ChannelLock) {
+    pub fn set_target_cpu(&self, cpu: u32, _lock: &ChannelLock) {
         self.target_cpu_cell().store(cpu, Ordering::Relaxed);
     }
 
     /// What is known of that CPU. Needs the lock of channels.
-    pub(crate) fn route(&self, _lock: &ChannelLock) -> Route {
+    pub fn route(&self, _lock: &ChannelLock) -> Route {
         // SAFETY: The fields are written by `set_route` only, under the lock.
         unsafe {
             let ext = self.ext();
@@ -267,7 +287,7 @@ impl Channel {
     }
 
     /// Stores it. Needs the lock of channels.
-    pub(crate) fn set_route(&self, route: &Route, lock: &ChannelLock) {
+    pub fn set_route(&self, route: &Route, lock: &ChannelLock) {
         self.set_target_cpu(route.cpu, lock);
         // SAFETY: As above.
         unsafe {
@@ -280,7 +300,7 @@ impl Channel {
     }
 
     /// The primary channel of a sub-channel.
-    pub(crate) fn primary(&self) -> Option<&Channel> {
+    pub fn primary(&self) -> Option<&Channel> {
         // SAFETY: Set before the sub-channel is in use, and the sub-channel owns a reference.
         unsafe { (*self.raw()).primary_channel.cast::<Channel>().as_ref() }
     }
@@ -298,7 +318,7 @@ impl Channel {
     }
 
     /// Waits for a running callback and lets no further one begin. Sleeps.
-    pub(crate) fn reset_callback(&self) {
+    pub fn reset_callback(&self) {
         let c = self.raw();
         // SAFETY: The fields belong to a valid channel. `onchannel_callback` is written under `sched_lock`,
         // which interrupts take to read it.
@@ -316,28 +336,27 @@ impl Channel {
     }
 
     /// Takes the driver's function away that is handed sub-channels: no addition that begins from here on calls it.
-    pub(crate) fn clear_sc_creation_callback(&self) {
+    pub fn clear_sc_creation_callback(&self) {
         // SAFETY: A field of a valid channel, which additions read as a whole.
         unsafe { ptr::write_volatile(&raw mut (*self.raw()).sc_creation_callback, None) };
     }
 
     /// Takes the driver's function away that is told of a rescind.
-    pub(crate) fn clear_rescind_callback(&self) {
+    pub fn clear_rescind_callback(&self) {
         // SAFETY: A field of a valid channel, which the rescind's work reads as a whole.
         unsafe { ptr::write_volatile(&raw mut (*self.raw()).chn_rescind_callback, None) };
     }
 
-    /// The driver's function that is told of a rescind.
-    pub(crate) fn rescind_callback(
-        &self,
-    ) -> Option<unsafe extern "C" fn(*mut bindings::vmbus_channel)> {
+    /// The driver's function that is told of a rescind, if it wants to be.
+    pub fn rescind_callback(&self) -> Option<RescindCallback<'_>> {
         // SAFETY: As above.
-        unsafe { ptr::read_volatile(&raw const (*self.raw()).chn_rescind_callback) }
+        let callback = unsafe { ptr::read_volatile(&raw const (*self.raw()).chn_rescind_callback) };
+        callback.map(|callback| RescindCallback(self, callback))
     }
 
     /// Takes away what a driver has put into the channel, after it has let go of the device: the next driver finds the
     /// channel as a new one. Needs the lock of channels, under which some of it is used. The channel is closed.
-    pub(crate) fn forget_driver(&self, _lock: &ChannelLock) {
+    pub fn forget_driver(&self, _lock: &ChannelLock) {
         let c = self.raw();
         self.clear_sc_creation_callback();
         self.clear_rescind_callback();
@@ -356,84 +375,55 @@ impl Channel {
         }
     }
 
-    /// Wakes who waits for the rescind of this sub-channel.
-    pub(crate) fn complete_rescind(&self) {
+    /// Happens when the rescind of a sub-channel was handled, or the channel removed.
+    pub fn rescind_event(&self) -> CompletionRef<'_> {
         // SAFETY: Initialised with the channel.
-        unsafe { bindings::complete_all(&raw mut (*self.raw()).rescind_event) };
+        unsafe { CompletionRef::from_raw(&raw mut (*self.raw()).rescind_event) }
     }
 
-    /// Waits until [`Self::complete_rescind`] was called, or the channel removed; false after a time-out.
-    pub(crate) fn wait_rescind(&self, ms: u32) -> bool {
-        // SAFETY: Initialised with the channel; process context.
-        unsafe { bindings::wait_for_completion_ms(&raw mut (*self.raw()).rescind_event, ms) }
-    }
-
-    /// Takes the channel off its list and off the table, gives the relid back and gives up the reference that
-    /// the list had; does nothing if that has happened before. Sleeps.
-    pub(crate) fn remove(&self) {
-        let mut list = lock();
-        let relid = self.relid();
-        let Some(step) = self.on(Event::Removed) else {
-            return;
-        };
-        list.unlink(self);
-        let waiting = self.give_place(&mut list, relid, step);
-        drop(list);
-
-        self.reset_callback();
-        {
-            let _files = Files::of(self);
-            if self.on(Event::FilesGone).is_some() {
-                // SAFETY: The files were added and are removed once.
-                unsafe { bindings::channel_remove_sysfs(self.raw()) };
-            }
-        }
-        // SAFETY: Nobody schedules the tasklet any more.
+    /// Waits until the tasklet does not run, for a channel that nobody schedules it for any more. Sleeps.
+    pub fn kill_tasklet(&self) {
+        // SAFETY: Initialised with the channel.
         unsafe { bindings::tasklet_kill(&raw mut (*self.raw()).callback_event) };
-        if step == Step::ReleaseRelid {
-            release_relid(relid);
+    }
+
+    /// Removes the channel's files in sysfs, if it has any. Sleeps.
+    pub fn remove_files(&self) {
+        let _files = Files::of(self);
+        if self.on(Event::FilesGone).is_some() {
+            // SAFETY: The files were added and are removed once.
+            unsafe { bindings::channel_remove_sysfs(self.raw()) };
         }
-        self.complete_rescind();
-        list::gone(self);
-        if let Some(next) = waiting {
-            control::queue_add(&next);
+    }
+
+    /// Waits for the end of the channel's addition, and says whether it had to. Sleeps; not from the addition.
+    pub fn finish_addition(&self) -> bool {
+        // SAFETY: Initialised with the channel, which is kept.
+        unsafe { bindings::flush_work(self.add_work()) }
+    }
+
+    /// Hands a sub-channel to the driver, if it wants any.
+    ///
+    /// A driver sets and clears the callback while it has the device; it must cope with a call that crosses its removal, as
+    /// with the C bus.
+    pub fn hand_out(&self, sub: &Channel) {
+        // SAFETY: A field of a valid channel.
+        let callback = unsafe { ptr::read_volatile(&raw const (*self.raw()).sc_creation_callback) };
+        if let Some(callback) = callback {
+            // SAFETY: The driver's function, called as declared.
+            unsafe { callback(sub.raw()) };
         }
-        // SAFETY: A sub-channel owns a reference to its primary channel, which ends with its time on the list.
-        // The event was accepted, so the list's reference to this channel is ours to give up.
+    }
+
+    /// Tells the driver that the interrupts of an open channel go to another CPU. Under the lock, as with the C bus.
+    pub fn tell_target_cpu(&self, from: u32, to: u32, _lock: &ChannelLock) {
+        // SAFETY: The driver's function, set while the channel is open, called as declared.
         unsafe {
-            if let Some(primary) = self.primary() {
-                Channel::dec_ref(NonNull::from(primary));
+            let c = self.raw();
+            if let Some(callback) = (*c).change_target_cpu_callback {
+                callback(c, from, to);
             }
-            Channel::dec_ref(NonNull::from(self));
         }
-    }
-
-    /// Makes room for the next channel of the same device: the device was unregistered, and thus the channel closed. Sleeps.
-    pub(crate) fn vacate(&self) {
-        let mut list = lock();
-        let relid = self.relid();
-        let Some(step) = self.on(Event::Unregistered) else {
-            return;
-        };
-        if !self.life().listed {
-            return;
-        }
-        let waiting = self.give_place(&mut list, relid, step);
-        drop(list);
-        if step == Step::ReleaseRelid {
-            release_relid(relid);
-        }
-        if let Some(next) = waiting {
-            control::queue_add(&next);
-        }
-    }
-
-    /// Takes the channel off the table if it had the relid until now. Returns the channel that was waiting for that.
-    fn give_place(&self, list: &mut ChannelLock, relid: u32, step: Step) -> Option<ChannelRef> {
-        if step == Step::ReleaseRelid {
-            list.unmap_relid(relid);
-        }
-        list.take_waiting(self)
     }
 
     fn same_device(&self, offer: &OfferChannel) -> bool {

@@ -198,7 +198,7 @@ pub(crate) fn is_perf(class: u16) -> bool {
 }
 
 /// Whether channels of this class carry requests whose end depends on the host's storage.
-pub(crate) fn is_storage(class: u16) -> bool {
+pub fn is_storage(class: u16) -> bool {
     matches!(
         u32::from(class),
         bindings::vmbus_device_type_HV_IDE
@@ -209,7 +209,7 @@ pub(crate) fn is_storage(class: u16) -> bool {
 
 /// Devices whose names in user space depend on the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NamedInOrder {
+pub enum NamedInOrder {
     /// Network cards: `eth0`, `eth1`.
     Nic,
     /// Pass-through PCI devices: what their drivers number.
@@ -217,7 +217,7 @@ pub(crate) enum NamedInOrder {
 }
 
 /// Whether the class is one of those.
-pub(crate) fn names_depend_on_order(class: u16) -> Option<NamedInOrder> {
+pub fn names_depend_on_order(class: u16) -> Option<NamedInOrder> {
     match u32::from(class) {
         bindings::vmbus_device_type_HV_NIC => Some(NamedInOrder::Nic),
         bindings::vmbus_device_type_HV_PCIE => Some(NamedInOrder::Pci),

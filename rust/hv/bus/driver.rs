@@ -6,17 +6,16 @@
 
 use crate::{
     channel::{
-        self,
-        Channel, //
+        Channel,
+        Owned, //
     },
-    lock::SpinGuard,
-    open,
-    ratelimit,
-    request::{
+    list::{
         list_add_tail,
         list_del, //
     },
-    ring,
+    lock::SpinGuard,
+    ops,
+    ratelimit,
     root, //
 };
 use core::{
@@ -33,10 +32,7 @@ use kernel::{
     str::CStr, //
 };
 use rlis_proto::{
-    vmbus::{
-        life::Rings,
-        probe, //
-    },
+    vmbus::probe,
     Guid, //
 };
 use rlis_sys as bindings;
@@ -244,7 +240,7 @@ unsafe extern "C" fn rlis_bus_probe(
             if probe::is_failure(ret) {
                 ratelimit::rarely(|| pr_err!("probe failed for device {} ({})\n", name, ret));
             }
-            forget_driver(Channel::from_raw((*dev).channel));
+            driver_gone(dev);
         }
         ret
     }
@@ -263,24 +259,20 @@ unsafe extern "C" fn rlis_bus_remove(dev: *mut bindings::hv_device, drv: *mut bi
         if let Some(remove) = (*drv).remove {
             remove(dev);
         }
-        forget_driver(channel);
+        driver_gone(dev);
     }
 }
 
-/// Leaves nothing of a driver in the channels of a device that it has let go of, or could not take.
+/// A driver has let go of a device.
 ///
-/// A socket is used once, and its driver may still be called when the host withdraws it.
-fn forget_driver(channel: &Channel) {
-    if channel.is_hvsock() {
-        return;
-    }
-    if channel.life().rings == Rings::Opened {
-        open::free_ring(channel);
-    }
-    ring::release_kept(channel);
-    let list = channel::lock();
-    for c in Iterator::chain(core::iter::once(channel), list.sub_channels(channel)) {
-        c.forget_driver(&list);
+/// # Safety
+///
+/// `dev` is a device of this bus whose driver is not called any more, and does not call.
+unsafe fn driver_gone(dev: *mut bindings::hv_device) {
+    // SAFETY: The device's channel; the driver has given it up.
+    let channel = unsafe { Owned::new(Channel::from_raw((*dev).channel)) };
+    if let Ok(ops) = ops() {
+        ops.driver_gone(&channel);
     }
 }
 

@@ -1,30 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! GPADLs: memory that the host may access.
+//! Memory that the host may access, `struct vmbus_gpadl`.
 //!
-//! While a GPADL exists, or may exist because the host has not confirmed its end, the memory must not be used
-//! for anything else. `decrypted` in `struct vmbus_gpadl` tells drivers to leak the memory instead of freeing
-//! it, so that is what is set in such a case too. For those that free it all the same, the pages of a vmalloc buffer
-//! get a reference that is never given up.
+//! While a GPADL exists, or may exist because the host has not confirmed its end, the memory must not be used for anything
+//! else: it is [`Lent`], which can be taken back, or is leaked. `decrypted` in the C structure tells drivers to leak the
+//! memory instead of freeing it, besides what its name says; only this file knows. For drivers that free it all the same,
+//! the pages of a vmalloc buffer get a reference that is never given up.
 
 use crate::{
     channel::{
         Channel,
-        INVALID_RELID, //
+        Owned, //
     },
-    connection,
-    ratelimit,
-    request::{
-        self,
-        Key, //
-    },
-    ring::PageList,
-    synic,
-    CHANNEL_TIMEOUT_MS, //
+    machine,
+    ring::PageList, //
 };
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering, //
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::NonNull, //
 };
 use kernel::{
     error::to_result,
@@ -35,22 +29,12 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*, //
 };
-use rlis_proto::vmbus::{
-    gpadl::{
-        GpadlSplitter,
-        MessageBuffer, //
-    },
-    message::{
-        ChannelMessageHeader,
-        GpadlTeardown, //
-    },
-    HV_HYP_PAGE_SIZE, MAX_SIZE_CHANNEL_MESSAGE,
-};
+use rlis_proto::vmbus::HV_HYP_PAGE_SIZE;
 use rlis_sys as bindings;
 
 /// What a GPADL is for, which decides about its encryption.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A buffer of the driver.
     Buffer,
     /// A buffer that the driver has decrypted itself.
@@ -60,6 +44,10 @@ pub(crate) enum Kind {
 }
 
 /// What a GPADL is made of.
+///
+/// # Invariants
+///
+/// The memory is what the variant says as long as the value is used.
 #[derive(Clone, Copy)]
 pub(crate) enum Memory<'a> {
     /// So many bytes at an address of the page allocator, `kmalloc` or `vmalloc`, page-aligned.
@@ -84,14 +72,11 @@ impl Memory<'_> {
         }
     }
 
-    /// The number of a page that the host counts.
-    ///
-    /// # Safety
-    ///
-    /// The memory is valid, and has such a page.
-    unsafe fn pfn(self, page: usize) -> u64 {
+    /// The number of a page that the host counts; 0 behind the end.
+    fn pfn(self, page: usize) -> u64 {
         match self {
-            // SAFETY: Within the memory that the caller vouches for.
+            Memory::Buffer(_, size) if page * HV_HYP_PAGE_SIZE >= size as usize => 0,
+            // SAFETY: Within the memory, by the invariants.
             Memory::Buffer(address, _) => unsafe {
                 bindings::virt_to_hvpfn(address.byte_add(page * HV_HYP_PAGE_SIZE)) as u64
             },
@@ -150,173 +135,140 @@ fn needs_decryption(channel: &Channel, kind: Kind) -> bool {
     }
 }
 
-fn next_handle() -> u32 {
-    // SAFETY: `atomic_t` holds an integer that is only accessed atomically.
-    unsafe {
-        AtomicU32::from_ptr((&raw mut (*connection::raw()).next_gpadl_handle).cast())
-            .fetch_add(1, Ordering::Relaxed)
+/// A `struct vmbus_gpadl` of a driver, and the memory that it is about or shall be.
+///
+/// # Invariants
+///
+/// `raw` is valid, and nobody else uses it. The memory's owner does not free it while it is lent, nor if the structure
+/// says that it is lost.
+pub struct Gpadl<'a> {
+    raw: NonNull<bindings::vmbus_gpadl>,
+    memory: Memory<'a>,
+    _raw: PhantomData<&'a mut bindings::vmbus_gpadl>,
+}
+
+impl<'a> Gpadl<'a> {
+    /// # Safety
+    ///
+    /// As the invariants of the type say, and those of [`Memory`].
+    pub(crate) unsafe fn new(raw: *mut bindings::vmbus_gpadl, memory: Memory<'a>) -> Self {
+        Self {
+            // SAFETY: The caller promises a valid pointer.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            memory,
+            _raw: PhantomData,
+        }
+    }
+
+    fn c(&mut self) -> &mut bindings::vmbus_gpadl {
+        // SAFETY: By the invariants.
+        unsafe { self.raw.as_mut() }
+    }
+
+    /// The handle that the host knows; 0 if there is none.
+    pub fn handle(&self) -> u32 {
+        // SAFETY: By the invariants.
+        unsafe { self.raw.as_ref() }.gpadl_handle
+    }
+
+    /// Whether the host may still use memory that was lent before, of a structure that is not in use.
+    pub fn is_lost(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { self.raw.as_ref() }.decrypted
+    }
+
+    /// The size of the memory in bytes.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
+    /// The pages that the host counts, by number.
+    pub fn pfns(&self) -> impl ExactSizeIterator<Item = u64> + 'a {
+        let memory = self.memory;
+        (0..memory.bytes() / HV_HYP_PAGE_SIZE).map(move |page| memory.pfn(page))
+    }
+
+    /// Lends the memory to the host: makes it accessible, if it has to be. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of changing the encryption; the memory is lost then.
+    pub fn lend(mut self, channel: &Channel, kind: Kind) -> Result<Lent<'a>> {
+        let (memory, decrypt) = (self.memory, needs_decryption(channel, kind));
+        let c = self.c();
+        c.decrypted = decrypt;
+        c.gpadl_handle = 0;
+        c.buffer = memory.address();
+        c.size = memory.bytes() as u32;
+        let lent = Lent(self);
+        if decrypt {
+            to_result(memory.each_piece(bindings::set_memory_decrypted))?;
+        }
+        Ok(lent)
+    }
+
+    /// The memory as it was left by [`Lent::hand_over`].
+    pub fn lent(self) -> Lent<'a> {
+        Lent(self)
     }
 }
 
-/// Makes a GPADL of `memory` and fills `gpadl`. Sleeps.
-///
-/// # Errors
-///
-/// `EINVAL` for a size that is no multiple of 4 KiB or too large for one GPADL; `EDQUOT` if the host refuses;
-/// `ENODEV` if the channel is or gets rescinded, or did not come back after a resume; `ETIMEDOUT` if the host does not answer; what posting
-/// returns.
-///
-/// # Safety
-///
-/// `memory` is what its kind says. The caller does not free it before [`teardown`] has succeeded, nor if
-/// `gpadl.decrypted` is set after an error.
-pub(crate) unsafe fn establish(
-    channel: &Channel,
-    kind: Kind,
-    memory: Memory<'_>,
-    gpadl: &mut bindings::vmbus_gpadl,
-) -> Result {
-    let bytes = memory.bytes();
-    let size = u32::try_from(bytes).map_err(|_| EINVAL)?;
-    gpadl.decrypted = false;
-    if bytes == 0 || bytes % HV_HYP_PAGE_SIZE != 0 {
-        return Err(EINVAL);
-    }
-    if channel.relid() == INVALID_RELID {
-        return Err(ENODEV);
-    }
-    let handle = next_handle();
-    let pfns = (0..bytes / HV_HYP_PAGE_SIZE).map(|page| {
-        // SAFETY: Within the memory that the caller vouches for.
-        unsafe { memory.pfn(page) }
-    });
-    let mut messages =
-        GpadlSplitter::new(channel.relid(), handle, 0, size, pfns).map_err(|_| EINVAL)?;
-
-    let decrypt = needs_decryption(channel, kind);
-    // Whatever happens from here on, unless it can be undone the memory is lost.
-    gpadl.decrypted = decrypt;
-    if decrypt {
-        to_result(memory.each_piece(bindings::set_memory_decrypted)).inspect_err(|e| {
-            pr_warn!(
-                "making a GPADL accessible to the host failed: {}\n",
-                e.to_errno()
-            );
-        })?;
-    }
-
-    let key = Key::GpadlCreated {
-        relid: channel.relid(),
-        gpadl: handle,
-    };
-    let mut posted = false;
-    let result = request::status(key, channel, || {
-        let mut message: MessageBuffer = [0; MAX_SIZE_CHANNEL_MESSAGE];
-        while let Some(len) = messages.next_message(&mut message).map_err(|_| EINVAL)? {
-            connection::post_bytes(message.get(..len).unwrap_or_default())?;
-            posted = true;
+impl Owned<'_> {
+    /// The rings, if they have memory: how many pages are the outbound one's, and the GPADL of both.
+    pub fn rings(&self) -> Option<(u32, Gpadl<'_>)> {
+        let list = self.page_list()?;
+        let c = self.raw();
+        // SAFETY: By the invariants nobody else uses these fields, nor frees the rings; `ring::free` looks whether they are
+        // lost.
+        unsafe {
+            let send = (*c).ringbuffer_send_offset;
+            let gpadl = Gpadl::new(&raw mut (*c).ringbuffer_gpadlhandle, Memory::Pages(list));
+            ((send as usize) < list.pages().len()).then_some((send, gpadl))
         }
+    }
+}
+
+/// Memory that the host may use. Dropped, it is lost: its owner must not free it any more.
+pub struct Lent<'a>(Gpadl<'a>);
+
+impl<'a> Lent<'a> {
+    /// Its pages and its size.
+    pub fn gpadl(&self) -> &Gpadl<'a> {
+        &self.0
+    }
+
+    /// Leaves the memory to the host as the GPADL `handle`, until [`Gpadl::lent`].
+    pub fn hand_over(self, handle: u32) {
+        ManuallyDrop::new(self).0.c().gpadl_handle = handle;
+    }
+
+    /// The host does not use the memory, or not any more: its owner may. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if it could not be encrypted again; the memory is lost then.
+    pub fn take_back(mut self) -> Result {
+        let memory = self.0.memory;
+        let c = self.0.c();
+        c.gpadl_handle = 0;
+        if c.decrypted && memory.each_piece(bindings::set_memory_encrypted) != 0 {
+            pr_warn!("taking a GPADL back from the host failed\n");
+            return Err(ENOMEM);
+        }
+        c.decrypted = false;
+        let _ = ManuallyDrop::new(self);
         Ok(())
-    })
-    .and_then(|status| {
-        if status == 0 {
-            Ok(())
-        } else {
-            ratelimit::rarely(|| pr_err!("the host refused a GPADL: status {:#x}\n", status));
-            Err(EDQUOT)
-        }
-    });
-    gpadl.buffer = memory.address();
-    gpadl.size = size;
-    match result {
-        Ok(()) => {
-            gpadl.gpadl_handle = handle;
-            Ok(())
-        }
-        // The host may have the GPADL: ask it to forget it.
-        Err(e) if posted && e != EDQUOT && !channel.is_rescinded() => {
-            gpadl.gpadl_handle = handle;
-            let _ = teardown(channel, memory, gpadl);
-            // There is nothing that the driver could end. What it may not free, `decrypted` says.
-            gpadl.gpadl_handle = 0;
-            Err(e)
-        }
-        Err(e) => {
-            encrypt_again(gpadl, memory);
-            Err(e)
-        }
     }
 }
 
-/// Takes the memory back from the host's view; on failure it stays marked as lost.
-fn encrypt_again(gpadl: &mut bindings::vmbus_gpadl, memory: Memory<'_>) {
-    if gpadl.decrypted && memory.each_piece(bindings::set_memory_encrypted) == 0 {
-        gpadl.decrypted = false;
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let memory = self.0.memory;
+        self.0.c().decrypted = true;
+        // Not every driver looks at that before it frees a buffer. Then at least its pages stay what they are.
+        // SAFETY: The memory is its owner's, of that size, and not freed yet. Of pages, the address is null.
+        unsafe { bindings::vmbus_keep_vmalloc_pages(memory.address(), memory.bytes()) };
     }
-}
-
-/// Ends the GPADL of `memory`. Sleeps.
-///
-/// The channel's rescind ends all its GPADLs, so that there is nothing to wait for then.
-///
-/// # Errors
-///
-/// `ETIMEDOUT` if the host does not confirm, or what posting returns; the memory is lost then, and
-/// `gpadl.decrypted` set. `ENOMEM` if it could not be encrypted again.
-pub(crate) fn teardown(
-    channel: &Channel,
-    memory: Memory<'_>,
-    gpadl: &mut bindings::vmbus_gpadl,
-) -> Result {
-    teardown_within(channel, memory, gpadl, CHANNEL_TIMEOUT_MS)
-}
-
-/// As [`teardown`], but the host may take `timeout_ms` milliseconds.
-///
-/// # Errors
-///
-/// As [`teardown`].
-pub(crate) fn teardown_within(
-    channel: &Channel,
-    memory: Memory<'_>,
-    gpadl: &mut bindings::vmbus_gpadl,
-    timeout_ms: u32,
-) -> Result {
-    let message = GpadlTeardown {
-        header: ChannelMessageHeader::of::<GpadlTeardown>(),
-        child_relid: channel.relid(),
-        gpadl: gpadl.gpadl_handle,
-    };
-    let key = Key::GpadlTorndown {
-        gpadl: gpadl.gpadl_handle,
-    };
-    match request::status_within(key, channel, timeout_ms, || connection::post(&message)) {
-        Ok(_) => {}
-        Err(_) if channel.is_rescinded() => {}
-        // After an unload that the host has confirmed there is no host side any more.
-        Err(e) if e == ENODEV && connection::is_over() => {}
-        Err(e) => {
-            ratelimit::rarely(|| {
-                pr_err!(
-                    "the host did not end GPADL {:#x}: {}\n",
-                    gpadl.gpadl_handle,
-                    e.to_errno()
-                );
-            });
-            gpadl.decrypted = true;
-            // Not every driver looks at that before it frees a buffer. Then at least its pages stay what they are.
-            // SAFETY: The memory is its owner's, of that size, and not freed yet. Of pages, the address is null.
-            unsafe { bindings::vmbus_keep_vmalloc_pages(memory.address(), memory.bytes()) };
-            return Err(e);
-        }
-    }
-    gpadl.gpadl_handle = 0;
-    encrypt_again(gpadl, memory);
-    if gpadl.decrypted {
-        pr_warn!("taking a GPADL back from the host failed\n");
-        return Err(ENOMEM);
-    }
-    Ok(())
 }
 
 /// A zeroed buffer of `size` bytes for a GPADL of the kind [`Kind::DecryptedBuffer`], or null.
@@ -328,7 +280,7 @@ pub(crate) fn alloc_buffer(channel: &Channel, size: u32) -> *mut c_void {
     if size == 0 {
         return core::ptr::null_mut();
     }
-    if synic::is_isolated() && needs_decryption(channel, Kind::Buffer) {
+    if machine::is_isolated() && needs_decryption(channel, Kind::Buffer) {
         pr_err!("buffers for the host are not supported in an isolated guest\n");
         return core::ptr::null_mut();
     }

@@ -43,7 +43,7 @@ pub(crate) fn post_once(connection_id: u32, message_type: u32, message: &[u8]) -
 /// `ENXIO` if `contact` (the message is INITIATE_CONTACT) and the host does not know the connection id;
 /// `ENOBUFS` or `EAGAIN` if the host stayed short of buffers or throttled the guest all the time; `EINVAL` for
 /// any other status; `EMSGSIZE` for a message of more than 240 bytes.
-pub(crate) fn post(connection_id: u32, message: &[u8], contact: bool, can_sleep: bool) -> Result {
+pub fn post(connection_id: u32, message: &[u8], contact: bool, can_sleep: bool) -> Result {
     let mut error = EAGAIN;
     for attempt in 0..POST_MESSAGE_ATTEMPTS {
         let status = post_once(connection_id, VMBUS_MESSAGE_TYPE, message)?;

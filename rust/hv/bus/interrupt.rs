@@ -3,11 +3,7 @@
 //! From the hypervisor's interrupt to a driver's callback.
 
 use crate::{
-    channel::{
-        self,
-        Channel, //
-    },
-    hypercall,
+    channel,
     lock::RcuGuard,
     ring,
     synic, //
@@ -16,13 +12,8 @@ use core::{
     ptr,
     sync::atomic::{
         AtomicU32,
-        AtomicU64,
         Ordering, //
     }, //
-};
-use rlis_proto::vmbus::{
-    monitor::monitor_trigger,
-    MAX_CHANNEL_RELIDS, //
 };
 use rlis_sys as bindings;
 
@@ -143,47 +134,21 @@ unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
     }
 }
 
-/// Sets the channel's bit in the page that the host looks at when it is signalled.
-fn set_interrupt_bit(channel: &Channel) {
-    let relid = channel.relid() as usize;
-    // SAFETY: The send half of the interrupt page has 2048 bytes; relids are below 2048. Shared with the host
-    // and accessed atomically.
-    unsafe {
-        let page = (*crate::connection::raw()).send_int_page.cast::<u64>();
-        if !page.is_null() && relid < MAX_CHANNEL_RELIDS as usize {
-            AtomicU64::from_ptr(page.add(relid / 64)).fetch_or(1 << (relid % 64), Ordering::SeqCst);
-        }
+/// The interrupt handler. Dropping it removes the handler; no interrupt comes any more by then.
+pub struct Handler(());
+
+impl Handler {
+    /// Sets it. There are [`synic::Pages`].
+    pub fn set() -> Self {
+        // SAFETY: The handler may be called from here on, and finds the pages.
+        unsafe { bindings::hv_setup_vmbus_handler(Some(vmbus_isr)) };
+        Self(())
     }
 }
 
-/// Signals the host through the monitor page if the channel has a monitor, else with a hypercall.
-pub(crate) fn signal(channel: &Channel) {
-    let c = channel.raw();
-    // SAFETY: The offer does not change while a channel is open; the flag is one that drivers may set.
-    let (monitor, low_latency) = unsafe { (channel.monitor_id(), (*c).low_latency) };
-    match monitor.filter(|_| !low_latency).and_then(monitor_trigger) {
-        Some((offset, bit)) => {
-            set_interrupt_bit(channel);
-            // SAFETY: The page lives as long as the connection; the offset is within it, see the function.
-            unsafe {
-                let page = (*crate::connection::raw()).monitor_pages[1];
-                AtomicU32::from_ptr(page.byte_add(offset).cast()).fetch_or(bit, Ordering::SeqCst);
-            }
-        }
-        None => signal_event(channel),
+impl Drop for Handler {
+    fn drop(&mut self) {
+        // SAFETY: Set by `set`. The SynIC is off on all CPUs.
+        unsafe { bindings::hv_remove_vmbus_handler() };
     }
-}
-
-/// Signals the host with a hypercall.
-pub(crate) fn signal_event(channel: &Channel) {
-    let c = channel.raw();
-    // SAFETY: Written with the offer; the count is a statistic.
-    let (dedicated, event) = unsafe {
-        (*c).sig_events += 1;
-        ((*c).is_dedicated_interrupt, (*c).sig_event)
-    };
-    if !dedicated {
-        set_interrupt_bit(channel);
-    }
-    hypercall::signal_event(event);
 }

@@ -64,3 +64,29 @@ impl Drop for RcuGuard {
         unsafe { bindings::rcu_read_unlock() };
     }
 }
+
+/// Keeps CPUs from going offline, and channels from being moved by anyone else.
+///
+/// A CPU that goes offline moves its channels, for which it needs no such guard: it waits until there is none.
+///
+/// # Invariants
+///
+/// The current task has the kernel's lock of CPUs for reading, and the lock of retargeting.
+pub struct Retargeting(PhantomData<*mut ()>);
+
+impl Retargeting {
+    /// Sleeps. Not where CPUs are kept from going offline already.
+    pub fn begin() -> Self {
+        // SAFETY: Process context, with neither lock held; drop gives them up.
+        unsafe { bindings::vmbus_retarget_begin() };
+        // INVARIANT: Just taken.
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Retargeting {
+    fn drop(&mut self) {
+        // SAFETY: Held by the invariants.
+        unsafe { bindings::vmbus_retarget_end() };
+    }
+}

@@ -1,155 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hibernation, kexec, crash and panic.
-//!
-//! Over a hibernation the host's side is new: relids change, sub-channels and sockets are gone. Drivers have
-//! closed their channels when the bus is suspended, and open them again after it is resumed.
+//! Hibernation, kexec, crash and panic: where the kernel tells of them.
 
 use crate::{
-    channel::{
-        self,
-        ChannelRef, //
-    },
-    connection::{
-        self,
-        Connection, //
-    },
-    control::{
-        self,
-        Offers, //
-    },
     cpu,
+    hotplug,
+    ops,
     synic, //
-};
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering, //
 };
 use kernel::{
     ffi::c_int,
     prelude::*, //
 };
-use rlis_proto::vmbus::life::{
-    Event,
-    Kind,
-    Relid, //
-};
 use rlis_sys as bindings;
-
-/// A framebuffer driver wants to unload the bus itself, after it has flushed the screen.
-static SKIP_UNLOAD: AtomicBool = AtomicBool::new(false);
-
-/// How long sub-channels and sockets may take to go away before a suspend, in milliseconds.
-const CLOSE_TIMEOUT_MS: u32 = 60_000;
-
-/// Sets whether a crash leaves the unload to another driver.
-pub(crate) fn set_skip_unload(skip: bool) {
-    SKIP_UNLOAD.store(skip, Ordering::Relaxed);
-}
 
 /// Suspends the bus; devices are suspended already.
 #[no_mangle]
 extern "C" fn rlis_bus_suspend() -> c_int {
-    match suspend() {
-        Ok(()) => 0,
-        Err(e) => {
-            control::set_offers(Offers::Taken);
-            e.to_errno()
-        }
-    }
-}
-
-fn suspend() -> Result {
-    let c = connection::raw();
-    // Offers from here on come again after the resume, if there is one. Those before are handled, with what they entail.
-    control::set_offers(Offers::Kept);
-    control::flush();
-    // SAFETY: The queues exist as long as there is a connection; process context.
-    unsafe {
-        bindings::reinit_completion(&raw mut (*c).ready_for_suspend_event);
-        for wq in [
-            (*c).rescind_work_queue,
-            (*c).handle_primary_chan_wq,
-            (*c).handle_sub_chan_wq,
-        ] {
-            bindings::flush_workqueue(wq);
-        }
-    }
-    control::flush_ordered();
-
-    // No socket survives: as if the host had rescinded it.
-    loop {
-        let list = channel::lock();
-        let next = list
-            .primaries()
-            .find(|p| p.is_hvsock() && !p.is_rescinded())
-            .map(ChannelRef::from);
-        drop(list);
-        let Some(socket) = next else { break };
-        control::rescind(socket);
-    }
-    if channel::awaited() > 0 {
-        // SAFETY: As above.
-        let closed = unsafe {
-            bindings::wait_for_completion_ms(
-                &raw mut (*c).ready_for_suspend_event,
-                CLOSE_TIMEOUT_MS,
-            )
-        };
-        if !closed && channel::awaited() > 0 {
-            pr_err!("sub-channels or sockets did not close, not suspending\n");
-            return Err(EBUSY);
-        }
-    }
-
-    let mut list = channel::lock();
-    let mut relids = 0;
-    while let Some(channel) = list
-        .primaries()
-        .find(|p| p.life().relid == Relid::Held)
-        .map(ChannelRef::from)
-    {
-        list.unmap_relid(channel.relid());
-        channel.on(Event::Suspended);
-        relids += 1;
-    }
-    drop(list);
-    pr_debug!("suspended with {} channels\n", relids);
-    connection::unload(false);
-    control::set_offers(Offers::Dropped);
-    control::flush();
-    Ok(())
+    to_int(ops().and_then(|ops| ops.suspend()))
 }
 
 /// Resumes the bus, before its devices.
 #[no_mangle]
 extern "C" fn rlis_bus_resume() -> c_int {
-    match resume() {
-        Ok(()) => 0,
-        Err(e) => {
-            pr_err!("resuming the bus failed: {}\n", e.to_errno());
-            e.to_errno()
-        }
-    }
+    to_int(ops().and_then(|ops| ops.resume()))
 }
 
-fn resume() -> Result {
-    control::set_offers(Offers::Taken);
-    Connection::reestablish()?;
-    connection::request_offers()?;
-    let list = channel::lock();
-    for channel in list.primaries() {
-        let life = channel.life();
-        if life.relid == Relid::Forgotten && life.kind == Kind::Primary && !life.is_over() {
-            let offer = channel.offer();
-            pr_err!(
-                "channel {}/{} not present after resume.\n",
-                core::format_args!("{}", { offer.offer.if_type }),
-                core::format_args!("{}", { offer.offer.if_instance })
-            );
-        }
-    }
-    Ok(())
+fn to_int(result: Result) -> c_int {
+    result.map_or_else(|e| e.to_errno(), |()| 0)
 }
 
 /// CPU 0's SynIC before the image is made: all other CPUs are offline.
@@ -167,14 +45,16 @@ extern "C" fn rlis_bus_synic_resume() {
 /// The kernel panics.
 #[no_mangle]
 extern "C" fn rlis_bus_panic() {
-    if !SKIP_UNLOAD.load(Ordering::Relaxed) {
-        connection::unload(true);
+    if let Ok(ops) = ops() {
+        ops.panic();
     }
 }
 
 unsafe extern "C" fn kexec() {
-    connection::unload(false);
-    cpu::disable_all();
+    if let Ok(ops) = ops() {
+        ops.unload(false);
+    }
+    hotplug::disable_all();
 }
 
 /// A crash kernel is about to be started. Only this CPU can be cleaned up, which is enough for it.

@@ -5,7 +5,7 @@
 use rlis_sys as bindings;
 
 /// Calls `log`, unless too many such lines were written in the last seconds. Any context.
-pub(crate) fn warn(log: impl FnOnce()) {
+pub fn warn(log: impl FnOnce()) {
     // SAFETY: No requirements.
     if unsafe { bindings::vmbus_ratelimit() } {
         log();
@@ -14,7 +14,7 @@ pub(crate) fn warn(log: impl FnOnce()) {
 
 /// Calls `log`, unless too many such lines were written in the last minute: for what a host that offers and withdraws
 /// devices without end would repeat without end. Any context.
-pub(crate) fn rarely(log: impl FnOnce()) {
+pub fn rarely(log: impl FnOnce()) {
     // SAFETY: No requirements.
     if unsafe { bindings::vmbus_ratelimit_minute() } {
         log();

@@ -9,6 +9,10 @@
 use crate::{
     channel::Channel,
     connection,
+    list::{
+        list_add_tail,
+        list_del, //
+    },
     ratelimit,
     CHANNEL_TIMEOUT_MS,
     HOST_RESPONSE_TIMEOUT_MS, //
@@ -29,17 +33,33 @@ use rlis_sys as bindings;
 
 /// What an answer must say to belong to a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
+pub enum Key {
     /// VERSION_RESPONSE.
     Version,
     /// OPENCHANNEL_RESULT of this relid and open id.
-    Open { relid: u32, openid: u32 },
+    Open {
+        /// Of this channel.
+        relid: u32,
+        /// The request's own number.
+        openid: u32,
+    },
     /// GPADL_CREATED with this relid and handle.
-    GpadlCreated { relid: u32, gpadl: u32 },
+    GpadlCreated {
+        /// Of this channel.
+        relid: u32,
+        /// The handle.
+        gpadl: u32,
+    },
     /// GPADL_TORNDOWN with this handle.
-    GpadlTorndown { gpadl: u32 },
+    GpadlTorndown {
+        /// The handle.
+        gpadl: u32,
+    },
     /// MODIFYCHANNEL_RESPONSE of this relid.
-    Modify { relid: u32 },
+    Modify {
+        /// Of this channel.
+        relid: u32,
+    },
 }
 
 impl Key {
@@ -68,7 +88,7 @@ impl Key {
 
 /// What an answer brings.
 #[derive(Clone, Copy)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// Nothing yet.
     None,
     /// A status, 0 for success.
@@ -144,7 +164,7 @@ unsafe fn find(mut f: impl FnMut(&Request) -> bool) {
 }
 
 /// Delivers an answer of the host. Any context.
-pub(crate) fn answer(key: Key, answer: Answer) {
+pub fn answer(key: Key, answer: Answer) {
     let _guard = connection::channelmsg_lock();
     // SAFETY: The lock is held, which is also what access to `answer` needs.
     unsafe {
@@ -160,7 +180,7 @@ pub(crate) fn answer(key: Key, answer: Answer) {
 }
 
 /// Ends the offer by [`Event::Withdrawn`] or [`Event::Ended`], and every request about the channel. Any context.
-pub(crate) fn end(channel: &Channel, event: Event) -> Option<Step> {
+pub fn end(channel: &Channel, event: Event) -> Option<Step> {
     let _guard = connection::channelmsg_lock();
     let step = channel.on(event);
     // SAFETY: As in `answer`.
@@ -232,12 +252,12 @@ fn transact(
 }
 
 /// Makes a request that is answered with a status; see [`transact`].
-pub(crate) fn status(key: Key, channel: &Channel, post: impl FnOnce() -> Result) -> Result<u32> {
+pub fn status(key: Key, channel: &Channel, post: impl FnOnce() -> Result) -> Result<u32> {
     status_within(key, channel, key.timeout_ms(), post)
 }
 
 /// As [`status`], but with another time-out.
-pub(crate) fn status_within(
+pub fn status_within(
     key: Key,
     channel: &Channel,
     timeout_ms: u32,
@@ -250,41 +270,9 @@ pub(crate) fn status_within(
 }
 
 /// Proposes a version; see [`transact`].
-pub(crate) fn version(post: impl FnOnce() -> Result) -> Result<VersionResponse> {
+pub fn version(post: impl FnOnce() -> Result) -> Result<VersionResponse> {
     match transact(Key::Version, None, Key::Version.timeout_ms(), post)? {
         Answer::Version(response) => Ok(response),
         _ => Err(EIO),
-    }
-}
-
-/// Links `new` before `head`.
-///
-/// # Safety
-///
-/// `head` is an initialised list head, `new` is valid and not linked, and the caller holds the list's lock.
-pub(crate) unsafe fn list_add_tail(new: *mut bindings::list_head, head: *mut bindings::list_head) {
-    // SAFETY: The caller promises valid pointers and exclusive access.
-    unsafe {
-        let last = (*head).prev;
-        (*new).next = head;
-        (*new).prev = last;
-        (*last).next = new;
-        (*head).prev = new;
-    }
-}
-
-/// Unlinks `entry` and leaves it as an empty list of its own.
-///
-/// # Safety
-///
-/// `entry` is linked or an empty list of its own, and the caller holds the list's lock.
-pub(crate) unsafe fn list_del(entry: *mut bindings::list_head) {
-    // SAFETY: The caller promises valid pointers and exclusive access.
-    unsafe {
-        let (next, prev) = ((*entry).next, (*entry).prev);
-        (*next).prev = prev;
-        (*prev).next = next;
-        (*entry).next = entry;
-        (*entry).prev = entry;
     }
 }

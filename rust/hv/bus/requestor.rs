@@ -7,7 +7,10 @@
 //! up, or sends twice, finds nothing.
 
 use crate::{
-    channel::Channel,
+    channel::{
+        Channel,
+        Owned, //
+    },
     lock::SpinGuard,
     ring::{
         NO_REQUESTOR,
@@ -33,7 +36,7 @@ fn requestor(channel: &Channel) -> *mut bindings::vmbus_requestor {
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn alloc(channel: &Channel) -> Result {
+pub fn alloc(channel: &Owned<'_>) -> Result {
     // SAFETY: The driver sets it before it opens the channel.
     let size = unsafe { (*channel.raw()).rqstor_size };
     if size == 0 {
@@ -65,7 +68,7 @@ pub(crate) fn alloc(channel: &Channel) -> Result {
 }
 
 /// Frees the slots. Not while the channel is open.
-pub(crate) fn free(channel: &Channel) {
+pub fn free(channel: &Owned<'_>) {
     let r = requestor(channel);
     // SAFETY: The channel is closed, so nobody uses the requestor.
     unsafe {

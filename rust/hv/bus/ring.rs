@@ -16,6 +16,12 @@ mod memory;
 mod outbound;
 mod pages;
 
+pub use self::memory::{
+    free,
+    map,
+    release_kept,
+    unmap, //
+};
 pub(crate) use self::{
     inbound::{
         close,
@@ -29,13 +35,8 @@ pub(crate) use self::{
     },
     memory::{
         alloc,
-        free,
-        init,
         is_in_one_piece,
-        keep,
-        page_list,
-        release_kept,
-        unmap, //
+        keep, //
     },
     outbound::{
         send,

@@ -35,33 +35,37 @@ const __LOG_PREFIX: &[u8] = b"hv_vmbus\0";
 
 pub mod channel;
 pub mod connection;
-pub mod control;
 pub mod cpu;
 pub mod device;
 pub mod device_class;
 pub mod driver;
 mod exports;
-mod gpadl;
+pub mod gpadl;
+pub mod hotplug;
 pub mod hypercall;
-mod interrupt;
+pub mod inbox;
+pub mod interrupt;
+mod list;
 pub mod lock;
+pub mod machine;
 pub mod mmio;
-mod open;
-mod policy;
+mod ops;
 pub mod power;
-mod ratelimit;
-mod request;
-mod requestor;
-mod retarget;
-mod ring;
+pub mod queues;
+pub mod ratelimit;
+pub mod request;
+pub mod requestor;
+pub mod ring;
 pub mod root;
+mod signal;
 pub mod synic;
 mod sysfs;
-mod wait;
+pub mod wait;
 
-pub use policy::{
-    Candidate,
-    Policy, //
+use self::ops::ops;
+pub use self::ops::{
+    set_ops,
+    BusOps, //
 };
 
 /// How long the host may take to answer a request, in milliseconds.
@@ -83,5 +87,3 @@ pub const STORAGE_CLOSE_TIMEOUT_MS: u32 = 600_000;
 /// How long the host may take to end the connection, in milliseconds. A host writes its disk caches back
 /// first, which takes long.
 pub const UNLOAD_TIMEOUT_MS: u32 = 100_000;
-
-pub use policy::set as set_policy;

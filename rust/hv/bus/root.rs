@@ -20,7 +20,7 @@ pub(crate) fn device() -> *mut bindings::device {
 }
 
 /// The module parameter `max_version`: the newest version to negotiate.
-pub(crate) fn max_version() -> u32 {
+pub fn max_version() -> u32 {
     // SAFETY: Set when the module is loaded, and read-only afterwards.
     unsafe { bindings::vmbus_max_version() }
 }

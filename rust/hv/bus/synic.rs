@@ -5,14 +5,8 @@
 //! Sources: TLFS "Virtual Interrupt Controller"; drivers/hv/hv.c.
 
 use crate::{
-    connection,
-    control,
     cpu,
-    request::{
-        self,
-        Answer,
-        Key, //
-    }, //
+    ops, //
 };
 use core::{
     mem::size_of,
@@ -30,7 +24,6 @@ use kernel::{
 };
 use rlis_proto::vmbus::{
     hypercall::msr,
-    machine::Machine,
     parse,
     synic::{
         Message,
@@ -62,47 +55,13 @@ fn write_msr(reg: u32, value: u64) {
     unsafe { bindings::hv_set_msr(reg, value) };
 }
 
-/// Whether the guest does not trust its host.
-pub(crate) fn is_isolated() -> bool {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_is_isolation_supported() }
-}
-
-/// The bit that marks a guest-physical address as shared, or 0.
-pub(crate) fn shared_gpa_boundary() -> u64 {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_shared_gpa_boundary() }
-}
-
-/// This guest's virtual trust level.
-pub(crate) fn vtl() -> u8 {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_vtl() }
-}
-
-/// What the hypervisor and the kernel say about this machine.
-pub fn machine() -> Machine {
-    // SAFETY: No requirements; the variable is set at boot.
-    unsafe {
-        Machine {
-            hyperv: bindings::hv_is_hyperv_initialized(),
-            root_partition: bindings::vmbus_root_partition(),
-            nested: bindings::hv_nested,
-            paravisor: bindings::hv_paravisor_present(),
-            snp: bindings::hv_isolation_type_snp(),
-            tdx: bindings::hv_isolation_type_tdx(),
-            preempt_rt: bindings::preempt_rt(),
-        }
-    }
-}
-
-/// The per-CPU state and pages, and the interrupt handler.
+/// The per-CPU state and pages.
 ///
-/// Dropping it removes the handler and frees the pages; the SynIC must be disabled on all CPUs by then.
+/// Dropping it frees the pages; the SynIC must be disabled on all CPUs, and the interrupt handler removed by then.
 pub struct Pages(());
 
 impl Pages {
-    /// Allocates them for all CPUs that may ever come online, and sets the handler.
+    /// Allocates them for all CPUs that may ever come online.
     ///
     /// # Errors
     ///
@@ -119,18 +78,14 @@ impl Pages {
                 (*context).hyp_synic_event_page = alloc_page()?;
             }
         }
-        // SAFETY: The handler may be called from here on, and finds the pages.
-        unsafe { bindings::hv_setup_vmbus_handler(Some(crate::interrupt::vmbus_isr)) };
         Ok(pages)
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: The SynIC is off, so that no interrupt comes, and none is under way after the handler was
-        // removed and the tasklets are killed.
+        // SAFETY: The SynIC is off, so that no interrupt comes, and none is under way after the tasklets are killed.
         unsafe {
-            bindings::hv_remove_vmbus_handler();
             for cpu in cpu::present() {
                 let context = cpu::context(cpu);
                 bindings::tasklet_kill(&raw mut (*context).msg_dpc);
@@ -220,6 +175,18 @@ pub(crate) fn disable() {
         msr::HV_X64_MSR_SCONTROL,
         read_msr(msr::HV_X64_MSR_SCONTROL) & !HV_SYNIC_ENABLE,
     );
+}
+
+/// Whether the interrupt handler has channels' events before it, on a CPU that is present.
+pub fn has_events(cpu: u32) -> bool {
+    let Some(flags) = event_flags(cpu::context(cpu)) else {
+        return false;
+    };
+    // Flag 0 announces messages, which are none of a channel's interrupts.
+    flags
+        .iter()
+        .enumerate()
+        .any(|(i, word)| word.load(Ordering::SeqCst) & if i == 0 { !1 } else { !0 } != 0)
 }
 
 /// The words of the event flags of our SINT in a CPU's page.
@@ -345,7 +312,8 @@ unsafe extern "C" fn rlis_bus_on_message(context: usize) {
         return;
     }
     let handled = match message.channel_message() {
-        Ok(Some(message)) => dispatch(message),
+        // Nobody has asked for messages before there is a bus.
+        Ok(Some(message)) => ops().map_or(true, |ops| ops.message(message)),
         Ok(None) => true,
         Err(e) => {
             bad_message(e);
@@ -366,46 +334,8 @@ fn bad_message(e: rlis_proto::ProtoError) {
     });
 }
 
-/// Handles a message; false if it must stay in its slot for now.
-fn dispatch(message: parse::Message<'_>) -> bool {
-    use parse::Message as M;
-    match message {
-        M::Offer(m) => return control::enqueue(control::Message::Offer(m)),
-        M::Rescind(m) => return control::enqueue(control::Message::Rescind(m)),
-        M::AllOffersDelivered => connection::all_offers_delivered(),
-        M::UnloadResponse => connection::unload_response(),
-        M::VersionResponse(m, _) => request::answer(Key::Version, Answer::Version(m)),
-        M::OpenResult(m) => request::answer(
-            Key::Open {
-                relid: m.child_relid,
-                openid: m.openid,
-            },
-            Answer::Status(m.status),
-        ),
-        M::GpadlCreated(m) => request::answer(
-            Key::GpadlCreated {
-                relid: m.child_relid,
-                gpadl: m.gpadl,
-            },
-            Answer::Status(m.creation_status),
-        ),
-        M::GpadlTorndown(m) => {
-            request::answer(Key::GpadlTorndown { gpadl: m.gpadl }, Answer::Status(0));
-        }
-        M::ModifyChannelResponse(m) => request::answer(
-            Key::Modify {
-                relid: m.child_relid,
-            },
-            Answer::Status(m.status),
-        ),
-        // TL_CONNECT_RESULT says nothing that the rescind of the offer, or the offer, does not say.
-        _ => {}
-    }
-    true
-}
-
 /// Has the tasklet look again at a message that it had to leave. Runs on the CPU that gets messages.
-pub(crate) fn restart_message_tasklet() {
+pub fn restart_message_tasklet() {
     let context = cpu::context(cpu::CONNECT_CPU);
     // SAFETY: The control work runs on that CPU, and the context is valid while there is a connection.
     unsafe { bindings::tasklet_schedule(&raw mut (*context).msg_dpc) };
@@ -414,7 +344,7 @@ pub(crate) fn restart_message_tasklet() {
 /// Waits up to `timeout_ms` for UNLOAD_RESPONSE without sleeping and without relying on interrupts: `done`
 /// says whether another CPU has got it, and the pages of all CPUs are looked at. Then frees all slots, for
 /// the kernel that comes next.
-pub(crate) fn poll_for_unload_response(timeout_ms: u32, done: impl Fn() -> bool) -> bool {
+pub fn poll_for_unload_response(timeout_ms: u32, done: impl Fn() -> bool) -> bool {
     const STEP_MS: u32 = 10;
     const NOTE_MS: u32 = 5_000;
     let mut waited = 0;

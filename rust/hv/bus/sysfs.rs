@@ -8,8 +8,8 @@ use crate::{
         self,
         Channel, //
     },
-    connection,
-    retarget,
+    connection::MonitorPage,
+    ops,
     ring, //
 };
 use core::{
@@ -17,7 +17,8 @@ use core::{
         self,
         Write, //
     },
-    slice, //
+    slice,
+    sync::atomic::Ordering, //
 };
 use kernel::{
     error::code,
@@ -80,38 +81,15 @@ fn line(page: &mut Page<'_>, args: fmt::Arguments<'_>) -> Result {
     Ok(())
 }
 
-/// A monitor page: host to guest, or guest to host.
-#[derive(Clone, Copy)]
-enum MonitorPage {
-    Server,
-    Client,
-}
-
 impl MonitorPage {
     /// The word at `offset` of the page.
-    fn word(self, offset: Option<usize>) -> Result<u32> {
-        let index = match self {
-            Self::Server => 0,
-            Self::Client => 1,
-        };
-        // SAFETY: The pages live as long as the connection, which outlives devices.
-        let page = unsafe { (*connection::raw()).monitor_pages[index] };
-        match offset {
-            Some(offset) if !page.is_null() && offset + 4 <= PAGE_SIZE => {
-                // SAFETY: Within the page, which the host may change at any time.
-                Ok(unsafe {
-                    page.cast::<u8>()
-                        .add(offset & !3)
-                        .cast::<u32>()
-                        .read_volatile()
-                })
-            }
-            _ => Err(EINVAL),
-        }
+    fn get(self, offset: Option<usize>) -> Result<u32> {
+        let word = offset.and_then(|offset| self.word(offset)).ok_or(EINVAL)?;
+        Ok(word.load(Ordering::Relaxed))
     }
 
     fn pending(self, id: u8) -> Result<u32> {
-        self.word(monitor_trigger(id).map(|(offset, _)| offset))
+        self.get(monitor_trigger(id).map(|(offset, _)| offset))
     }
 
     fn latency(self, id: u8) -> Result<u32> {
@@ -121,12 +99,12 @@ impl MonitorPage {
         } else {
             0
         };
-        Ok((self.word(offset)? >> shift) & 0xffff)
+        Ok((self.get(offset)? >> shift) & 0xffff)
     }
 
     fn connection_id(self, id: u8) -> Result<u32> {
         // 24 bits; the rest of the field is reserved.
-        Ok(self.word(monitor_connection_offset(id))? & 0x00ff_ffff)
+        Ok(self.get(monitor_connection_offset(id))? & 0x00ff_ffff)
     }
 }
 
@@ -336,7 +314,7 @@ unsafe extern "C" fn rlis_bus_channel_set_cpu(
     // `EIO` for what is no number, as with the C bus.
     match cpu
         .ok_or(code::EIO)
-        .and_then(|cpu| retarget::set_cpu(channel, cpu))
+        .and_then(|cpu| ops()?.set_cpu(channel, cpu))
     {
         Ok(()) => isize::try_from(count).unwrap_or(isize::MAX),
         Err(e) => e.to_errno() as isize,

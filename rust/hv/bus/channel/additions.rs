@@ -6,12 +6,12 @@ use super::Channel;
 use rlis_sys as bindings;
 
 /// The right to hand a sub-channel of this primary channel to the driver.
-pub(crate) struct Additions<'a>(&'a Channel);
+pub struct Additions<'a>(&'a Channel);
 
 impl<'a> Additions<'a> {
     /// Sleeps until the one before has been added, or handed to the driver in vain. From an addition of the same device it
     /// would wait for itself.
-    pub(crate) fn of(primary: &'a Channel) -> Self {
+    pub fn of(primary: &'a Channel) -> Self {
         // SAFETY: Initialised with the channel; drop unlocks it.
         unsafe { bindings::channel_lock_additions(primary.raw()) };
         Self(primary)

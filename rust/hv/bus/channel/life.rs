@@ -77,7 +77,7 @@ impl Channel {
 
     /// Where the channel is in its life.
     #[inline]
-    pub(crate) fn life(&self) -> Life {
+    pub fn life(&self) -> Life {
         Life::from_bits(self.word().load(Ordering::Acquire))
     }
 
@@ -86,7 +86,7 @@ impl Channel {
     ///
     /// [`Event::Listed`], [`Event::AdditionBegun`], [`Event::Unblocked`], [`Event::Unregistered`], [`Event::Removed`],
     /// [`Event::Suspended`] and [`Event::Resumed`] need the lock of channels, which protects what they are about.
-    pub(crate) fn on(&self, event: Event) -> Option<Step> {
+    pub fn on(&self, event: Event) -> Option<Step> {
         let mirrors = self.mirrors();
         // Until one of these has happened the rings are the caller's, and so is the field: whoever opens the channel next
         // writes it later.
@@ -115,7 +115,7 @@ impl Channel {
 
     /// Whether the host has withdrawn the offer, or the bus is done with it.
     #[inline]
-    pub(crate) fn is_rescinded(&self) -> bool {
+    pub fn is_rescinded(&self) -> bool {
         self.life().is_over()
     }
 

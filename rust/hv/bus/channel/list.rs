@@ -9,9 +9,10 @@ use super::{
 use crate::{
     connection::{
         self,
-        State, //
+        ready_for_suspend,
+        table, //
     },
-    request::{
+    list::{
         list_add_tail,
         list_del, //
     }, //
@@ -30,26 +31,16 @@ use core::{
         Ordering, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::aref::AlwaysRefCounted, //
-};
+use kernel::sync::aref::AlwaysRefCounted;
 use rlis_proto::vmbus::{
-    life::Event,
-    message::{
-        ChannelMessageHeader,
-        OfferChannel,
-        RelidReleased, //
+    life::{
+        Event,
+        Step, //
     },
+    message::OfferChannel,
     MAX_CHANNEL_RELIDS, //
 };
 use rlis_sys as bindings;
-
-/// The table of channels, by relid; null before and after the connection.
-pub(crate) fn table() -> &'static AtomicPtr<*mut bindings::vmbus_channel> {
-    // SAFETY: The object lives forever, and the field is only accessed atomically once it is set.
-    unsafe { AtomicPtr::from_ptr(&raw mut (*connection::raw()).channels) }
-}
 
 /// The channel in the table, whose memory stays valid for the RCU section that the caller is in.
 pub(crate) fn lookup(relid: u32) -> Option<NonNull<bindings::vmbus_channel>> {
@@ -65,29 +56,15 @@ pub(crate) fn lookup(relid: u32) -> Option<NonNull<bindings::vmbus_channel>> {
     NonNull::new(entry.load(Ordering::Acquire))
 }
 
-/// Gives a relid back to the host.
-pub(crate) fn release_relid(relid: u32) {
-    if connection::state() != State::Connected {
-        return;
-    }
-    let message = RelidReleased {
-        header: ChannelMessageHeader::of::<RelidReleased>(),
-        child_relid: relid,
-    };
-    if let Err(e) = connection::post(&message) {
-        pr_err!("releasing relid {} failed: {}\n", relid, e.to_errno());
-    }
-}
-
 /// `vmbus_connection.channel_mutex`, which protects the lists of channels, the table and target CPUs.
 ///
 /// # Invariants
 ///
 /// The mutex is held by the current task.
-pub(crate) struct ChannelLock(PhantomData<*mut ()>);
+pub struct ChannelLock(PhantomData<*mut ()>);
 
 /// Takes the lock. Sleeps.
-pub(crate) fn lock() -> ChannelLock {
+pub fn lock() -> ChannelLock {
     // SAFETY: The mutex is initialised statically; drop unlocks it.
     unsafe { bindings::mutex_lock(&raw mut (*connection::raw()).channel_mutex) };
     // INVARIANT: Just taken.
@@ -102,7 +79,7 @@ impl Drop for ChannelLock {
 }
 
 /// Iterates over a list of channels, which does not change meanwhile as the lock is held.
-pub(crate) struct Iter<'a> {
+pub struct Iter<'a> {
     head: *mut bindings::list_head,
     at: *mut bindings::list_head,
     offset: usize,
@@ -127,7 +104,7 @@ impl<'a> Iterator for Iter<'a> {
 
 impl ChannelLock {
     /// All primary channels.
-    pub(crate) fn primaries(&self) -> Iter<'_> {
+    pub fn primaries(&self) -> Iter<'_> {
         // SAFETY: The list is initialised statically.
         let (head, at) = unsafe {
             let head = &raw mut (*connection::raw()).chn_list;
@@ -142,7 +119,7 @@ impl ChannelLock {
     }
 
     /// The sub-channels of `primary`.
-    pub(crate) fn sub_channels<'a>(&'a self, primary: &'a Channel) -> Iter<'a> {
+    pub fn sub_channels<'a>(&'a self, primary: &'a Channel) -> Iter<'a> {
         // SAFETY: The list head is initialised with the channel.
         let (head, at) = unsafe {
             let head = &raw mut (*primary.raw()).sc_list;
@@ -157,50 +134,56 @@ impl ChannelLock {
     }
 
     /// All channels.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Channel> {
+    pub fn all(&self) -> impl Iterator<Item = &Channel> {
         self.primaries().flat_map(|primary| {
             Iterator::chain(core::iter::once(primary), self.sub_channels(primary))
         })
     }
 
     /// The primary channel of the device that an offer is about, unless it is being removed.
-    pub(crate) fn find_device(&self, offer: &OfferChannel) -> Option<ChannelRef> {
+    pub fn find_device(&self, offer: &OfferChannel) -> Option<ChannelRef> {
         self.primaries()
             .find(|c| c.life().has_place() && c.same_device(offer))
             .map(ChannelRef::from)
     }
 
-    /// Puts a primary channel on the list, which takes over one reference.
-    pub(crate) fn insert_primary(&mut self, channel: &Channel) {
-        channel.on(Event::Listed);
-        come(channel);
-        // SAFETY: The lock is held; the channel is on no list.
+    /// Puts a new primary channel on the list, which takes over the reference.
+    pub fn insert_primary(&mut self, channel: ChannelRef) {
+        if channel.on(Event::Listed).is_none() {
+            return;
+        }
+        come(&channel);
+        // The list's.
+        let channel = ChannelRef::into_raw(channel);
+        // SAFETY: The lock is held; the channel was on no list, and is kept by the reference.
         unsafe {
             list_add_tail(
-                &raw mut (*channel.raw()).listentry,
+                &raw mut (*channel.as_ref().raw()).listentry,
                 &raw mut (*connection::raw()).chn_list,
             )
         };
     }
 
-    /// Puts a sub-channel on the list of its primary, which takes over one reference; the sub-channel takes
-    /// another to its primary.
-    pub(crate) fn insert_sub_channel(&mut self, primary: &Channel, channel: &Channel) {
-        primary.inc_ref();
-        channel.on(Event::Listed);
-        // SAFETY: The lock is held; the channel is on no list and not in use yet.
-        unsafe {
-            (*channel.raw()).primary_channel = primary.raw();
-            list_add_tail(
-                &raw mut (*channel.raw()).sc_list,
-                &raw mut (*primary.raw()).sc_list,
-            );
+    /// Puts a new sub-channel on the list of its primary, which takes over the reference; the sub-channel takes one to its
+    /// primary.
+    pub fn insert_sub_channel(&mut self, primary: &Channel, channel: ChannelRef) {
+        if channel.on(Event::Listed).is_none() {
+            return;
         }
-        come(channel);
+        primary.inc_ref();
+        let channel = ChannelRef::into_raw(channel);
+        // SAFETY: As above; the channel is not in use yet.
+        unsafe {
+            let c = channel.as_ref().raw();
+            (*c).primary_channel = primary.raw();
+            list_add_tail(&raw mut (*c).sc_list, &raw mut (*primary.raw()).sc_list);
+            come(channel.as_ref());
+        }
     }
 
-    /// Takes a channel off its list, after [`Event::Removed`].
-    pub(super) fn unlink(&mut self, channel: &Channel) {
+    /// Takes a channel off its list by [`Event::Removed`]; `None` if it is on none.
+    pub fn unlink(&mut self, channel: &Channel) -> Option<Unlinked> {
+        let step = channel.on(Event::Removed)?;
         let c = channel.raw();
         // SAFETY: The lock is held and the channel was linked until now: a sub-channel through `sc_list`, whose other use
         // is as head of a primary channel's list.
@@ -211,10 +194,21 @@ impl ChannelLock {
                 list_del(&raw mut (*c).sc_list);
             }
         }
+        // SAFETY: The event was accepted, so the list's reference to the channel is ours, and that of a sub-channel to its
+        // primary channel, which ends with its time on the list.
+        unsafe {
+            Some(Unlinked {
+                step,
+                _primary: channel
+                    .primary()
+                    .map(|p| ChannelRef::from_raw(NonNull::from(p))),
+                _channel: ChannelRef::from_raw(NonNull::from(channel)),
+            })
+        }
     }
 
     /// Lets interrupts and rescinds find the channel.
-    pub(crate) fn map_relid(&mut self, channel: &Channel) {
+    pub fn map_relid(&mut self, channel: &Channel) {
         let relid = channel.relid();
         // SAFETY: The field is only written here, under the lock, and read atomically.
         let hiwater = unsafe { AtomicU32::from_ptr(&raw mut bindings::rlis_relid_hiwater) };
@@ -225,7 +219,7 @@ impl ChannelLock {
     }
 
     /// Lets nobody find the channel with this relid any more.
-    pub(crate) fn unmap_relid(&mut self, relid: u32) {
+    pub fn unmap_relid(&mut self, relid: u32) {
         self.set_entry(relid, ptr::null_mut());
     }
 
@@ -240,12 +234,12 @@ impl ChannelLock {
     }
 
     /// Whether the channel is on a list.
-    pub(crate) fn has(&self, channel: &Channel) -> bool {
+    pub fn has(&self, channel: &Channel) -> bool {
         channel.life().listed
     }
 
     /// Whether another channel of the same device is still there, which then must go first.
-    pub(crate) fn is_blocked(&self, channel: &Channel) -> bool {
+    pub fn is_blocked(&self, channel: &Channel) -> bool {
         let offer = channel.offer();
         self.primaries()
             .take_while(|c| !ptr::eq(*c, channel))
@@ -253,7 +247,7 @@ impl ChannelLock {
     }
 
     /// The channel that waits until `gone` has gone, and need not wait any more.
-    pub(super) fn take_waiting(&mut self, gone: &Channel) -> Option<ChannelRef> {
+    pub fn take_waiting(&mut self, gone: &Channel) -> Option<ChannelRef> {
         if gone.primary().is_some() {
             return None;
         }
@@ -264,6 +258,14 @@ impl ChannelLock {
     }
 }
 
+/// The references that a list had to a channel, and a sub-channel to its primary channel.
+pub struct Unlinked {
+    /// What follows from [`Event::Removed`].
+    pub step: Step,
+    _primary: Option<ChannelRef>,
+    _channel: ChannelRef,
+}
+
 /// The channels whose end a suspend waits for.
 fn count() -> &'static AtomicI32 {
     // SAFETY: `atomic_t` holds an integer that is only accessed atomically; the object lives forever.
@@ -271,7 +273,7 @@ fn count() -> &'static AtomicI32 {
 }
 
 /// How many channels there are whose end a suspend waits for.
-pub(crate) fn awaited() -> i32 {
+pub fn awaited() -> i32 {
     count().load(Ordering::Acquire)
 }
 
@@ -283,27 +285,8 @@ fn come(channel: &Channel) {
 }
 
 /// Counts the end of such a channel, once, and wakes the suspend when it was the last.
-pub(crate) fn gone(channel: &Channel) {
+pub fn gone(channel: &Channel) {
     if channel.on(Event::Gone).is_some() && count().fetch_sub(1, Ordering::AcqRel) == 1 {
-        // SAFETY: The completion is initialised statically.
-        unsafe { bindings::complete(&raw mut (*connection::raw()).ready_for_suspend_event) };
-    }
-}
-
-/// Removes all channels after the connection has ended. Drivers are gone.
-pub(crate) fn free_all() {
-    loop {
-        let list = lock();
-        // Sub-channels first: they refer to their primary.
-        let next = list
-            .primaries()
-            .next()
-            .map(|p| ChannelRef::from(list.sub_channels(p).next().unwrap_or(p)));
-        drop(list);
-        let Some(channel) = next else { return };
-        crate::request::end(&channel, Event::Ended);
-        // Its release removes the channel. Someone who holds the device open must not keep us here.
-        crate::device::unregister(&channel);
-        channel.remove();
+        ready_for_suspend().complete();
     }
 }

@@ -8,12 +8,20 @@ use super::{
     to_int, //
 };
 use crate::{
-    gpadl,
-    interrupt,
-    open,
+    channel::{
+        Callback,
+        Owned, //
+    },
+    gpadl::{
+        self,
+        Gpadl,
+        Kind,
+        Memory, //
+    },
+    ops,
     requestor,
-    retarget,
-    ring, //
+    ring,
+    signal, //
 };
 use core::ptr;
 use kernel::{
@@ -29,16 +37,29 @@ use rlis_sys::{
     vmbus_gpadl, //
 };
 
+/// A channel that its driver opens or closes.
+///
+/// # Safety
+///
+/// The driver's promise.
+unsafe fn owned<'a>(raw: *mut vmbus_channel) -> Owned<'a> {
+    // SAFETY: The driver's promise.
+    unsafe { Owned::new(channel_of(raw)) }
+}
+
+/// A driver's channel callback.
+type Function = Option<unsafe extern "C" fn(context: *mut c_void)>;
+
 #[no_mangle]
 unsafe extern "C" fn vmbus_setevent(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
-    interrupt::signal(unsafe { channel_of(raw) });
+    signal::signal(unsafe { channel_of(raw) });
 }
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_set_event(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
-    interrupt::signal_event(unsafe { channel_of(raw) });
+    signal::signal_event(unsafe { channel_of(raw) });
 }
 
 #[no_mangle]
@@ -48,26 +69,30 @@ unsafe extern "C" fn vmbus_alloc_ring(
     recv_size: u32,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    let channel = unsafe { channel_of(raw) };
+    let channel = unsafe { owned(raw) };
     // Only uio_hv_generic calls this, and maps the rings by the physical address of the first page.
-    to_int(ring::alloc(channel, send_size, recv_size, true))
+    to_int(ring::alloc(&channel, send_size, recv_size, true))
 }
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_free_ring(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
-    open::free_ring(unsafe { channel_of(raw) });
+    let channel = unsafe { owned(raw) };
+    if let Ok(ops) = ops() {
+        ops.free_ring(&channel);
+    }
 }
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_connect_ring(
     raw: *mut vmbus_channel,
-    callback: open::Callback,
+    function: Function,
     context: *mut c_void,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    let channel = unsafe { channel_of(raw) };
-    to_int(open::connect(channel, &[], callback, context))
+    let channel = unsafe { owned(raw) };
+    let callback = Callback { function, context };
+    to_int(ops().and_then(|ops| ops.connect(&channel, &[], callback)))
 }
 
 #[no_mangle]
@@ -77,22 +102,22 @@ unsafe extern "C" fn vmbus_open(
     recv_size: u32,
     userdata: *mut c_void,
     userdata_len: u32,
-    callback: open::Callback,
+    function: Function,
     context: *mut c_void,
 ) -> c_int {
     // SAFETY: The driver's promise.
     let (channel, userdata) = unsafe {
         (
-            channel_of(raw),
+            owned(raw),
             slice(userdata.cast::<u8>().cast_const(), userdata_len as usize),
         )
     };
-    let in_one_piece = channel.primary().is_some_and(|primary| {
-        // SAFETY: A sub-channel is opened by the driver of its primary channel.
-        unsafe { ring::is_in_one_piece(primary) }
-    });
-    let opened = ring::alloc(channel, send_size, recv_size, in_one_piece).and_then(|()| {
-        open::connect(channel, userdata, callback, context).inspect_err(|_| ring::keep(channel))
+    let in_one_piece = channel.primary().is_some_and(ring::is_in_one_piece);
+    let callback = Callback { function, context };
+    let opened = ring::alloc(&channel, send_size, recv_size, in_one_piece).and_then(|()| {
+        ops()?
+            .connect(&channel, userdata, callback)
+            .inspect_err(|_| ring::keep(&channel))
     });
     to_int(opened)
 }
@@ -100,26 +125,50 @@ unsafe extern "C" fn vmbus_open(
 #[no_mangle]
 unsafe extern "C" fn vmbus_disconnect_ring(raw: *mut vmbus_channel) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(open::disconnect(unsafe { channel_of(raw) }))
+    let channel = unsafe { owned(raw) };
+    to_int(ops().and_then(|ops| ops.disconnect(&channel)))
 }
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_close(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
-    let channel = unsafe { channel_of(raw) };
-    match open::disconnect(channel) {
-        Ok(()) => ring::keep(channel),
+    let channel = unsafe { owned(raw) };
+    match ops().and_then(|ops| ops.disconnect(&channel)) {
+        Ok(()) => ring::keep(&channel),
         // It was not open, and what it has, if anything, is another's.
         Err(e) if e == EINVAL => {}
         // The pages are lost, but nothing else.
-        Err(_) => ring::free(channel),
+        Err(_) => ring::free(&channel),
     }
 }
 
 #[no_mangle]
 unsafe extern "C" fn vmbus_send_modifychannel(raw: *mut vmbus_channel, target_vp: u32) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(retarget::modify(unsafe { channel_of(raw) }, target_vp))
+    let channel = unsafe { channel_of(raw) };
+    to_int(ops().and_then(|ops| ops.modify_channel(channel, target_vp)))
+}
+
+/// Makes a GPADL of a buffer.
+///
+/// # Safety
+///
+/// The driver's promise.
+unsafe fn establish(
+    raw: *mut vmbus_channel,
+    kind: Kind,
+    buffer: *mut c_void,
+    size: u32,
+    gpadl: *mut vmbus_gpadl,
+) -> c_int {
+    // SAFETY: The driver's promise.
+    let (channel, gpadl) = unsafe {
+        (
+            channel_of(raw),
+            Gpadl::new(gpadl, Memory::Buffer(buffer, size)),
+        )
+    };
+    to_int(ops().and_then(|ops| ops.establish_gpadl(channel, kind, gpadl)))
 }
 
 #[no_mangle]
@@ -130,14 +179,7 @@ unsafe extern "C" fn vmbus_establish_gpadl(
     gpadl: *mut vmbus_gpadl,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(unsafe {
-        gpadl::establish(
-            channel_of(raw),
-            gpadl::Kind::Buffer,
-            gpadl::Memory::Buffer(buffer, size),
-            &mut *gpadl,
-        )
-    })
+    unsafe { establish(raw, Kind::Buffer, buffer, size, gpadl) }
 }
 
 #[no_mangle]
@@ -148,11 +190,7 @@ unsafe extern "C" fn vmbus_establish_gpadl_caller_decrypted(
     gpadl: *mut vmbus_gpadl,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(unsafe {
-        let kind = gpadl::Kind::DecryptedBuffer;
-        let memory = gpadl::Memory::Buffer(buffer, size);
-        gpadl::establish(channel_of(raw), kind, memory, &mut *gpadl)
-    })
+    unsafe { establish(raw, Kind::DecryptedBuffer, buffer, size, gpadl) }
 }
 
 #[no_mangle]
@@ -161,10 +199,11 @@ unsafe extern "C" fn vmbus_teardown_gpadl(
     gpadl: *mut vmbus_gpadl,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    to_int(unsafe {
-        let memory = gpadl::Memory::Buffer((*gpadl).buffer, (*gpadl).size);
-        gpadl::teardown(channel_of(raw), memory, &mut *gpadl)
-    })
+    let (channel, gpadl) = unsafe {
+        let memory = Memory::Buffer((*gpadl).buffer, (*gpadl).size);
+        (channel_of(raw), Gpadl::new(gpadl, memory))
+    };
+    to_int(ops().and_then(|ops| ops.teardown_gpadl(channel, gpadl)))
 }
 
 #[no_mangle]

@@ -9,15 +9,11 @@ use super::{
 };
 use crate::{
     connection,
-    device,
     driver,
     hypercall,
     mmio,
-    power,
-    ratelimit,
-    root,
-    wait,
-    HOST_RESPONSE_TIMEOUT_MS, //
+    ops,
+    root, //
 };
 use core::ffi::CStr;
 use kernel::{
@@ -52,7 +48,9 @@ extern "C" fn vmbus_is_confidential() -> bool {
 
 #[no_mangle]
 extern "C" fn vmbus_set_skip_unload(skip: bool) {
-    power::set_skip_unload(skip);
+    if let Ok(ops) = ops() {
+        ops.set_skip_unload(skip);
+    }
 }
 
 #[no_mangle]
@@ -87,32 +85,18 @@ unsafe extern "C" fn vmbus_driver_unregister(drv: *mut hv_driver) {
 unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
     // SAFETY: The driver's promise: it calls this from its rescind callback.
     let channel = unsafe { channel_of((*dev).channel) };
-    // Sub-channels that are being added use the device.
-    device::finish_additions(channel);
-    device::unregister(channel);
+    if let Ok(ops) = ops() {
+        ops.unregister_device(channel);
+    }
 }
 
-/// hv_sock has closed a connection: its device goes once the host has rescinded it, which it always does.
 #[no_mangle]
 unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
     // SAFETY: The driver's promise.
     let channel = unsafe { channel_of(raw) };
-    if !wait::until(HOST_RESPONSE_TIMEOUT_MS, || {
-        let life = channel.life();
-        life.added && life.is_over()
-    }) {
-        // The device stays until the host rescinds it after all, or the bus goes. The socket behind the callback is
-        // about to be freed; what is called at the rescind has a reference to it.
-        channel.reset_callback();
-        ratelimit::rarely(|| {
-            pr_err!(
-                "socket of relid {} was closed but not rescinded\n",
-                channel.relid()
-            );
-        });
-        return;
+    if let Ok(ops) = ops() {
+        ops.unregister_socket(channel);
     }
-    device::unregister(channel);
 }
 
 #[no_mangle]
@@ -169,7 +153,9 @@ extern "C" fn vmbus_free_mmio(start: bindings::resource_size_t, size: bindings::
 
 #[no_mangle]
 extern "C" fn vmbus_initiate_unload(crash: bool) {
-    connection::unload(crash);
+    if let Ok(ops) = ops() {
+        ops.unload(crash);
+    }
 }
 
 #[no_mangle]

@@ -10,8 +10,8 @@
 use super::Mapped;
 use crate::{
     channel::Channel,
-    interrupt,
-    ratelimit, //
+    ratelimit,
+    signal::signal, //
 };
 use core::{
     mem::size_of,
@@ -142,7 +142,7 @@ fn commit(channel: &Channel, ring: &mut IncomingRing<Mapped>) {
     if ring.commit().needed() {
         // SAFETY: A statistic.
         unsafe { (*channel.raw()).intr_in_full += 1 };
-        interrupt::signal(channel);
+        signal(channel);
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     PageList,
     RingMutex, //
 };
-use crate::channel::Channel;
+use crate::channel::{
+    Channel,
+    Owned, //
+};
 use core::ptr;
 use kernel::{
     page::PAGE_SIZE,
@@ -24,6 +27,9 @@ use rlis_proto::{
 };
 use rlis_sys as bindings;
 
+/// `VMBUS_DEFAULT_MAX_PKT_SIZE`.
+const DEFAULT_MAX_PKT_SIZE: u32 = 4096;
+
 /// Allocates the memory of both rings on the channel's NUMA node, in pages that lie anywhere, or in one piece for a
 /// driver that maps it by its physical address. Sleeps.
 ///
@@ -32,7 +38,7 @@ use rlis_sys as bindings;
 /// `EINVAL` for a size of less than two pages or one that is no multiple of the page size, for more than a GPADL can
 /// name, and if the channel is open; `ENOMEM`.
 pub(crate) fn alloc(
-    channel: &Channel,
+    channel: &Owned<'_>,
     send_size: u32,
     recv_size: u32,
     in_one_piece: bool,
@@ -95,7 +101,7 @@ fn new_list(channel: &Channel, pages: usize, in_one_piece: bool) -> Result<PageL
 }
 
 /// Unmaps the rings and frees their memory, unless the host may still use it. Sleeps.
-pub(crate) fn free(channel: &Channel) {
+pub fn free(channel: &Owned<'_>) {
     unmap(channel);
     let c = channel.raw();
     // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields. The pointer is that of a
@@ -117,7 +123,7 @@ pub(crate) fn free(channel: &Channel) {
 /// Sleeps.
 ///
 /// Those of a sub-channel are freed: the host offers new ones when the driver asks again.
-pub(crate) fn keep(channel: &Channel) {
+pub(crate) fn keep(channel: &Owned<'_>) {
     let ext = channel.ext();
     // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields.
     unsafe {
@@ -133,11 +139,11 @@ pub(crate) fn keep(channel: &Channel) {
 }
 
 /// Frees what [`keep`] has kept, when the driver has given the device up.
-pub(crate) fn release_kept(channel: &Channel) {
+pub fn release_kept(channel: &Owned<'_>) {
     drop(take_kept(channel));
 }
 
-fn take_kept(channel: &Channel) -> Option<KBox<PageList>> {
+fn take_kept(channel: &Owned<'_>) -> Option<KBox<PageList>> {
     // SAFETY: Only the channel's driver opens and closes it, and gives it up. The pointer is null or that of a box from
     // `alloc`, and given up here.
     unsafe {
@@ -146,29 +152,22 @@ fn take_kept(channel: &Channel) -> Option<KBox<PageList>> {
     }
 }
 
-/// The memory of both rings, if there is any.
-///
-/// # Safety
-///
-/// The caller is the driver that opens or closes the channel, which frees the rings no earlier than it has given up the
-/// reference.
-pub(crate) unsafe fn page_list(channel: &Channel) -> Option<&PageList> {
-    // SAFETY: The pointer is null or that of a box from `alloc`, which the caller keeps.
-    unsafe { (*channel.ext()).ring_memory.cast::<PageList>().as_ref() }
+impl Owned<'_> {
+    /// The memory of both rings, if there is any.
+    pub(crate) fn page_list(&self) -> Option<&PageList> {
+        // SAFETY: The pointer is null or that of a box from `alloc`; by the invariants nobody else frees it.
+        unsafe { (*self.ext()).ring_memory.cast::<PageList>().as_ref() }
+    }
 }
 
-/// Whether the driver asked for rings in one piece, and got them.
-///
-/// # Safety
-///
-/// The caller is the channel's driver.
-pub(crate) unsafe fn is_in_one_piece(channel: &Channel) -> bool {
-    // SAFETY: Only the driver changes this field.
+/// Whether the driver of a channel asked for rings in one piece, and got them.
+pub(crate) fn is_in_one_piece(channel: &Channel) -> bool {
+    // SAFETY: Only the channel's driver changes the field, and asks, for a sub-channel that it opens.
     unsafe { (*channel.ext()).ring_in_one_piece }
 }
 
 /// Unmaps the rings. Sleeps.
-pub(crate) fn unmap(channel: &Channel) {
+pub fn unmap(channel: &Owned<'_>) {
     let c = channel.raw();
     // SAFETY: The channel is closed; the mutex keeps sysfs out.
     unsafe {
@@ -187,6 +186,34 @@ pub(crate) fn unmap(channel: &Channel) {
     }
 }
 
+/// Maps both rings and sets them up as empty. Sleeps.
+///
+/// # Errors
+///
+/// `EINVAL` without memory for them; `ENOMEM`, after which one may be mapped.
+pub fn map(channel: &Owned<'_>) -> Result {
+    let list = channel.page_list().ok_or(EINVAL)?;
+    let c = channel.raw();
+    // SAFETY: Nobody else opens or closes the channel, which is being opened; the pages are those of its rings, and each
+    // ring gets its own.
+    unsafe {
+        let (outbound, inbound) = (list.pages())
+            .split_at_checked((*c).ringbuffer_send_offset as usize)
+            .ok_or(EINVAL)?;
+        if (*c).max_pkt_size == 0 {
+            (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
+        }
+        let confidential = bindings::channel_co_ring_buffer(c);
+        init(&raw mut (*c).outbound, outbound, 0, confidential)?;
+        init(
+            &raw mut (*c).inbound,
+            inbound,
+            (*c).max_pkt_size,
+            confidential,
+        )
+    }
+}
+
 /// Maps one ring, instead of what was mapped there, and sets it up as empty. Sleeps.
 ///
 /// # Errors
@@ -196,7 +223,7 @@ pub(crate) fn unmap(channel: &Channel) {
 /// # Safety
 ///
 /// `info` is a ring of a channel that is being opened; `pages` are those of its memory.
-pub(crate) unsafe fn init(
+unsafe fn init(
     info: *mut bindings::hv_ring_buffer_info,
     pages: &[*mut bindings::page],
     max_pkt_size: u32,

@@ -5,9 +5,9 @@
 use super::Mapped;
 use crate::{
     channel::Channel,
-    interrupt,
     lock::SpinGuard,
-    ratelimit, //
+    ratelimit,
+    signal::signal, //
 };
 use kernel::prelude::*;
 use rlis_proto::ring::{
@@ -107,13 +107,13 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
         }
     }
     let trans_id = allocated.unwrap_or(packet.request_id);
-    let signal = filled.publish(packet.packet_type, packet.flags, trans_id);
+    let must_signal = filled.publish(packet.packet_type, packet.flags, trans_id);
     drop(guard);
 
-    if signal.needed() {
+    if must_signal.needed() {
         // SAFETY: A statistic that may miss a count.
         unsafe { (*c).intr_out_empty += 1 };
-        interrupt::signal(channel);
+        signal(channel);
     }
     if !channel.is_rescinded() {
         return Ok(trans_id);

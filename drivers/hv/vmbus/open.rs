@@ -2,18 +2,29 @@
 
 //! Opening and closing channels.
 
-use crate::{
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    types::ScopeGuard, //
+};
+use rlis_bus::{
     channel::{
         self,
         Additions,
+        Callback,
         Channel,
         ChannelRef,
+        Owned,
         INVALID_RELID, //
     },
     connection,
     cpu,
     device_class,
-    gpadl,
+    gpadl::Kind,
     ratelimit,
     request::{
         self,
@@ -25,16 +36,6 @@ use crate::{
     HOST_RESPONSE_TIMEOUT_MS,
     STORAGE_CLOSE_TIMEOUT_MS, //
 };
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering, //
-};
-use kernel::{
-    ffi::c_void,
-    page::PAGE_SIZE,
-    prelude::*,
-    types::ScopeGuard, //
-};
 use rlis_proto::vmbus::{
     life::{
         Event,
@@ -45,14 +46,14 @@ use rlis_proto::vmbus::{
         CloseChannel,
         OpenChannel, //
     },
-    HV_HYP_PAGE_SIZE, MAX_USER_DEFINED_BYTES,
+    HV_HYP_PAGE_SIZE,
+    MAX_USER_DEFINED_BYTES, //
 };
 
-/// A driver's channel callback.
-pub(crate) type Callback = Option<unsafe extern "C" fn(context: *mut c_void)>;
-
-/// `VMBUS_DEFAULT_MAX_PKT_SIZE`.
-const DEFAULT_MAX_PKT_SIZE: u32 = 4096;
+use crate::{
+    gpadl,
+    removal, //
+};
 
 /// Distinguishes open requests, so that a late answer to one that was given up is not taken for another's.
 static NEXT_OPENID: AtomicU32 = AtomicU32::new(1);
@@ -65,12 +66,7 @@ static NEXT_OPENID: AtomicU32 = AtomicU32::new(1);
 /// the host refuses; `ENODEV` if the channel is or gets rescinded, or did not come back after a resume;
 /// `ETIMEDOUT` if the host does not answer; `EIO` if it may still use the rings as they were opened before;
 /// `ENOMEM`; those of [`gpadl::establish`].
-pub(crate) fn connect(
-    channel: &Channel,
-    userdata: &[u8],
-    callback: Callback,
-    context: *mut c_void,
-) -> Result {
+pub(crate) fn connect(channel: &Owned<'_>, userdata: &[u8], callback: Callback) -> Result {
     let mut message = OpenChannel {
         header: ChannelMessageHeader::of::<OpenChannel>(),
         child_relid: channel.relid(),
@@ -85,15 +81,8 @@ pub(crate) fn connect(
         .get_mut(..userdata.len())
         .ok_or(EINVAL)?
         .copy_from_slice(userdata);
-
-    let c = channel.raw();
-    // SAFETY: The driver that opens the channel is the only one to touch these fields, and keeps the rings.
-    let (list, send) = unsafe { (ring::page_list(channel), (*c).ringbuffer_send_offset) };
-    let list = list.ok_or(EINVAL)?;
-    let (outbound, inbound) = (list.pages())
-        .split_at_checked(send as usize)
-        .ok_or(EINVAL)?;
-    let memory = gpadl::Memory::Pages(list);
+    let (send, gpadl) = channel.rings().ok_or(EINVAL)?;
+    message.downstream_ringbuffer_pageoffset = send * (PAGE_SIZE / HV_HYP_PAGE_SIZE) as u32;
     if message.child_relid == INVALID_RELID {
         return Err(ENODEV);
     }
@@ -101,9 +90,7 @@ pub(crate) fn connect(
         // A CPU that goes offline takes the channel's interrupts elsewhere before this, or is refused. A move that the
         // host has not answered yet does not count for this opening.
         let list = channel::lock();
-        if channel.on(Event::OpenBegun).is_none() {
-            return Err(EINVAL);
-        }
+        channel.on(Event::OpenBegun).ok_or(EINVAL)?;
         let mut route = channel.route(&list);
         route.open();
         channel.set_route(&route, &list);
@@ -114,50 +101,24 @@ pub(crate) fn connect(
     requestor::alloc(channel)?;
     let undo_requestor = ScopeGuard::new(|| requestor::free(channel));
 
-    // SAFETY: As above. The rings' memory stays allocated until `ring::free`, which looks at `decrypted`.
-    let ring_gpadl = unsafe {
-        // Set while there is no GPADL: the last one was not confirmed to have ended.
-        if (*c).ringbuffer_gpadlhandle.decrypted {
-            return Err(EIO);
-        }
-        if (*c).max_pkt_size == 0 {
-            (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
-        }
-        (*c).ringbuffer_gpadlhandle.gpadl_handle = 0;
-        gpadl::establish(
-            channel,
-            gpadl::Kind::Ring,
-            memory,
-            &mut (*c).ringbuffer_gpadlhandle,
-        )?;
-        &raw mut (*c).ringbuffer_gpadlhandle
-    };
+    if gpadl.is_lost() {
+        return Err(EIO);
+    }
+    gpadl::establish(channel, Kind::Ring, gpadl)?;
     let undo_gpadl = ScopeGuard::new(|| {
         ring::unmap(channel);
-        // An error has marked the memory as lost.
-        // SAFETY: As above.
-        let _ = gpadl::teardown(channel, memory, unsafe { &mut *ring_gpadl });
+        if let Some((_, gpadl)) = channel.rings() {
+            // What it does not give back is lost, which `ring::free` finds.
+            let _ = gpadl::teardown(channel, gpadl, CHANNEL_TIMEOUT_MS);
+        }
     });
+    let (_, gpadl) = channel.rings().ok_or(EINVAL)?;
+    message.ringbuffer_gpadlhandle = gpadl.handle();
 
-    // SAFETY: The channel is being opened; the pages are those of its rings.
-    unsafe {
-        let confidential = rlis_sys::channel_co_ring_buffer(c);
-        ring::init(&raw mut (*c).outbound, outbound, 0, confidential)?;
-        ring::init(
-            &raw mut (*c).inbound,
-            inbound,
-            (*c).max_pkt_size,
-            confidential,
-        )?;
-        // Only now: the callback, and whoever schedules it, uses the rings.
-        (*c).channel_callback_context = context;
-        core::sync::atomic::fence(Ordering::Release);
-        (*c).onchannel_callback = callback;
-        message.ringbuffer_gpadlhandle = (*ring_gpadl).gpadl_handle;
-    }
+    ring::map(channel)?;
+    channel.set_callback(callback);
     let undo_callback = ScopeGuard::new(|| channel.reset_callback());
 
-    message.downstream_ringbuffer_pageoffset = send * (PAGE_SIZE / HV_HYP_PAGE_SIZE) as u32;
     let key = Key::Open {
         relid: message.child_relid,
         openid: message.openid,
@@ -207,34 +168,29 @@ fn post_close(channel: &Channel) -> Result {
 ///
 /// `EINVAL` if the channel is not open, in which case only its callback is reset; those of
 /// [`gpadl::teardown`] and of posting. The rings' memory is lost then.
-fn close(channel: &Channel) -> Result {
+fn close(channel: &Owned<'_>) -> Result {
     channel.reset_callback();
     // A probe that failed leaves a channel that is not open to the driver's remove.
-    if channel.on(Event::CloseBegun).is_none() {
-        return Err(EINVAL);
-    }
+    channel.on(Event::CloseBegun).ok_or(EINVAL)?;
     // The host needs no message about a channel that it has withdrawn, nor after the connection's end.
     let posted = match post_close(channel) {
         Err(e) if !channel.is_rescinded() && e != ENODEV => Err(e),
         _ => Ok(()),
     };
-    // SAFETY: The driver that closes the channel is the only one to touch this field.
-    let ring_gpadl = unsafe { &mut (*channel.raw()).ringbuffer_gpadlhandle };
-    // SAFETY: As above; an open channel keeps its rings.
-    let list = unsafe { ring::page_list(channel) };
-    let result = match (posted, list) {
-        (Err(e), _) => {
-            ring_gpadl.decrypted = true;
+    let result = match (posted, channel.rings()) {
+        (Err(e), rings) => {
+            // The host goes on using them.
+            drop(rings.map(|(_, gpadl)| gpadl.lent()));
             Err(e)
         }
-        (Ok(()), Some(list)) if ring_gpadl.gpadl_handle != 0 => {
+        (Ok(()), Some((_, gpadl))) if gpadl.handle() != 0 => {
             // The host ends it when it is through with all requests that came on the channel.
             let timeout_ms = if device_class::is_storage(channel.class()) {
                 STORAGE_CLOSE_TIMEOUT_MS
             } else {
                 CHANNEL_TIMEOUT_MS
             };
-            gpadl::teardown_within(channel, gpadl::Memory::Pages(list), ring_gpadl, timeout_ms)
+            gpadl::teardown(channel, gpadl, timeout_ms)
         }
         (Ok(()), _) => Ok(()),
     };
@@ -255,7 +211,7 @@ fn close(channel: &Channel) -> Result {
 
 /// Frees a channel's rings. uio_hv_generic does so with an open channel, if a program still has its file open when the
 /// device is taken away from it; the host must not use them any more by then. Sleeps.
-pub(crate) fn free_ring(channel: &Channel) {
+pub(crate) fn free_ring(channel: &Owned<'_>) {
     if channel.life().rings == Rings::Opened && channel.primary().is_none() {
         pr_warn!(
             "relid {} was left open by its driver, closing it\n",
@@ -272,7 +228,7 @@ pub(crate) fn free_ring(channel: &Channel) {
 /// # Errors
 ///
 /// `EINVAL` for a sub-channel; what closing the primary channel returns.
-pub(crate) fn disconnect(channel: &Channel) -> Result {
+pub(crate) fn disconnect(channel: &Owned<'_>) -> Result {
     if channel.primary().is_some() {
         return Err(EINVAL);
     }
@@ -288,7 +244,10 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
             .map(ChannelRef::from);
         drop(list);
         let Some(sub) = next else { break };
-        if sub.is_rescinded() && !sub.wait_rescind(HOST_RESPONSE_TIMEOUT_MS) {
+        let Some(sub) = channel.sub_channel(&sub) else {
+            break;
+        };
+        if sub.is_rescinded() && !sub.rescind_event().wait(HOST_RESPONSE_TIMEOUT_MS) {
             pr_err!("the rescind of sub-channel {} does not end\n", sub.relid());
         }
         // What the host may still use stays allocated.
@@ -296,8 +255,25 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
             ring::free(&sub);
         }
         if sub.is_rescinded() {
-            sub.remove();
+            removal::remove(&sub);
         }
     }
     close(channel)
+}
+
+/// Leaves nothing of a driver in the channels of a device that it has let go of, or could not take.
+///
+/// A socket is used once, and its driver may still be called when the host withdraws it.
+pub(crate) fn forget_driver(channel: &Owned<'_>) {
+    if channel.is_hvsock() {
+        return;
+    }
+    if channel.life().rings == Rings::Opened {
+        free_ring(channel);
+    }
+    ring::release_kept(channel);
+    let list = channel::lock();
+    for c in Iterator::chain(core::iter::once(&**channel), list.sub_channels(channel)) {
+        c.forget_driver(&list);
+    }
 }

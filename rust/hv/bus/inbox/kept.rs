@@ -16,7 +16,7 @@ use rlis_proto::vmbus::message::OfferChannel;
 /// What becomes of an offer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Offers {
+pub enum Offers {
     /// It becomes a channel.
     Taken,
     /// It is kept until it is clear whether the guest suspends.
@@ -48,7 +48,7 @@ pub(super) fn set(mode: Offers) {
 }
 
 /// What becomes of offers.
-pub(super) fn mode() -> Offers {
+pub fn mode() -> Offers {
     match MODE.load(Ordering::SeqCst) {
         m if m == Offers::Kept as u8 => Offers::Kept,
         m if m == Offers::Dropped as u8 => Offers::Dropped,
@@ -61,7 +61,7 @@ pub(super) fn mode() -> Offers {
 /// # Errors
 ///
 /// The reason why it cannot be kept, for the log.
-pub(super) fn keep(offer: &OfferChannel) -> Result<(), &'static str> {
+pub fn keep(offer: &OfferChannel) -> Result<(), &'static str> {
     let mut kept = KEPT.lock();
     if kept.len() >= MOST {
         return Err("too many offers during a suspend");
@@ -71,7 +71,7 @@ pub(super) fn keep(offer: &OfferChannel) -> Result<(), &'static str> {
 }
 
 /// Takes the oldest offer that was kept if it is to become a channel now; drops them all if they are void.
-pub(super) fn next_kept() -> Option<OfferChannel> {
+pub fn next_kept() -> Option<OfferChannel> {
     match mode() {
         Offers::Taken => {
             let mut kept = KEPT.lock();
@@ -89,7 +89,7 @@ pub(super) fn next_kept() -> Option<OfferChannel> {
 }
 
 /// Forgets an offer that was kept and has been withdrawn; false if there is none with this relid.
-pub(super) fn forget(relid: u32) -> bool {
+pub fn forget(relid: u32) -> bool {
     let mut kept = KEPT.lock();
     let at = kept.iter().position(|o| { o.child_relid } == relid);
     at.is_some_and(|at| kept.remove(at).is_ok())

@@ -2,7 +2,8 @@
 
 //! Moving the interrupts of an open channel to another CPU.
 
-use crate::{
+use kernel::prelude::*;
+use rlis_bus::{
     channel::{
         self,
         Channel,
@@ -10,12 +11,13 @@ use crate::{
     },
     connection,
     cpu,
+    hotplug,
+    lock::Retargeting,
     request::{
         self,
         Key, //
     }, //
 };
-use kernel::prelude::*;
 use rlis_proto::vmbus::{
     life::Rings,
     message::{
@@ -27,9 +29,8 @@ use rlis_proto::vmbus::{
         Move,
         Outcome, //
     },
-    Version,
+    Version, //
 };
-use rlis_sys as bindings;
 
 /// Asks the host to send the channel's interrupts to virtual processor `target_vp`, and from protocol 5.3 on
 /// waits until it does. Sleeps.
@@ -69,7 +70,7 @@ pub(crate) fn set_cpu(channel: &Channel, target: u32) -> Result {
         return Err(EIO);
     }
     let _guard = Retargeting::begin();
-    if !cpu::may_serve(target) {
+    if !hotplug::may_serve(target) {
         return Err(EINVAL);
     }
     let request = {
@@ -108,42 +109,9 @@ fn change_over(channel: &Channel, request: Move, to: u32) -> Outcome {
     let outcome = route.end(request, answer);
     channel.set_route(&route, &list);
     if outcome == Outcome::Moved && from != to && channel.life().rings == Rings::Opened {
-        // SAFETY: The driver's function, set while the channel is open, called as declared; under the lock, as
-        // with the C bus.
-        unsafe {
-            let c = channel.raw();
-            if let Some(callback) = (*c).change_target_cpu_callback {
-                callback(c, from, to);
-            }
-        }
+        channel.tell_target_cpu(from, to, &list);
     }
     outcome
-}
-
-/// Keeps CPUs from going offline, and channels from being moved by anyone else.
-///
-/// A CPU that goes offline moves its channels, for which it needs no such guard: it waits until there is none.
-///
-/// # Invariants
-///
-/// The current task has the kernel's lock of CPUs for reading, and the lock of retargeting.
-struct Retargeting(core::marker::PhantomData<*mut ()>);
-
-impl Retargeting {
-    /// Sleeps.
-    fn begin() -> Self {
-        // SAFETY: Process context, with neither lock held; drop gives them up.
-        unsafe { bindings::vmbus_retarget_begin() };
-        // INVARIANT: Just taken.
-        Self(core::marker::PhantomData)
-    }
-}
-
-impl Drop for Retargeting {
-    fn drop(&mut self) {
-        // SAFETY: Held by the invariants.
-        unsafe { bindings::vmbus_retarget_end() };
-    }
 }
 
 /// Whether `cpu` cannot go offline because of this channel.
@@ -164,8 +132,9 @@ pub(crate) fn may_use(channel: &Channel, cpu: u32, list: &ChannelLock) -> bool {
 /// the old CPU, which it does from 5.3 on.
 pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
     let others = || {
-        cpu::online()
-            .filter(move |&cpu| cpu != leaving && cpu != cpu::CONNECT_CPU && cpu::may_serve(cpu))
+        cpu::online().filter(move |&cpu| {
+            cpu != leaving && cpu != cpu::CONNECT_CPU && hotplug::may_serve(cpu)
+        })
     };
     // Spread what leaves over the others.
     let count = others().count();

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! CPUs that come and go: their SynIC, and which of them serve channels.
+//!
+//! A CPU serves channels between `rlis_bus_cpu_online` and the beginning of `rlis_bus_cpu_offline`. The flag
+//! that says so changes under the lock of channels, so that no channel is placed on a CPU that is leaving.
+
+use crate::{
+    channel::{
+        self,
+        ChannelLock, //
+    },
+    cpu::{
+        self,
+        context, //
+    },
+    ops,
+    synic, //
+};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+use kernel::{
+    ffi::{
+        c_int,
+        c_uint, //
+    },
+    prelude::*, //
+};
+use rlis_proto::vmbus::VMBUS_MESSAGE_SINT;
+use rlis_sys as bindings;
+
+/// CPUs that the mask of serving CPUs has room for; the kernel's own limit for x86 is 8192.
+const MAX_CPUS: usize = 8192;
+
+static SERVING: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
+
+fn serving_word(cpu: u32) -> Option<(&'static AtomicU64, u64)> {
+    Some((SERVING.get((cpu / 64) as usize)?, 1 << (cpu % 64)))
+}
+
+/// Says whether channels may be placed on a CPU. Under the lock of channels, so that none is placed on one that leaves.
+pub fn set_serving(cpu: u32, on: bool, _lock: &ChannelLock) {
+    if let Some((word, bit)) = serving_word(cpu) {
+        if on {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether channels may be placed on the CPU.
+fn is_serving(cpu: u32) -> bool {
+    serving_word(cpu).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+}
+
+/// Whether the CPU takes interrupts that the kernel may place, and serves channels.
+pub fn may_serve(cpu: u32) -> bool {
+    is_serving(cpu) && cpu::is_housekeeping(cpu)
+}
+
+/// The registration of the hotplug callbacks. While it exists, the SynIC is on on all CPUs that are online.
+pub struct Hotplug(c_int);
+
+impl Hotplug {
+    /// Enables the SynIC on all CPUs that are online, and on others when they come online.
+    ///
+    /// # Errors
+    ///
+    /// Those of `cpuhp_setup_state`.
+    pub fn new() -> Result<Self> {
+        // SAFETY: The callbacks are those below; the pages exist.
+        let state = unsafe { bindings::cpuhp_setup() };
+        if state < 0 {
+            return Err(Error::from_errno(state));
+        }
+        STATE.store(state as u32, Ordering::Relaxed);
+        Ok(Self(state))
+    }
+}
+
+/// Keeps the module loaded if the kernel takes its time from timers that only this bus can hear.
+///
+/// The kernel may not find another timer for the boot CPU: its local APIC's serves all CPUs by then, as the broadcast
+/// device. A CPU without a timer stands still.
+pub fn stay_for_timers() {
+    // SAFETY: No requirements; the module is being loaded, and so has a reference that is not given up yet.
+    unsafe {
+        if bindings::stimer_needs_bus() {
+            pr_info!("the host's timers expire with messages, so this module cannot be unloaded\n");
+            bindings::vmbus_stay_loaded();
+        }
+    }
+}
+
+/// The hotplug state, for kexec.
+static STATE: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+
+/// Disables the SynIC on all CPUs, after the connection has ended.
+pub fn disable_all() {
+    let state = STATE.swap(0, Ordering::Relaxed);
+    if state != 0 {
+        // SAFETY: `Hotplug::new` made the state, and it is removed once.
+        unsafe { bindings::cpuhp_remove(state as c_int) };
+    }
+}
+
+impl Drop for Hotplug {
+    fn drop(&mut self) {
+        let _ = self.0;
+        disable_all();
+    }
+}
+
+/// The CPU has come online. Runs on it.
+#[no_mangle]
+extern "C" fn rlis_bus_cpu_online(cpu: c_uint) -> c_int {
+    // SAFETY: The context of a present CPU.
+    if unsafe { (*context(cpu)).hyp_synic_event_page.is_null() } {
+        // It was not present when the bus was loaded.
+        return ENOMEM.to_errno();
+    }
+    synic::enable(cpu);
+    // SAFETY: The CPU's SynIC is set up, and this runs on it.
+    unsafe { bindings::stimer_messages_on(cpu, c_int::from(VMBUS_MESSAGE_SINT)) };
+    set_serving(cpu, true, &channel::lock());
+    0
+}
+
+/// The CPU is about to go offline. Runs on it. An error keeps it online.
+#[no_mangle]
+extern "C" fn rlis_bus_cpu_offline(cpu: c_uint) -> c_int {
+    if let Err(e) = ops().and_then(|ops| ops.cpu_leaves(cpu)) {
+        set_serving(cpu, true, &channel::lock());
+        return e.to_errno();
+    }
+    set_serving(cpu, false, &channel::lock());
+    // SAFETY: This runs on the CPU, whose SynIC is still set up.
+    unsafe { bindings::stimer_messages_off(cpu) };
+    synic::disable();
+    0
+}
