@@ -164,12 +164,10 @@ u8 rlis_helper_hv_callback_vector(void)
 	return HYPERVISOR_CALLBACK_VECTOR;
 }
 
-/* Newer kernels do so before they call the handler. Twice does no harm. */
+/* For kernels that do not do so before they call the handler. */
 void rlis_helper_vmbus_interrupt_randomness(void)
 {
-#ifdef RLIS_HAVE_STIMER_MESSAGES
 	add_interrupt_randomness(HYPERVISOR_CALLBACK_VECTOR);
-#endif
 }
 
 #ifdef RLIS_HAVE_STIMER_MESSAGES

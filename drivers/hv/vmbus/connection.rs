@@ -48,9 +48,6 @@ use zerocopy::IntoBytes;
 
 use crate::removal;
 
-/// How long the host may take to send its present offers, in milliseconds.
-const OFFERS_TIMEOUT_MS: u32 = 60_000;
-
 /// The host was told of the monitor pages, and has not said that it will not use them, or not any more.
 static PAGES_LENT: AtomicBool = AtomicBool::new(false);
 
@@ -224,11 +221,8 @@ pub(crate) fn request_offers() -> Result {
     let message = ChannelMessageHeader::new(MessageType::CHANNELMSG_REQUESTOFFERS);
     connection::post_bytes(message.as_bytes())
         .inspect_err(|e| pr_err!("asking for offers failed: {}\n", e.to_errno()))?;
-    if !delivered.wait(OFFERS_TIMEOUT_MS) {
-        pr_warn!(
-            "the host did not finish sending offers within {} s\n",
-            OFFERS_TIMEOUT_MS / 1000
-        );
+    if !delivered.wait(60_000) {
+        pr_warn!("the host did not finish sending offers within 60 s\n");
     }
     // The message is handled in the order of offers only by the control work, so finish that first.
     inbox::flush();

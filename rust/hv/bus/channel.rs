@@ -47,6 +47,7 @@ use core::{
     }, //
 };
 use kernel::{
+    error::to_result,
     prelude::*,
     sync::aref::{
         ARef,
@@ -66,6 +67,9 @@ use rlis_sys as bindings;
 
 /// Relid of a channel that waits for its offer after a resume (`INVALID_RELID`).
 pub const INVALID_RELID: u32 = u32::MAX;
+
+/// A driver's function that is called with a channel.
+pub(crate) type ChannelFunction = Option<unsafe extern "C" fn(*mut bindings::vmbus_channel)>;
 
 /// A driver's function that is told of a rescind.
 pub struct RescindCallback<'a>(
@@ -335,16 +339,26 @@ impl Channel {
         }
     }
 
+    /// Sets the driver's function that is handed sub-channels.
+    pub(crate) fn set_sc_creation_callback(&self, callback: ChannelFunction) {
+        // SAFETY: A field of a valid channel, which additions read as a whole.
+        unsafe { ptr::write_volatile(&raw mut (*self.raw()).sc_creation_callback, callback) };
+    }
+
     /// Takes the driver's function away that is handed sub-channels: no addition that begins from here on calls it.
     pub fn clear_sc_creation_callback(&self) {
-        // SAFETY: A field of a valid channel, which additions read as a whole.
-        unsafe { ptr::write_volatile(&raw mut (*self.raw()).sc_creation_callback, None) };
+        self.set_sc_creation_callback(None);
+    }
+
+    /// Sets the driver's function that is told of a rescind.
+    pub(crate) fn set_rescind_callback(&self, callback: ChannelFunction) {
+        // SAFETY: A field of a valid channel, which the rescind's work reads as a whole.
+        unsafe { ptr::write_volatile(&raw mut (*self.raw()).chn_rescind_callback, callback) };
     }
 
     /// Takes the driver's function away that is told of a rescind.
     pub fn clear_rescind_callback(&self) {
-        // SAFETY: A field of a valid channel, which the rescind's work reads as a whole.
-        unsafe { ptr::write_volatile(&raw mut (*self.raw()).chn_rescind_callback, None) };
+        self.set_rescind_callback(None);
     }
 
     /// The driver's function that is told of a rescind, if it wants to be.
@@ -379,6 +393,42 @@ impl Channel {
     pub fn rescind_event(&self) -> CompletionRef<'_> {
         // SAFETY: Initialised with the channel.
         unsafe { CompletionRef::from_raw(&raw mut (*self.raw()).rescind_event) }
+    }
+
+    /// Counts a signal to a host that waited for room.
+    #[inline]
+    pub(crate) fn count_in_full(&self) {
+        // SAFETY: A statistic, which the one reader of the channel writes.
+        unsafe { (*self.raw()).intr_in_full += 1 };
+    }
+
+    /// Shows the file `ring`, which is mapped with the driver's function.
+    ///
+    /// # Errors
+    ///
+    /// Those of sysfs.
+    pub(crate) fn show_ring(&self, map: bindings::rlis_map_ring_t) -> Result {
+        // SAFETY: Only the driver that has the channel calls this.
+        to_result(unsafe {
+            bindings::channel_set_map_ring(self.raw(), map);
+            (*self.raw()).ring_sysfs_visible = true;
+            bindings::channel_update_sysfs(self.raw())
+        })
+    }
+
+    /// Hides the file `ring`. It is gone before its function.
+    ///
+    /// # Errors
+    ///
+    /// Those of sysfs.
+    pub(crate) fn hide_ring(&self) -> Result {
+        // SAFETY: Only the driver that has the channel calls this.
+        to_result(unsafe {
+            (*self.raw()).ring_sysfs_visible = false;
+            let ret = bindings::channel_update_sysfs(self.raw());
+            bindings::channel_set_map_ring(self.raw(), None);
+            ret
+        })
     }
 
     /// Waits until the tasklet does not run, for a channel that nobody schedules it for any more. Sleeps.

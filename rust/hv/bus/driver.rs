@@ -29,7 +29,8 @@ use kernel::{
         c_int, //
     },
     prelude::*,
-    str::CStr, //
+    str::CStr,
+    types::Opaque, //
 };
 use rlis_proto::{
     vmbus::probe,
@@ -41,27 +42,41 @@ fn guid_of(guid: &bindings::guid_t) -> Guid {
     Guid::from_bytes(guid.b)
 }
 
-/// The entry of the driver's static table for this class, or null.
+/// A device of this bus, as the driver core hands it over.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// `drv` is a registered driver.
-unsafe fn find_static(
-    drv: *const bindings::hv_driver,
-    class: &Guid,
-) -> *const bindings::hv_vmbus_device_id {
-    // SAFETY: The table is terminated by an entry with a null GUID.
-    unsafe {
-        let mut id = (*drv).id_table;
-        while !id.is_null() && !guid_of(&(*id).guid).is_null() {
-            if guid_of(&(*id).guid) == *class {
-                return id;
-            }
-            id = id.add(1);
-        }
+/// It is valid, and has a channel.
+#[repr(transparent)]
+pub(crate) struct Device(Opaque<bindings::hv_device>);
+
+impl Device {
+    fn channel(&self) -> &Channel {
+        // SAFETY: By the invariants.
+        unsafe { Channel::from_raw((*self.0.get()).channel) }
     }
-    ptr::null()
+
+    fn class(&self) -> Guid {
+        // SAFETY: By the invariants; written before the device is registered.
+        guid_of(unsafe { &(*self.0.get()).dev_type })
+    }
+
+    fn name(&self) -> &CStr {
+        // SAFETY: By the invariants; the name of a registered device stays.
+        unsafe { CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*self.0.get()).device)) }
+    }
 }
+
+/// What a driver does with its devices.
+type DeviceFunction = Option<unsafe extern "C" fn(*mut bindings::hv_device) -> c_int>;
+
+/// A driver that is registered with this bus.
+///
+/// # Invariants
+///
+/// It is valid, and its lists of ids are initialised.
+#[repr(transparent)]
+pub(crate) struct Driver(Opaque<bindings::hv_driver>);
 
 /// A dynamic id of a driver. The layout is ours: the C struct is private to the C driver.
 #[repr(C)]
@@ -70,40 +85,123 @@ struct DynId {
     id: bindings::hv_vmbus_device_id,
 }
 
-/// Calls `f` for the driver's dynamic id of this class, under the lock of the list.
-///
-/// # Safety
-///
-/// `drv` is a registered driver.
-unsafe fn find_dynid<R>(
-    drv: *mut bindings::hv_driver,
-    class: &Guid,
-    f: impl FnOnce(*mut DynId) -> R,
-) -> Option<R> {
-    // SAFETY: Initialised with the registration; everything on the list is a `DynId`, whose first field is the
-    // link.
-    unsafe {
-        let _guard = SpinGuard::lock(&raw mut (*drv).dynids.lock);
-        let head = &raw mut (*drv).dynids.list;
-        let mut at = (*head).next;
-        while at != head {
-            let id = at.cast::<DynId>();
-            at = (*at).next;
-            if guid_of(&(*id).id.guid) == *class {
-                return Some(f(id));
+impl Driver {
+    /// The entry of the driver's static table for this class, or null.
+    fn find_static(&self, class: &Guid) -> *const bindings::hv_vmbus_device_id {
+        // SAFETY: By the invariants; the table is terminated by an entry with a null GUID.
+        unsafe {
+            let mut id = (*self.0.get()).id_table;
+            while !id.is_null() && !guid_of(&(*id).guid).is_null() {
+                if guid_of(&(*id).guid) == *class {
+                    return id;
+                }
+                id = id.add(1);
             }
         }
+        ptr::null()
     }
-    None
+
+    /// Takes the lock of the dynamic ids.
+    fn lock_dynids(&self) -> SpinGuard<'_> {
+        // SAFETY: By the invariants; nothing here takes it twice.
+        unsafe { SpinGuard::lock(&raw mut (*self.0.get()).dynids.lock) }
+    }
+
+    /// The driver's dynamic id of this class. Under the lock of the list.
+    fn find_dynid(&self, class: &Guid, _guard: &SpinGuard<'_>) -> Option<*mut DynId> {
+        // SAFETY: By the invariants; everything on the list is a `DynId`, whose first field is the link, and stays while the
+        // lock is held.
+        unsafe {
+            let head = &raw mut (*self.0.get()).dynids.list;
+            let mut at = (*head).next;
+            while at != head {
+                let id = at.cast::<DynId>();
+                at = (*at).next;
+                if guid_of(&(*id).id.guid) == *class {
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether it has a dynamic id of this class.
+    fn has_dynid(&self, class: &Guid) -> bool {
+        self.find_dynid(class, &self.lock_dynids()).is_some()
+    }
+
+    /// A copy of its dynamic id of this class, as `remove_id` may free it.
+    fn dynid(&self, class: &Guid) -> Option<bindings::hv_vmbus_device_id> {
+        let guard = self.lock_dynids();
+        let id = self.find_dynid(class, &guard)?;
+        // SAFETY: The lock is held.
+        Some(unsafe { ptr::read(&raw const (*id).id) })
+    }
+
+    /// Adds a dynamic id, and binds the driver to devices that wait for one. Sleeps.
+    fn add_dynid(&self, class: &Guid) -> Result {
+        if self.has_dynid(class) {
+            return Err(EEXIST);
+        }
+        // SAFETY: No requirements; process context.
+        let id = unsafe { bindings::vmbus_kzalloc(size_of::<DynId>()) }.cast::<DynId>();
+        if id.is_null() {
+            return Err(ENOMEM);
+        }
+        let guard = self.lock_dynids();
+        // SAFETY: The object is new, and zeroed, which is valid for it; the list's lock is held.
+        unsafe {
+            (*id).id.guid.b = class.b;
+            list_add_tail(&raw mut (*id).links, &raw mut (*self.0.get()).dynids.list);
+        }
+        drop(guard);
+        // SAFETY: By the invariants; process context.
+        to_result(unsafe { bindings::driver_attach(&raw const (*self.0.get()).driver) })
+    }
+
+    /// Removes a dynamic id.
+    fn remove_dynid(&self, class: &Guid) -> Result {
+        let guard = self.lock_dynids();
+        let id = self.find_dynid(class, &guard).ok_or(ENODEV)?;
+        // SAFETY: On the list, whose lock is held; nobody keeps a pointer to it: see `dynid`.
+        unsafe { list_del(&raw mut (*id).links) };
+        drop(guard);
+        // SAFETY: Allocated by `add_dynid`, and off the list.
+        unsafe { bindings::kfree(id.cast()) };
+        Ok(())
+    }
+
+    /// Frees all dynamic ids: nobody looks at them any more.
+    fn free_dynids(&self) {
+        // SAFETY: By the invariants; the driver is unregistered, so that there is nobody but the caller.
+        unsafe {
+            let head = &raw mut (*self.0.get()).dynids.list;
+            let mut at = (*head).next;
+            while at != head {
+                let id = at.cast::<DynId>();
+                at = (*at).next;
+                bindings::kfree(id.cast());
+            }
+            bindings::dynids_init(self.0.get());
+        }
+    }
+
+    /// Whether it is for Hyper-V sockets.
+    fn takes_sockets(&self) -> bool {
+        // SAFETY: By the invariants.
+        unsafe { (*self.0.get()).hvsock }
+    }
+
+    /// Calls a function of the driver that takes nothing but the device; `None` if there is no such function.
+    fn call(&self, dev: &Device, function: DeviceFunction) -> Option<c_int> {
+        // SAFETY: A function of the driver, called as declared with a device that it is for.
+        function.map(|function| unsafe { function(dev.0.get()) })
+    }
 }
 
-/// Parses what is written to `new_id` and `remove_id`: a GUID, with or without braces, and a line end.
-///
-/// # Safety
-///
-/// `buf` points to `count` bytes.
-unsafe fn parse_guid(buf: *const c_char, count: usize) -> Result<Guid> {
-    // SAFETY: The caller vouches for the buffer.
+/// What is written to `new_id` and `remove_id`: a GUID, with or without braces, and a line end.
+fn parse_guid(buf: *const c_char, count: usize) -> Result<Guid> {
+    // SAFETY: sysfs hands over a buffer of that size.
     let text = unsafe { slice::from_raw_parts(buf.cast::<u8>(), count) };
     let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
     Guid::parse(text.trim()).ok_or(EINVAL)
@@ -118,60 +216,15 @@ fn to_ssize(result: Result, count: usize) -> isize {
 
 /// `new_id`: another class that the driver shall be bound to.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_new_id(
-    drv: *mut bindings::hv_driver,
-    buf: *const c_char,
-    count: usize,
-) -> isize {
-    // SAFETY: sysfs hands over a registered driver and a buffer of that size.
-    to_ssize(unsafe { new_id(drv, buf, count) }, count)
-}
-
-/// See [`rlis_bus_new_id`].
-///
-/// # Safety
-///
-/// `drv` is a registered driver and `buf` points to `count` bytes.
-unsafe fn new_id(drv: *mut bindings::hv_driver, buf: *const c_char, count: usize) -> Result {
-    // SAFETY: The caller vouches for both.
-    unsafe {
-        let class = parse_guid(buf, count)?;
-        if find_dynid(drv, &class, |_| ()).is_some() {
-            return Err(EEXIST);
-        }
-        let id = bindings::vmbus_kzalloc(size_of::<DynId>()).cast::<DynId>();
-        if id.is_null() {
-            return Err(ENOMEM);
-        }
-        (*id).id.guid.b = class.b;
-        {
-            let _guard = SpinGuard::lock(&raw mut (*drv).dynids.lock);
-            list_add_tail(&raw mut (*id).links, &raw mut (*drv).dynids.list);
-        }
-        to_result(bindings::driver_attach(&raw const (*drv).driver))
-    }
+extern "C" fn rlis_bus_new_id(drv: &Driver, buf: *const c_char, count: usize) -> isize {
+    let result = parse_guid(buf, count).and_then(|class| drv.add_dynid(&class));
+    to_ssize(result, count)
 }
 
 /// `remove_id`: undoes `new_id`.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_remove_id(
-    drv: *mut bindings::hv_driver,
-    buf: *const c_char,
-    count: usize,
-) -> isize {
-    // SAFETY: sysfs hands over a registered driver and a buffer of that size. The id is unlinked under the
-    // lock, and nobody keeps a pointer to it: see `rlis_bus_probe`.
-    let result = unsafe {
-        parse_guid(buf, count).and_then(|class| {
-            let id = find_dynid(drv, &class, |id| {
-                list_del(&raw mut (*id).links);
-                id
-            })
-            .ok_or(ENODEV)?;
-            bindings::kfree(id.cast());
-            Ok(())
-        })
-    };
+extern "C" fn rlis_bus_remove_id(drv: &Driver, buf: *const c_char, count: usize) -> isize {
+    let result = parse_guid(buf, count).and_then(|class| drv.remove_dynid(&class));
     to_ssize(result, count)
 }
 
@@ -186,24 +239,16 @@ static NO_ID: NoId = NoId(pin_init::zeroed());
 /// Whether the driver is for this device. `overridden` is 1 if the device may only be bound to this driver,
 /// 0 if only to another one, negative if nothing is said.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_match(
-    dev: *mut bindings::hv_device,
-    drv: *const bindings::hv_driver,
-    overridden: c_int,
-) -> c_int {
-    // SAFETY: The driver core hands over a device and a driver of this bus.
-    let matches = unsafe {
-        if Channel::from_raw((*dev).channel).is_hvsock() {
-            (*drv).hvsock
-        } else {
-            match overridden {
-                0 => false,
-                1.. => true,
-                _ => {
-                    let class = guid_of(&(*dev).dev_type);
-                    find_dynid(drv.cast_mut(), &class, |_| ()).is_some()
-                        || !find_static(drv, &class).is_null()
-                }
+extern "C" fn rlis_bus_match(dev: &Device, drv: &Driver, overridden: c_int) -> c_int {
+    let matches = if dev.channel().is_hvsock() {
+        drv.takes_sockets()
+    } else {
+        match overridden {
+            0 => false,
+            1.. => true,
+            _ => {
+                let class = dev.class();
+                drv.has_dynid(&class) || !drv.find_static(&class).is_null()
             }
         }
     };
@@ -212,65 +257,57 @@ unsafe extern "C" fn rlis_bus_match(
 
 /// Calls the driver's probe.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_probe(
-    dev: *mut bindings::hv_device,
-    drv: *mut bindings::hv_driver,
-    overridden: c_int,
-) -> c_int {
-    // SAFETY: The driver core hands over a device and a driver of this bus.
-    unsafe {
-        let name = CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*dev).device));
-        let Some(probe) = (*drv).probe else {
-            pr_err!("probe not set for driver of {}\n", name);
-            return ENODEV.to_errno();
-        };
-        let class = guid_of(&(*dev).dev_type);
-        // A copy, as `remove_id` may free a dynamic id while the driver is probed.
-        let dynamic = find_dynid(drv, &class, |id| ptr::read(&raw const (*id).id));
-        let id = match &dynamic {
-            Some(id) => ptr::from_ref(id),
-            None => find_static(drv, &class),
-        };
-        let ret = if id.is_null() && overridden > 0 {
-            probe(dev, &raw const NO_ID.0)
-        } else {
-            probe(dev, id)
-        };
-        if ret != 0 {
-            if probe::is_failure(ret) {
-                ratelimit::rarely(|| pr_err!("probe failed for device {} ({})\n", name, ret));
-            }
-            driver_gone(dev);
+extern "C" fn rlis_bus_probe(dev: &Device, drv: &Driver, overridden: c_int) -> c_int {
+    // SAFETY: A registered driver.
+    let Some(probe) = (unsafe { (*drv.0.get()).probe }) else {
+        pr_err!("probe not set for driver of {}\n", dev.name());
+        return ENODEV.to_errno();
+    };
+    let class = dev.class();
+    let dynamic = drv.dynid(&class);
+    let id = match &dynamic {
+        Some(id) => ptr::from_ref(id),
+        None => drv.find_static(&class),
+    };
+    let id = if id.is_null() && overridden > 0 {
+        &raw const NO_ID.0
+    } else {
+        id
+    };
+    // SAFETY: The driver's function, called as declared with a device that it is for.
+    let ret = unsafe { probe(dev.0.get(), id) };
+    if ret != 0 {
+        if probe::is_failure(ret) {
+            ratelimit::rarely(|| {
+                pr_err!("probe failed for device {} ({})\n", dev.name(), ret);
+            });
         }
-        ret
+        driver_gone(dev);
     }
+    ret
 }
 
 /// Calls the driver's remove.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_remove(dev: *mut bindings::hv_device, drv: *mut bindings::hv_driver) {
-    // SAFETY: The driver core hands over a device and its driver.
-    unsafe {
-        let channel = Channel::from_raw((*dev).channel);
-        // A rescind from here on waits for the end of this instead of calling a driver that is letting go.
-        if !channel.is_hvsock() {
-            channel.clear_rescind_callback();
-        }
-        if let Some(remove) = (*drv).remove {
-            remove(dev);
-        }
-        driver_gone(dev);
+extern "C" fn rlis_bus_remove(dev: &Device, drv: &Driver) {
+    let channel = dev.channel();
+    // A rescind from here on waits for the end of this instead of calling a driver that is letting go.
+    if !channel.is_hvsock() {
+        channel.clear_rescind_callback();
     }
+    // SAFETY: A registered driver, whose function is called as declared with its device.
+    unsafe {
+        if let Some(remove) = (*drv.0.get()).remove {
+            remove(dev.0.get());
+        }
+    }
+    driver_gone(dev);
 }
 
 /// A driver has let go of a device.
-///
-/// # Safety
-///
-/// `dev` is a device of this bus whose driver is not called any more, and does not call.
-unsafe fn driver_gone(dev: *mut bindings::hv_device) {
-    // SAFETY: The device's channel; the driver has given it up.
-    let channel = unsafe { Owned::new(Channel::from_raw((*dev).channel)) };
+fn driver_gone(dev: &Device) {
+    // SAFETY: The driver core has called the driver's remove, or its probe has failed: it does not use the channel any more.
+    let channel = unsafe { Owned::new(dev.channel()) };
     if let Ok(ops) = ops() {
         ops.driver_gone(&channel);
     }
@@ -278,36 +315,29 @@ unsafe fn driver_gone(dev: *mut bindings::hv_device) {
 
 /// Calls the driver's shutdown.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_shutdown(
-    dev: *mut bindings::hv_device,
-    drv: *mut bindings::hv_driver,
-) {
-    // SAFETY: The driver core hands over a device and its driver.
+extern "C" fn rlis_bus_shutdown(dev: &Device, drv: &Driver) {
+    // SAFETY: A registered driver, whose function is called as declared with its device.
     unsafe {
-        if let Some(shutdown) = (*drv).shutdown {
-            shutdown(dev);
+        if let Some(shutdown) = (*drv.0.get()).shutdown {
+            shutdown(dev.0.get());
         }
     }
 }
 
 /// Calls the driver's suspend.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_suspend_device(
-    dev: *mut bindings::hv_device,
-    drv: *mut bindings::hv_driver,
-) -> c_int {
-    // SAFETY: The driver core hands over a device and its driver.
-    unsafe { (*drv).suspend.map_or(EOPNOTSUPP.to_errno(), |f| f(dev)) }
+extern "C" fn rlis_bus_suspend_device(dev: &Device, drv: &Driver) -> c_int {
+    // SAFETY: A registered driver.
+    let suspend = unsafe { (*drv.0.get()).suspend };
+    drv.call(dev, suspend).unwrap_or(EOPNOTSUPP.to_errno())
 }
 
 /// Calls the driver's resume.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_resume_device(
-    dev: *mut bindings::hv_device,
-    drv: *mut bindings::hv_driver,
-) -> c_int {
-    // SAFETY: The driver core hands over a device and its driver.
-    unsafe { (*drv).resume.map_or(EOPNOTSUPP.to_errno(), |f| f(dev)) }
+extern "C" fn rlis_bus_resume_device(dev: &Device, drv: &Driver) -> c_int {
+    // SAFETY: A registered driver.
+    let resume = unsafe { (*drv.0.get()).resume };
+    drv.call(dev, resume).unwrap_or(EOPNOTSUPP.to_errno())
 }
 
 /// Registers a driver.
@@ -338,22 +368,16 @@ pub(crate) unsafe fn register_driver(
 ///
 /// `drv` is a registered driver.
 pub(crate) unsafe fn unregister_driver(drv: *mut bindings::hv_driver) {
-    // SAFETY: The caller vouches for the driver. After it is unregistered nobody looks at its dynamic ids.
-    unsafe {
+    // SAFETY: The caller vouches for the driver.
+    let driver = unsafe {
         pr_info!(
             "unregistering driver {}\n",
             CStr::from_char_ptr((*drv).name)
         );
         bindings::driver_unregister(&raw mut (*drv).driver);
-        let head = &raw mut (*drv).dynids.list;
-        let mut at = (*head).next;
-        while at != head {
-            let id = at.cast::<DynId>();
-            at = (*at).next;
-            bindings::kfree(id.cast());
-        }
-        bindings::dynids_init(drv);
-    }
+        &*drv.cast::<Driver>()
+    };
+    driver.free_dynids();
 }
 
 /// Registers the bus type.

@@ -5,32 +5,25 @@
 //!
 //! All of it is called by drivers of this bus, which promise what the header says: channels and devices come
 //! from callbacks of the bus and are used only while the driver has them; buffers have the lengths given; a
-//! channel is read in one place at a time, and closed by the one who opened it. The comments below call that
-//! *the driver's promise*.
+//! channel is read in one place at a time, and closed by the one who opened it. Where a type can say so, the
+//! parameter has that type: `&Channel` is a `struct vmbus_channel *` that is valid during the call, [`Owned`] one that
+//! the caller opens or closes. The comments below call the rest *the driver's promise*.
 
 mod channel;
 mod device;
 mod negotiate;
 mod packet;
 
-use crate::channel::Channel;
+#[cfg(doc)]
+use crate::channel::Owned;
 use core::slice;
 use kernel::{
     ffi::c_int,
     prelude::*, //
 };
-use rlis_sys::vmbus_channel;
 
 fn to_int(result: Result) -> c_int {
     result.map_or_else(|e| e.to_errno(), |()| 0)
-}
-
-/// # Safety
-///
-/// The driver's promise.
-unsafe fn channel_of<'a>(raw: *mut vmbus_channel) -> &'a Channel {
-    // SAFETY: The driver's promise.
-    unsafe { Channel::from_raw(raw) }
 }
 
 /// A slice, empty for a length of 0 whatever the pointer.

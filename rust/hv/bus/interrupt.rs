@@ -3,7 +3,10 @@
 //! From the hypervisor's interrupt to a driver's callback.
 
 use crate::{
-    channel,
+    channel::{
+        self,
+        Channel, //
+    },
     lock::RcuGuard,
     ring,
     synic, //
@@ -117,10 +120,13 @@ unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
         callback((*c).channel_callback_context);
         let batched =
             (*c).callback_mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED;
+        let Some(reader) = ring::Reader::of(Channel::from_raw(c)) else {
+            return;
+        };
         let contents = if batched {
-            ring::unmask_interrupts(&raw const (*c).inbound)
+            reader.unmask_interrupts()
         } else {
-            ring::contents(&raw const (*c).inbound)
+            reader.contents()
         };
         match contents {
             ring::Contents::Packets if batched => {

@@ -24,14 +24,10 @@ pub use self::memory::{
 };
 pub(crate) use self::{
     inbound::{
-        close,
-        contents,
-        first,
         mask_interrupts,
-        next,
-        receive,
-        unmask_interrupts,
-        Contents, //
+        Contents,
+        Reader,
+        Received, //
     },
     memory::{
         alloc,

@@ -1,32 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bus's side of VMBus: everything that needs `unsafe` and that only `hv_vmbus` needs.
+//! The bus's side of VMBus: the mechanisms that need `unsafe` and that only `hv_vmbus` needs. What is decided is decided by
+//! the module, which implements [`BusOps`].
 //!
-//! The API of `<linux/hyperv.h>` is in [`exports`]; what is behind it follows the C driver's division:
+//! The API of `<linux/hyperv.h>` is in [`exports`]; what is behind it:
 //!
-//! - [`synic`], [`hypercall`], [`interrupt`]: the hypervisor's interrupt controller, messages and events;
-//! - [`connection`], [`request`], [`control`]: the connection to the host, requests that it answers, messages
-//!   that it sends of its own accord;
-//! - [`channel`], [`gpadl`], [`open`], [`ring`], [`requestor`], [`retarget`]: channels and their rings;
-//! - [`device`], [`driver`], [`device_class`], [`sysfs`], [`mmio`]: the Linux device model around them;
-//! - [`cpu`], [`power`]: CPU hotplug, suspend, shutdown and crash.
-//!
-//! What is policy (which version, which offers, which CPU) is decided by the module, which hands a [`Policy`]
-//! to [`start`].
+//! - [`machine`], [`cpu`], [`hypercall`], [`synic`], [`interrupt`], [`signal`]: the hypervisor's interrupt controller,
+//!   messages and events;
+//! - [`connection`], [`request`], [`inbox`], [`queues`]: what the connection consists of, requests that the host answers,
+//!   messages that it sends of its own accord, and where they are worked on;
+//! - [`channel`], [`gpadl`], [`ring`], [`requestor`]: channels, their rings, and memory that the host may use;
+//! - [`device`], [`driver`], [`device_class`], [`sysfs`], [`mmio`], [`root`]: the Linux device model around them;
+//! - [`hotplug`], [`power`]: CPUs that come and go, suspend, shutdown and crash.
 //!
 //! # Objects
 //!
 //! A [`channel::Channel`] is a C `struct vmbus_channel` that drivers see, with a reference count of its own
 //! (its kobject's). It comes into being with an offer, is found through its relid, and is removed exactly
 //! once: when its device is released, when its sub-channel was rescinded and closed, or when it never became
-//! a device. Only then its relid is given back to the host, which may use it for another offer.
-//!
-//! # Order of offers and rescinds
-//!
-//! One work item handles both in the order in which the host sent them and never waits for the host or for a
-//! driver. What may wait (probing a device, removing it) is a work item of the channel: a rescind wakes
-//! everyone who waits for an answer about the channel, then queues the removal, which starts by waiting for
-//! the end of the addition.
+//! a device. Where it is in its life says [`channel::Channel::life`], and only [`channel::Channel::on`] changes that.
 
 // C code is the only caller of the `extern "C"` functions here. What they rely on stands where they use it.
 #![allow(clippy::missing_safety_doc)]

@@ -29,6 +29,7 @@ pub struct Callback {
 /// The value is with the channel's driver, which calls the bus about this channel from one place at a time, or with the
 /// bus, after the driver has let go of the device. Nobody else opens or closes the channel, or uses the memory of its
 /// rings but through their mapping.
+#[repr(transparent)]
 pub struct Owned<'a>(&'a Channel);
 
 impl<'a> Owned<'a> {

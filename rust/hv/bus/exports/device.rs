@@ -3,11 +3,11 @@
 //! The bus, its devices and drivers, MMIO, and the connection.
 
 use super::{
-    channel_of,
     slice,
     to_int, //
 };
 use crate::{
+    channel::Channel,
     connection,
     driver,
     hypercall,
@@ -35,8 +35,7 @@ use rlis_sys as bindings;
 use rlis_sys::{
     guid_t,
     hv_device,
-    hv_driver,
-    vmbus_channel, //
+    hv_driver, //
 };
 use zerocopy::IntoBytes;
 
@@ -82,50 +81,34 @@ unsafe extern "C" fn vmbus_driver_unregister(drv: *mut hv_driver) {
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
-    // SAFETY: The driver's promise: it calls this from its rescind callback.
-    let channel = unsafe { channel_of((*dev).channel) };
+extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
+    // SAFETY: The driver's promise: the device is registered, and so has its channel.
+    let channel = unsafe { Channel::from_raw((*dev).channel) };
     if let Ok(ops) = ops() {
         ops.unregister_device(channel);
     }
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_hvsock_device_unregister(raw: *mut vmbus_channel) {
-    // SAFETY: The driver's promise.
-    let channel = unsafe { channel_of(raw) };
+extern "C" fn vmbus_hvsock_device_unregister(channel: &Channel) {
     if let Ok(ops) = ops() {
         ops.unregister_socket(channel);
     }
 }
 
 #[no_mangle]
-unsafe extern "C" fn hv_create_ring_sysfs(
-    raw: *mut vmbus_channel,
-    map: bindings::rlis_map_ring_t,
-) -> c_int {
-    // SAFETY: The driver's promise.
-    unsafe {
-        bindings::channel_set_map_ring(raw, map);
-        (*raw).ring_sysfs_visible = true;
-        bindings::channel_update_sysfs(raw)
-    }
+extern "C" fn hv_create_ring_sysfs(channel: &Channel, map: bindings::rlis_map_ring_t) -> c_int {
+    to_int(channel.show_ring(map))
 }
 
 #[no_mangle]
-unsafe extern "C" fn hv_remove_ring_sysfs(raw: *mut vmbus_channel) -> c_int {
-    // SAFETY: The driver's promise. The file is gone before its function.
-    unsafe {
-        (*raw).ring_sysfs_visible = false;
-        let ret = bindings::channel_update_sysfs(raw);
-        bindings::channel_set_map_ring(raw, None);
-        ret
-    }
+extern "C" fn hv_remove_ring_sysfs(channel: &Channel) -> c_int {
+    to_int(channel.hide_ring())
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_allocate_mmio(
-    new: *mut *mut bindings::resource,
+extern "C" fn vmbus_allocate_mmio(
+    new: &mut *mut bindings::resource,
     dev: *mut hv_device,
     min: bindings::resource_size_t,
     max: bindings::resource_size_t,
@@ -138,8 +121,7 @@ unsafe extern "C" fn vmbus_allocate_mmio(
     let name = unsafe { CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*dev).device)) };
     match mmio::allocate(name, min, max, size, align, fb_overlap_ok) {
         Ok(resource) => {
-            // SAFETY: The driver's promise.
-            unsafe { *new = resource };
+            *new = resource;
             0
         }
         Err(e) => e.to_errno(),
@@ -179,16 +161,14 @@ unsafe extern "C" fn hv_post_message(
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_send_tl_connect_request(
-    guest_endpoint: *const guid_t,
-    host_service: *const guid_t,
+extern "C" fn vmbus_send_tl_connect_request(
+    guest_endpoint: &guid_t,
+    host_service: &guid_t,
 ) -> c_int {
-    // SAFETY: The driver's promise.
-    let (guest, host) = unsafe { ((*guest_endpoint).b, (*host_service).b) };
     let message = TlConnectRequest {
         header: ChannelMessageHeader::of::<TlConnectRequest>(),
-        guest_endpoint_id: Guid::from_bytes(guest),
-        host_service_id: Guid::from_bytes(host),
+        guest_endpoint_id: Guid::from_bytes(guest_endpoint.b),
+        host_service_id: Guid::from_bytes(host_service.b),
     };
     to_int(connection::post_bytes(message.as_bytes()))
 }

@@ -3,12 +3,21 @@
 //! Packets.
 
 use super::{
-    channel_of,
     slice,
     to_int, //
 };
-use crate::ring;
-use core::slice::from_raw_parts_mut;
+use crate::{
+    channel::Channel,
+    ring::{
+        self,
+        Reader,
+        Received, //
+    }, //
+};
+use core::{
+    ptr,
+    slice::from_raw_parts_mut, //
+};
 use kernel::{
     ffi::{
         c_int,
@@ -26,7 +35,6 @@ use rlis_proto::ring::{
 use rlis_sys as bindings;
 use rlis_sys::{
     hv_ring_buffer_info,
-    vmbus_channel,
     vmpacket_descriptor, //
 };
 
@@ -37,7 +45,7 @@ use rlis_sys::{
 /// The driver's promise.
 #[inline]
 unsafe fn send(
-    raw: *mut vmbus_channel,
+    channel: &Channel,
     payload: *mut c_void,
     payload_len: u32,
     request_id: u64,
@@ -48,12 +56,7 @@ unsafe fn send(
         return Err(EINVAL);
     };
     // SAFETY: The driver's promise.
-    let (channel, payload) = unsafe {
-        (
-            channel_of(raw),
-            slice(payload.cast::<u8>().cast_const(), payload_len as usize),
-        )
-    };
+    let payload = unsafe { slice(payload.cast::<u8>().cast_const(), payload_len as usize) };
     ring::send(
         channel,
         &ring::Packet {
@@ -67,21 +70,20 @@ unsafe fn send(
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_sendpacket_getid(
-    raw: *mut vmbus_channel,
+extern "C" fn vmbus_sendpacket_getid(
+    channel: &Channel,
     buffer: *mut c_void,
     buffer_len: u32,
     request_id: u64,
-    trans_id: *mut u64,
+    trans_id: Option<&mut u64>,
     packet_type: bindings::vmbus_packet_type,
     flags: u32,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    match unsafe { send(raw, buffer, buffer_len, request_id, packet_type, flags) } {
+    match unsafe { send(channel, buffer, buffer_len, request_id, packet_type, flags) } {
         Ok(id) => {
-            if !trans_id.is_null() {
-                // SAFETY: The driver's promise.
-                unsafe { *trans_id = id };
+            if let Some(trans_id) = trans_id {
+                *trans_id = id;
             }
             0
         }
@@ -90,8 +92,8 @@ unsafe extern "C" fn vmbus_sendpacket_getid(
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_sendpacket(
-    raw: *mut vmbus_channel,
+extern "C" fn vmbus_sendpacket(
+    channel: &Channel,
     buffer: *mut c_void,
     buffer_len: u32,
     request_id: u64,
@@ -99,12 +101,13 @@ unsafe extern "C" fn vmbus_sendpacket(
     flags: u32,
 ) -> c_int {
     // SAFETY: The driver's promise.
-    unsafe { to_int(send(raw, buffer, buffer_len, request_id, packet_type, flags).map(|_| ())) }
+    let sent = unsafe { send(channel, buffer, buffer_len, request_id, packet_type, flags) };
+    to_int(sent.map(|_| ()))
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_sendpacket_mpb_desc(
-    raw: *mut vmbus_channel,
+extern "C" fn vmbus_sendpacket_mpb_desc(
+    channel: &Channel,
     desc: *mut bindings::vmbus_packet_mpb_array,
     desc_size: u32,
     buffer: *mut c_void,
@@ -113,13 +116,12 @@ unsafe extern "C" fn vmbus_sendpacket_mpb_desc(
 ) -> c_int {
     // SAFETY: The driver's promise: `desc` is the descriptor with its page numbers, in `desc_size` bytes. What
     // the ring's descriptor consists of is written there; of the rest only `reserved` is the bus's.
-    let (channel, extension, payload) = unsafe {
+    let (extension, payload) = unsafe {
         (*desc).reserved = 0;
         let Some(extension_len) = desc_size.checked_sub(DESCRIPTOR_SIZE) else {
             return EINVAL.to_errno();
         };
         (
-            channel_of(raw),
             slice(
                 desc.cast::<u8>().cast_const().add(DESCRIPTOR_SIZE as usize),
                 extension_len as usize,
@@ -137,93 +139,94 @@ unsafe extern "C" fn vmbus_sendpacket_mpb_desc(
     to_int(ring::send(channel, &packet).map(|_| ()))
 }
 
-/// # Safety
-///
-/// The driver's promise.
-unsafe fn receive(
-    raw: *mut vmbus_channel,
+/// The reading side of a channel.
+#[inline]
+fn reader(channel: &Channel) -> Option<Reader<'_>> {
+    // SAFETY: The driver's promise: it reads an open channel, in one place at a time.
+    unsafe { Reader::of(channel) }
+}
+
+fn receive(
+    channel: &Channel,
     buffer: *mut c_void,
     buffer_len: u32,
-    actual_len: *mut u32,
-    request_id: *mut u64,
+    actual_len: &mut u32,
+    request_id: &mut u64,
     raw_packet: bool,
 ) -> c_int {
     if buffer_len == 0 {
         return EINVAL.to_errno();
     }
     // SAFETY: The driver's promise.
-    unsafe {
-        let buffer = from_raw_parts_mut(buffer.cast::<u8>(), buffer_len as usize);
-        let (received, result) = ring::receive(channel_of(raw), buffer, raw_packet);
-        let (len, id) = received.map_or((0, 0), |r| (r.len, r.trans_id));
-        *actual_len = len;
-        *request_id = id;
-        to_int(result)
+    let buffer = unsafe { from_raw_parts_mut(buffer.cast::<u8>(), buffer_len as usize) };
+    let received = reader(channel).map_or(Received::Nothing, |r| r.receive(buffer, raw_packet));
+    let (len, id, result) = match received {
+        Received::Nothing => (0, 0, 0),
+        Received::Packet { len, trans_id } => (len, trans_id, 0),
+        Received::TooLong { need, trans_id } => (need, trans_id, ENOBUFS.to_errno()),
+    };
+    (*actual_len, *request_id) = (len, id);
+    result
+}
+
+#[no_mangle]
+extern "C" fn vmbus_recvpacket(
+    channel: &Channel,
+    buffer: *mut c_void,
+    buffer_len: u32,
+    actual_len: &mut u32,
+    request_id: &mut u64,
+) -> c_int {
+    receive(channel, buffer, buffer_len, actual_len, request_id, false)
+}
+
+#[no_mangle]
+extern "C" fn vmbus_recvpacket_raw(
+    channel: &Channel,
+    buffer: *mut c_void,
+    buffer_len: u32,
+    actual_len: &mut u32,
+    request_id: &mut u64,
+) -> c_int {
+    receive(channel, buffer, buffer_len, actual_len, request_id, true)
+}
+
+#[no_mangle]
+extern "C" fn hv_pkt_iter_first(channel: &Channel) -> *mut vmpacket_descriptor {
+    reader(channel).map_or(ptr::null_mut(), |r| r.first())
+}
+
+#[no_mangle]
+extern "C" fn __hv_pkt_iter_next(
+    channel: &Channel,
+    packet: *const vmpacket_descriptor,
+) -> *mut vmpacket_descriptor {
+    // SAFETY: The driver's promise: `packet` is what the last call returned, a private copy.
+    let len8 = unsafe { (*packet).len8 };
+    reader(channel).map_or(ptr::null_mut(), |r| r.next(len8))
+}
+
+#[no_mangle]
+extern "C" fn hv_pkt_iter_close(channel: &Channel) {
+    if let Some(reader) = reader(channel) {
+        reader.close();
     }
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_recvpacket(
-    raw: *mut vmbus_channel,
-    buffer: *mut c_void,
-    buffer_len: u32,
-    actual_len: *mut u32,
-    request_id: *mut u64,
-) -> c_int {
-    // SAFETY: The driver's promise.
-    unsafe { receive(raw, buffer, buffer_len, actual_len, request_id, false) }
-}
-
-#[no_mangle]
-unsafe extern "C" fn vmbus_recvpacket_raw(
-    raw: *mut vmbus_channel,
-    buffer: *mut c_void,
-    buffer_len: u32,
-    actual_len: *mut u32,
-    request_id: *mut u64,
-) -> c_int {
-    // SAFETY: The driver's promise.
-    unsafe { receive(raw, buffer, buffer_len, actual_len, request_id, true) }
-}
-
-#[no_mangle]
-unsafe extern "C" fn hv_pkt_iter_first(raw: *mut vmbus_channel) -> *mut vmpacket_descriptor {
-    // SAFETY: The driver's promise.
-    unsafe { ring::first(channel_of(raw)) }
-}
-
-#[no_mangle]
-unsafe extern "C" fn __hv_pkt_iter_next(
-    raw: *mut vmbus_channel,
-    packet: *const vmpacket_descriptor,
-) -> *mut vmpacket_descriptor {
-    // SAFETY: The driver's promise.
-    unsafe { ring::next(channel_of(raw), packet) }
-}
-
-#[no_mangle]
-unsafe extern "C" fn hv_pkt_iter_close(raw: *mut vmbus_channel) {
-    // SAFETY: The driver's promise.
-    unsafe { ring::close(channel_of(raw)) };
-}
-
-#[no_mangle]
-unsafe extern "C" fn hv_ringbuffer_get_debuginfo(
+extern "C" fn hv_ringbuffer_get_debuginfo(
     info: *mut hv_ring_buffer_info,
-    debug: *mut bindings::hv_ring_buffer_debug_info,
+    debug: &mut bindings::hv_ring_buffer_debug_info,
 ) -> c_int {
     // SAFETY: The driver's promise.
     match unsafe { ring::debug_info(info) } {
         Ok(d) => {
-            // SAFETY: The driver's promise.
-            unsafe {
-                *debug = bindings::hv_ring_buffer_debug_info {
-                    current_interrupt_mask: d.interrupt_mask,
-                    current_read_index: d.read_index,
-                    current_write_index: d.write_index,
-                    bytes_avail_toread: d.to_read,
-                    bytes_avail_towrite: d.to_write,
-                }
+            *debug = bindings::hv_ring_buffer_debug_info {
+                current_interrupt_mask: d.interrupt_mask,
+                current_read_index: d.read_index,
+                current_write_index: d.write_index,
+                bytes_avail_toread: d.to_read,
+                bytes_avail_towrite: d.to_write,
             };
             0
         }
@@ -232,7 +235,7 @@ unsafe extern "C" fn hv_ringbuffer_get_debuginfo(
 }
 
 #[no_mangle]
-unsafe extern "C" fn hv_ringbuffer_spinlock_busy(raw: *mut vmbus_channel) -> bool {
-    // SAFETY: The driver's promise.
-    unsafe { bindings::spin_is_locked(&raw mut (*raw).outbound.ring_lock) }
+extern "C" fn hv_ringbuffer_spinlock_busy(channel: &Channel) -> bool {
+    // SAFETY: A field of a valid channel, initialised with the ring.
+    unsafe { bindings::spin_is_locked(&raw mut (*channel.raw()).outbound.ring_lock) }
 }
