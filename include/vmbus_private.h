@@ -177,6 +177,10 @@ struct rlis_channel {
 	bool target_unanswered;
 };
 
+/* What rlis_helper_vmbus_screen() has found. */
+#define RLIS_SCREEN_UEFI 1	/* the guest was booted by UEFI */
+#define RLIS_SCREEN_KNOWN 2	/* there is a screen, or its PCI device */
+
 /* Read-only files of a device, in the order of the sysfs tables. */
 enum rlis_device_attr {
 	RLIS_DEVICE_id,

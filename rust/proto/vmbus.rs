@@ -11,6 +11,7 @@ pub mod hypercall;
 pub mod life;
 pub mod machine;
 pub mod message;
+pub mod mmio;
 pub mod monitor;
 pub mod negotiate;
 pub mod offer;

@@ -131,7 +131,7 @@ int rlis_helper_platform_register(void);
 void rlis_helper_platform_unregister(void);
 struct device *rlis_helper_platform_device(void);
 int rlis_helper_acpi_walk_windows(void *ctx);
-bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size);
+unsigned int rlis_helper_vmbus_screen(u64 *start, u64 *size);
 void rlis_helper_vmbus_tell_mmio(const struct resource *first, const struct resource *second,
 				 const struct resource *framebuffer);
 struct resource *rlis_helper_vmbus_request_mem_region_exclusive(u64 start, u64 size, const char *name);

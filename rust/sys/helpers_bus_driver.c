@@ -20,7 +20,6 @@
 #include <linux/pci.h>
 #include <linux/platform_device.h>
 #include <linux/screen_info.h>
-#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/syscore_ops.h>
 #include <linux/sysfb.h>
@@ -280,51 +279,38 @@ int rlis_helper_acpi_walk_windows(void *ctx)
 	return 0;
 }
 
-/*
- * Where firmware put the framebuffer, which hyperv_drm will take over: a generation 2 VM has it in the MMIO
- * space (half of what is left below 4 GiB is kept for high resolutions, at most 128 MiB), a generation 1 VM
- * as a PCI device.
- */
-bool rlis_helper_vmbus_framebuffer(u64 low_mmio_base, u64 *start, u64 *size)
+/* Where firmware put the framebuffer; 0 for what it does not say. Returns RLIS_SCREEN_*. */
+unsigned int rlis_helper_vmbus_screen(u64 *start, u64 *size)
 {
+	unsigned int found = 0;
 	struct pci_dev *pdev;
 
 	*start = 0;
 	*size = 0;
 	if (efi_enabled(EFI_BOOT)) {
+		found = RLIS_SCREEN_UEFI;
 #ifdef CONFIG_SYSFB
 #ifdef RLIS_HAVE_SYSFB_PRIMARY_DISPLAY
-		const struct screen_info *screen = &sysfb_primary_display.screen;
+		*start = sysfb_primary_display.screen.lfb_base;
+		*size = sysfb_primary_display.screen.lfb_size;
 #else
-		const struct screen_info *screen = &screen_info;
+		*start = screen_info.lfb_base;
+		*size = screen_info.lfb_size;
 #endif
-
-		*start = screen->lfb_base;
-		*size = max_t(u64, screen->lfb_size, SZ_8M);
-		if (low_mmio_base && !upper_32_bits(low_mmio_base) &&
-		    (!*start || *start >= low_mmio_base)) {
-			/* A kdump kernel and a confidential VM see no address: it is the lowest one then. */
-			if (!*start)
-				*start = low_mmio_base;
-			if (*start < SZ_4G)
-				*size = min_t(u64, (SZ_4G - *start) / 2, SZ_128M);
-		} else {
-			pr_warn("Unexpected low mmio base %#llx\n", low_mmio_base);
-		}
+		found |= RLIS_SCREEN_KNOWN;
 #endif
-	} else {
-		pdev = pci_get_device(PCI_VENDOR_ID_MICROSOFT, PCI_DEVICE_ID_HYPERV_VIDEO, NULL);
-		if (!pdev)
-			return false;
+		return found;
+	}
+	pdev = pci_get_device(PCI_VENDOR_ID_MICROSOFT, PCI_DEVICE_ID_HYPERV_VIDEO, NULL);
+	if (pdev) {
+		found = RLIS_SCREEN_KNOWN;
 		if (pci_resource_flags(pdev, 0) & IORESOURCE_MEM) {
 			*start = pci_resource_start(pdev, 0);
 			*size = pci_resource_len(pdev, 0);
 		}
 		pci_dev_put(pdev);
 	}
-	if (!*start)
-		pr_warn("Unexpected framebuffer mmio base of zero\n");
-	return *start;
+	return found;
 }
 
 /* The words of the C driver, which people look for when a device finds no address space. */

@@ -22,14 +22,15 @@ use kernel::{
     },
     prelude::*, //
 };
+use rlis_proto::vmbus::mmio::{
+    framebuffer,
+    framebuffer_sizes,
+    starts,
+    usable,
+    Firmware,
+    Oddity, //
+};
 use rlis_sys as bindings;
-
-/// Windows below this are for legacy devices.
-const LOW_LIMIT: u64 = 1 << 20;
-/// A window ends before the virtual TPM, whose place is fixed (`VTPM_BASE_ADDRESS`).
-const VTPM_BASE: u64 = 0xfed4_0000;
-/// The least that is kept for the framebuffer.
-const MIN_FRAMEBUFFER: u64 = 1 << 20;
 
 struct Windows {
     /// Sorted, disjoint, not touching. Boxed, as their children point to them.
@@ -116,13 +117,10 @@ impl Windows {
     }
 
     /// Adds a window, merging it with those that it touches.
-    fn add(&mut self, start: u64, mut end: u64) -> Result {
-        if end < LOW_LIMIT || start > end {
+    fn add(&mut self, start: u64, end: u64) -> Result {
+        let Some((start, end)) = usable(start, end) else {
             return Ok(());
-        }
-        if start < VTPM_BASE && end >= VTPM_BASE {
-            end = VTPM_BASE - 1;
-        }
+        };
         for w in &mut self.windows {
             if w.0.end.checked_add(1) == Some(start) {
                 w.0.end = end;
@@ -151,23 +149,25 @@ impl Windows {
     }
 
     /// Keeps the framebuffer's part of the first window, the one below 4 GiB.
-    ///
-    /// Its length tends to be reported too small: so a large part is tried first, then smaller ones.
     fn reserve_framebuffer(&mut self) {
         let Some(window) = self.first() else { return };
-        let (mut start, mut size) = (0, 0);
         // SAFETY: The window is ours.
-        let known =
-            unsafe { bindings::vmbus_framebuffer((*window).start, &raw mut start, &raw mut size) };
-        if !known {
-            return;
+        let low_base = unsafe { (*window).start };
+        let (place, odd) = framebuffer(firmware(), low_base);
+        match odd {
+            Some(Oddity::LowBase) => pr_warn!("Unexpected low mmio base {:#x}\n", low_base),
+            Some(Oddity::NoAddress) => pr_warn!("Unexpected framebuffer mmio base of zero\n"),
+            None => {}
         }
-        while self.framebuffer.is_null() && size >= MIN_FRAMEBUFFER {
+        let Some((start, size)) = place else { return };
+        for size in framebuffer_sizes(size) {
             // SAFETY: The window outlives the region, which `drop` releases.
             self.framebuffer = unsafe {
                 bindings::request_region_in(window, start, size, c"fb_range".as_char_ptr(), false)
             };
-            size /= 2;
+            if !self.framebuffer.is_null() {
+                break;
+            }
         }
         let second = self
             .windows
@@ -184,11 +184,17 @@ impl Windows {
     }
 }
 
-/// Aligned starts of pieces of `size` bytes within a range.
-fn starts(first: u64, last: u64, size: u64, align: u64) -> impl Iterator<Item = u64> {
-    let begin = first.checked_next_multiple_of(align);
-    core::iter::successors(begin, move |at| at.checked_add(align))
-        .take_while(move |at| size > 0 && at.checked_add(size - 1).is_some_and(|end| end <= last))
+/// What firmware says of the framebuffer.
+fn firmware() -> Firmware {
+    let mut place = (0, 0);
+    // SAFETY: The numbers are valid for writes; process context.
+    let found = unsafe { bindings::vmbus_screen(&raw mut place.0, &raw mut place.1) };
+    let place = |known| (found & known != 0).then_some(place);
+    if found & bindings::RLIS_SCREEN_UEFI != 0 {
+        Firmware::Uefi(place(bindings::RLIS_SCREEN_KNOWN))
+    } else {
+        Firmware::Bios(place(bindings::RLIS_SCREEN_KNOWN))
+    }
 }
 
 /// Takes a piece of `size` bytes within `min` to `max`, aligned to `align`, a power of two. The framebuffer's
