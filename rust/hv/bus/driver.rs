@@ -51,14 +51,22 @@ fn guid_of(guid: &bindings::guid_t) -> Guid {
 pub(crate) struct Device(Opaque<bindings::hv_device>);
 
 impl Device {
-    fn channel(&self) -> &Channel {
+    /// Its primary channel.
+    pub(crate) fn channel(&self) -> &Channel {
         // SAFETY: By the invariants.
         unsafe { Channel::from_raw((*self.0.get()).channel) }
     }
 
-    fn class(&self) -> Guid {
+    /// Its class.
+    pub(crate) fn class(&self) -> Guid {
         // SAFETY: By the invariants; written before the device is registered.
         guid_of(unsafe { &(*self.0.get()).dev_type })
+    }
+
+    /// Vendor and device id.
+    pub(crate) fn ids(&self) -> (u16, u16) {
+        // SAFETY: By the invariants; written before the device is registered.
+        unsafe { ((*self.0.get()).vendor_id, (*self.0.get()).device_id) }
     }
 
     fn name(&self) -> &CStr {

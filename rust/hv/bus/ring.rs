@@ -43,6 +43,7 @@ pub(crate) use self::{
     pages::PageList,
 };
 
+use crate::channel::Channel;
 use core::{
     ptr,
     sync::atomic::{
@@ -53,7 +54,8 @@ use core::{
 };
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    types::Opaque, //
 };
 use rlis_proto::ring::{
     HeaderField,
@@ -217,59 +219,77 @@ pub(crate) struct DebugInfo {
     pub(crate) to_write: u32,
 }
 
-/// Looks at a ring, open or not. Sleeps.
+/// `struct hv_ring_buffer_info` of a channel.
 ///
-/// # Errors
+/// # Invariants
 ///
-/// `EINVAL` if the channel is not open.
-///
-/// # Safety
-///
-/// `info` is a ring of a channel.
-pub(crate) unsafe fn debug_info(info: *mut bindings::hv_ring_buffer_info) -> Result<DebugInfo> {
-    // SAFETY: The caller vouches for the ring.
-    let _guard = unsafe { RingMutex::lock(info) };
-    // SAFETY: The mutex keeps the ring.
-    let ring = unsafe { Mapped::of(info) }.ok_or(EINVAL)?;
-    let (read, write) = (
-        ring.load(HeaderField::ReadIndex),
-        ring.load(HeaderField::WriteIndex),
-    );
-    // Numbers for people: indices out of range must only not overflow.
-    let to_write = if write >= read {
-        ring.datasize.saturating_sub(write - read)
-    } else {
-        read - write
-    };
-    Ok(DebugInfo {
-        interrupt_mask: ring.load(HeaderField::InterruptMask),
-        read_index: read,
-        write_index: write,
-        to_read: ring.datasize.saturating_sub(to_write),
-        to_write,
-    })
-}
+/// It is part of a channel, which has initialised its mutex.
+#[repr(transparent)]
+pub(crate) struct RingInfo(Opaque<bindings::hv_ring_buffer_info>);
 
-/// `ring_buffer_mutex`, which keeps a ring mapped while sysfs looks at it.
-struct RingMutex(*mut bindings::mutex);
-
-impl RingMutex {
-    /// # Safety
+impl RingInfo {
+    /// Looks at the ring, open or not. Sleeps.
     ///
-    /// `info` is a ring of a channel that outlives the guard.
-    unsafe fn lock(info: *mut bindings::hv_ring_buffer_info) -> Self {
-        // SAFETY: Initialised with the channel.
-        unsafe {
-            let mutex = &raw mut (*info).ring_buffer_mutex;
-            bindings::mutex_lock(mutex);
-            Self(mutex)
-        }
+    /// # Errors
+    ///
+    /// `EINVAL` if the channel is not open.
+    pub(crate) fn debug_info(&self) -> Result<DebugInfo> {
+        let _guard = RingMutex::lock(self);
+        // SAFETY: The mutex keeps the ring.
+        let ring = unsafe { Mapped::of(self.0.get()) }.ok_or(EINVAL)?;
+        let (read, write) = (
+            ring.load(HeaderField::ReadIndex),
+            ring.load(HeaderField::WriteIndex),
+        );
+        // Numbers for people: indices out of range must only not overflow.
+        let to_write = if write >= read {
+            ring.datasize.saturating_sub(write - read)
+        } else {
+            read - write
+        };
+        Ok(DebugInfo {
+            interrupt_mask: ring.load(HeaderField::InterruptMask),
+            read_index: read,
+            write_index: write,
+            to_read: ring.datasize.saturating_sub(to_write),
+            to_write,
+        })
+    }
+
+    fn mutex(&self) -> *mut bindings::mutex {
+        // SAFETY: Only the address is taken.
+        unsafe { &raw mut (*self.0.get()).ring_buffer_mutex }
     }
 }
 
-impl Drop for RingMutex {
+impl Channel {
+    /// The ring from the guest to the host.
+    pub(crate) fn outbound(&self) -> &RingInfo {
+        // SAFETY: Part of a valid channel, which has initialised it.
+        unsafe { &*(&raw mut (*self.raw()).outbound).cast() }
+    }
+
+    /// The ring from the host to the guest.
+    pub(crate) fn inbound(&self) -> &RingInfo {
+        // SAFETY: As above.
+        unsafe { &*(&raw mut (*self.raw()).inbound).cast() }
+    }
+}
+
+/// `ring_buffer_mutex`, which keeps a ring mapped while sysfs looks at it.
+struct RingMutex<'a>(&'a RingInfo);
+
+impl<'a> RingMutex<'a> {
+    fn lock(info: &'a RingInfo) -> Self {
+        // SAFETY: Initialised, by the invariants; drop unlocks it.
+        unsafe { bindings::mutex_lock(info.mutex()) };
+        Self(info)
+    }
+}
+
+impl Drop for RingMutex<'_> {
     fn drop(&mut self) {
         // SAFETY: Locked by `lock`.
-        unsafe { bindings::mutex_unlock(self.0) };
+        unsafe { bindings::mutex_unlock(self.0.mutex()) };
     }
 }

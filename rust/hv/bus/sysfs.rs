@@ -9,8 +9,8 @@ use crate::{
         Channel, //
     },
     connection::MonitorPage,
-    ops,
-    ring, //
+    driver::Device,
+    ops, //
 };
 use core::{
     fmt::{
@@ -42,15 +42,10 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// # Safety
-    ///
-    /// `buf` points to a page, as sysfs hands over.
-    unsafe fn new(buf: *mut c_char) -> Self {
-        Self {
-            // SAFETY: The caller vouches for the page.
-            buf: unsafe { slice::from_raw_parts_mut(buf.cast(), PAGE_SIZE - 1) },
-            len: 0,
-        }
+    /// Of the page that sysfs hands over.
+    fn new(page: &mut [u8; PAGE_SIZE]) -> Page<'_> {
+        let (buf, _) = page.split_at_mut(PAGE_SIZE - 1);
+        Page { buf, len: 0 }
     }
 }
 
@@ -110,38 +105,25 @@ impl MonitorPage {
 
 /// Shows a file of a device.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_device_show(
-    device: *mut bindings::hv_device,
+extern "C" fn rlis_bus_device_show(
+    device: &Device,
     attr: bindings::rlis_device_attr,
-    buf: *mut c_char,
+    buf: &mut [u8; PAGE_SIZE],
 ) -> isize {
-    // SAFETY: sysfs keeps the device while it shows a file; its channel lives as long.
-    let (device, channel, mut page) = unsafe {
-        (
-            &*device,
-            Channel::from_raw((*device).channel),
-            Page::new(buf),
-        )
-    };
-    let result = show_device(device, channel, attr, &mut page);
+    let mut page = Page::new(buf);
+    let result = show_device(device, attr, &mut page);
     finish(&page, result)
 }
 
 #[allow(non_upper_case_globals)] // Constants of a C enum, as bindgen names them.
-fn show_device(
-    device: &bindings::hv_device,
-    channel: &Channel,
-    attr: bindings::rlis_device_attr,
-    page: &mut Page<'_>,
-) -> Result {
+fn show_device(device: &Device, attr: bindings::rlis_device_attr, page: &mut Page<'_>) -> Result {
     use bindings::*;
 
+    let channel = device.channel();
     let offer = channel.offer();
     let monitor = offer.monitorid;
-    // SAFETY: Rings of a channel that outlives this call.
-    let out = || unsafe { ring::debug_info(&raw mut (*channel.raw()).outbound) };
-    // SAFETY: As above.
-    let inbound = || unsafe { ring::debug_info(&raw mut (*channel.raw()).inbound) };
+    let out = || channel.outbound().debug_info();
+    let inbound = || channel.inbound().debug_info();
     match attr {
         rlis_device_attr_RLIS_DEVICE_id => {
             // `%d` in C: -1 while the guest is suspended.
@@ -159,7 +141,7 @@ fn show_device(
         }
         rlis_device_attr_RLIS_DEVICE_modalias => {
             let _ = page.write_str("vmbus:");
-            for byte in device.dev_type.b {
+            for byte in device.class().b {
                 let _ = page.write_fmt(format_args!("{byte:02x}"));
             }
             line(page, format_args!(""))
@@ -229,21 +211,20 @@ fn show_device(
             }
             Ok(())
         }
-        rlis_device_attr_RLIS_DEVICE_vendor => line(page, format_args!("{:#x}", device.vendor_id)),
-        rlis_device_attr_RLIS_DEVICE_device => line(page, format_args!("{:#x}", device.device_id)),
+        rlis_device_attr_RLIS_DEVICE_vendor => line(page, format_args!("{:#x}", device.ids().0)),
+        rlis_device_attr_RLIS_DEVICE_device => line(page, format_args!("{:#x}", device.ids().1)),
         _ => Err(code::EIO),
     }
 }
 
 /// Shows a file of a channel.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_channel_show(
-    channel: *mut bindings::vmbus_channel,
+extern "C" fn rlis_bus_channel_show(
+    channel: &Channel,
     attr: bindings::rlis_channel_attr,
-    buf: *mut c_char,
+    buf: &mut [u8; PAGE_SIZE],
 ) -> isize {
-    // SAFETY: sysfs keeps the kobject, and with it the channel, while it shows a file.
-    let (channel, mut page) = unsafe { (Channel::from_raw(channel), Page::new(buf)) };
+    let mut page = Page::new(buf);
     let result = show_channel(channel, attr, &mut page);
     finish(&page, result)
 }
@@ -258,10 +239,8 @@ fn show_channel(
 
     let offer = channel.offer();
     let c = channel.raw();
-    // SAFETY: Rings of a channel that outlives this call.
-    let out = || unsafe { ring::debug_info(&raw mut (*c).outbound) };
-    // SAFETY: As above.
-    let inbound = || unsafe { ring::debug_info(&raw mut (*c).inbound) };
+    let out = || channel.outbound().debug_info();
+    let inbound = || channel.inbound().debug_info();
     // SAFETY: A statistic in a valid channel, of which a torn or stale value does no harm.
     let count = |field: *const u64| unsafe { field.read_volatile() };
     // SAFETY: Only addresses are taken.
@@ -296,18 +275,13 @@ fn show_channel(
 
 /// Stores to a channel's `cpu` file.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_channel_set_cpu(
-    channel: *mut bindings::vmbus_channel,
+extern "C" fn rlis_bus_channel_set_cpu(
+    channel: &Channel,
     buf: *const c_char,
     count: usize,
 ) -> isize {
-    // SAFETY: sysfs keeps the channel, and hands over a buffer of that size.
-    let (channel, text) = unsafe {
-        (
-            Channel::from_raw(channel),
-            slice::from_raw_parts(buf.cast::<u8>(), count),
-        )
-    };
+    // SAFETY: sysfs hands over a buffer of that size.
+    let text = unsafe { slice::from_raw_parts(buf.cast::<u8>(), count) };
     let cpu = core::str::from_utf8(text)
         .ok()
         .and_then(|t| t.trim().parse::<u32>().ok());

@@ -11,7 +11,8 @@ use crate::{
     ring::{
         self,
         Reader,
-        Received, //
+        Received,
+        RingInfo, //
     }, //
 };
 use core::{
@@ -33,10 +34,7 @@ use rlis_proto::ring::{
     PacketType, //
 };
 use rlis_sys as bindings;
-use rlis_sys::{
-    hv_ring_buffer_info,
-    vmpacket_descriptor, //
-};
+use rlis_sys::vmpacket_descriptor;
 
 /// Sends a packet of any kind.
 ///
@@ -215,11 +213,10 @@ extern "C" fn hv_pkt_iter_close(channel: &Channel) {
 
 #[no_mangle]
 extern "C" fn hv_ringbuffer_get_debuginfo(
-    info: *mut hv_ring_buffer_info,
+    info: &RingInfo,
     debug: &mut bindings::hv_ring_buffer_debug_info,
 ) -> c_int {
-    // SAFETY: The driver's promise.
-    match unsafe { ring::debug_info(info) } {
+    match info.debug_info() {
         Ok(d) => {
             *debug = bindings::hv_ring_buffer_debug_info {
                 current_interrupt_mask: d.interrupt_mask,

@@ -6,6 +6,7 @@ use super::{
     pages::PageArray,
     Mapped,
     PageList,
+    RingInfo,
     RingMutex, //
 };
 use crate::channel::{
@@ -168,11 +169,12 @@ pub(crate) fn is_in_one_piece(channel: &Channel) -> bool {
 
 /// Unmaps the rings. Sleeps.
 pub fn unmap(channel: &Owned<'_>) {
-    let c = channel.raw();
-    // SAFETY: The channel is closed; the mutex keeps sysfs out.
-    unsafe {
-        for info in [&raw mut (*c).outbound, &raw mut (*c).inbound] {
-            let guard = RingMutex::lock(info);
+    for ring in [channel.outbound(), channel.inbound()] {
+        let info = ring.0.get();
+        // SAFETY: By the invariants of `Owned` nobody else maps or unmaps them; the mutex keeps sysfs out. The channel is
+        // closed, so that nobody uses the mapping.
+        unsafe {
+            let guard = RingMutex::lock(ring);
             let mapping = (*info).ring_buffer;
             (*info).ring_buffer = ptr::null_mut();
             drop(guard);
@@ -204,13 +206,8 @@ pub fn map(channel: &Owned<'_>) -> Result {
             (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
         }
         let confidential = bindings::channel_co_ring_buffer(c);
-        init(&raw mut (*c).outbound, outbound, 0, confidential)?;
-        init(
-            &raw mut (*c).inbound,
-            inbound,
-            (*c).max_pkt_size,
-            confidential,
-        )
+        init(channel.outbound(), outbound, 0, confidential)?;
+        init(channel.inbound(), inbound, (*c).max_pkt_size, confidential)
     }
 }
 
@@ -222,13 +219,14 @@ pub fn map(channel: &Owned<'_>) -> Result {
 ///
 /// # Safety
 ///
-/// `info` is a ring of a channel that is being opened; `pages` are those of its memory.
+/// The channel of `ring` is being opened; `pages` are those of its memory.
 unsafe fn init(
-    info: *mut bindings::hv_ring_buffer_info,
+    ring: &RingInfo,
     pages: &[*mut bindings::page],
     max_pkt_size: u32,
     confidential: bool,
 ) -> Result {
+    let info = ring.0.get();
     let (header, data) = pages.split_first().ok_or(EINVAL)?;
     if data.is_empty() {
         return Err(EINVAL);
@@ -252,7 +250,7 @@ unsafe fn init(
         }
         ptr::write_bytes(mapping.cast::<u8>(), 0, PAGE_SIZE);
         let size = (pages.len() * PAGE_SIZE) as u32;
-        let guard = RingMutex::lock(info);
+        let guard = RingMutex::lock(ring);
         // A driver that opens the same rings again has left them mapped.
         let old = ptr::replace(&raw mut (*info).ring_buffer, mapping.cast());
         (*info).ring_size = size;
@@ -265,8 +263,8 @@ unsafe fn init(
         }
         bindings::ring_lock_init(&raw mut (*info).ring_lock);
         // In both rings: the host reads the one of its side before it asks to be told about room.
-        if let Some(ring) = Mapped::of(info) {
-            OutgoingRing::new(ring)
+        if let Some(mapped) = Mapped::of(info) {
+            OutgoingRing::new(mapped)
                 .map_err(|_| EINVAL)?
                 .enable_pending_send_sz();
         }
