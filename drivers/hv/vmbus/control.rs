@@ -167,7 +167,7 @@ fn try_offer(offer: &OfferChannel) -> Result<(), &'static str> {
 fn on_rescind(relid: u32) {
     match Channel::find(relid) {
         Some(channel) => removal::withdraw(&channel),
-        None if inbox::forget(relid) => removal::release_relid(relid),
+        None if inbox::drop_kept(relid) => removal::release_relid(relid),
         // Its offer was refused, and released then.
         None => pr_debug!("rescind of unknown relid {}\n", relid),
     }

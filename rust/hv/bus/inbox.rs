@@ -12,7 +12,7 @@
 mod kept;
 
 pub use self::kept::{
-    forget,
+    drop_kept,
     keep,
     mode,
     next_kept,

@@ -89,7 +89,7 @@ pub fn next_kept() -> Option<OfferChannel> {
 }
 
 /// Forgets an offer that was kept and has been withdrawn; false if there is none with this relid.
-pub fn forget(relid: u32) -> bool {
+pub fn drop_kept(relid: u32) -> bool {
     let mut kept = KEPT.lock();
     let at = kept.iter().position(|o| { o.child_relid } == relid);
     at.is_some_and(|at| kept.remove(at).is_ok())
