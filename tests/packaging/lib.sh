@@ -166,6 +166,7 @@ add_guest() {
 # run_guests: runs them, some in one outer VM and some in another, and tells their results.
 run_guests() {
 	local name out part longest=120
+	[ ${#guests[@]} -gt 0 ] || { say 'no guest is to be booted'; return; }
 	say "booting ${#guests[@]} guest(s) from their own disks; results: $run/results"
 	"$RLIS_TOP/scripts/outer-vm" image >/dev/null
 	for name in "${guests[@]}"; do longest=$((longest + $(cat "$run/jobs/$name/seconds") + 10)); done
