@@ -17,7 +17,6 @@ pub mod negotiate;
 pub mod offer;
 pub mod parse;
 pub mod probe;
-pub mod request_ids;
 pub mod retarget;
 pub mod synic;
 pub mod version;
