@@ -5,11 +5,17 @@
 
 #include <linux/etherdevice.h>
 #include <linux/if_vlan.h>
+#include <linux/cpumask.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/mm.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <net/ip6_checksum.h>
 #include <net/page_pool/helpers.h>
 
 #include "helpers_net.h"
@@ -122,11 +128,6 @@ bool rlis_helper_net_linearize(struct sk_buff *skb)
 }
 
 /* These fields lie in a group, whose place in the struct's Rust counterpart differs between kernels. */
-bool rlis_helper_net_wants_checksum(const struct sk_buff *skb)
-{
-	return skb->ip_summed == CHECKSUM_PARTIAL;
-}
-
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb)
 {
 	skb->ip_summed = CHECKSUM_UNNECESSARY;
@@ -135,6 +136,156 @@ void rlis_helper_net_set_checksum_good(struct sk_buff *skb)
 void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev)
 {
 	skb->protocol = eth_type_trans(skb, dev);
+}
+
+/* The header of the transport has to lie in the linear part, behind one of IP, and be one that belongs to @protocol. */
+static u8 checksum_protocol(const struct sk_buff *skb, int transport)
+{
+	int network = skb_network_offset(skb);
+	u8 protocol;
+
+	if (skb->protocol == htons(ETH_P_IP)) {
+		if (network < 0 || network + (int)sizeof(struct iphdr) > transport)
+			return 0;
+		protocol = ip_hdr(skb)->protocol;
+	} else if (skb->protocol == htons(ETH_P_IPV6)) {
+		/* With extension headers the host is not asked. */
+		if (network < 0 || network + (int)sizeof(struct ipv6hdr) != transport)
+			return 0;
+		protocol = ipv6_hdr(skb)->nexthdr;
+	} else {
+		return 0;
+	}
+	if (protocol == IPPROTO_TCP && skb->csum_offset == offsetof(struct tcphdr, check))
+		return protocol;
+	if (protocol == IPPROTO_UDP && skb->csum_offset == offsetof(struct udphdr, check))
+		return protocol;
+	return 0;
+}
+
+void rlis_helper_net_describe_tx(const struct sk_buff *skb, struct rlis_net_tx *tx)
+{
+	*tx = (struct rlis_net_tx) {
+		.hash = skb->hash,
+		.ipv6 = skb->protocol == htons(ETH_P_IPV6),
+		.has_vlan = skb_vlan_tag_present(skb),
+		.partial = skb->ip_summed == CHECKSUM_PARTIAL,
+	};
+	if (tx->has_vlan)
+		tx->vlan = skb_vlan_tag_get(skb);
+	if (tx->partial) {
+		tx->transport = skb_checksum_start_offset(skb);
+		tx->protocol = checksum_protocol(skb, tx->transport);
+	}
+	if (skb_is_gso(skb))
+		tx->mss = skb_shinfo(skb)->gso_size;
+}
+
+/*
+ * Makes the headers of a frame of TCP what the host wants that cuts it: no length, no checksum of IP, and in place of
+ * TCP's the sum of the pseudo header without a length.
+ */
+int rlis_helper_net_prepare_lso(struct sk_buff *skb)
+{
+	if (skb->ip_summed != CHECKSUM_PARTIAL ||
+	    checksum_protocol(skb, skb_checksum_start_offset(skb)) != IPPROTO_TCP ||
+	    skb_checksum_start_offset(skb) != skb_transport_offset(skb))
+		return -EINVAL;
+	if (skb_cow_head(skb, 0))
+		return -ENOMEM;
+	if (skb->protocol == htons(ETH_P_IPV6)) {
+		tcp_v6_gso_csum_prep(skb);
+	} else {
+		struct iphdr *ip = ip_hdr(skb);
+
+		ip->tot_len = 0;
+		ip->check = 0;
+		tcp_hdr(skb)->check = ~csum_tcpudp_magic(ip->saddr, ip->daddr, 0, IPPROTO_TCP, 0);
+	}
+	return 0;
+}
+
+/* Bits that say where the header of the transport begins. */
+#define MAX_TRANSPORT_OFFSET 0x3ff
+
+/*
+ * What the device does with a frame: nothing with one whose headers it cannot be told of, since there is another tag of a
+ * VLAN or an extension header between them, or since they are too long.
+ */
+netdev_features_t rlis_helper_net_features_check(struct sk_buff *skb, struct net_device *dev,
+						 netdev_features_t features)
+{
+	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+		int transport = skb_checksum_start_offset(skb);
+
+		if (transport > MAX_TRANSPORT_OFFSET || !checksum_protocol(skb, transport))
+			features &= ~(NETIF_F_CSUM_MASK | NETIF_F_GSO_MASK);
+	}
+	return vlan_features_check(skb, features);
+}
+
+/* Of a frame that is about to be sent; computed where the socket has not said it. */
+u32 rlis_helper_net_flow_hash(struct sk_buff *skb)
+{
+	return skb_get_hash(skb);
+}
+
+/* Of a frame that was sent, so that nobody takes it for a lost one. */
+void rlis_helper_net_consume_skb(struct sk_buff *skb)
+{
+	dev_consume_skb_any(skb);
+}
+
+bool rlis_helper_net_xmit_more(void)
+{
+	return netdev_xmit_more();
+}
+
+/* Returns whether the device is to be told now. */
+bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes, bool more)
+{
+	return __netdev_tx_sent_queue(queue, bytes, more);
+}
+
+void rlis_helper_net_bql_completed(struct netdev_queue *queue, u32 packets, u32 bytes)
+{
+	netdev_tx_completed_queue(queue, packets, bytes);
+}
+
+void rlis_helper_net_bql_reset(struct netdev_queue *queue)
+{
+	netdev_tx_reset_queue(queue);
+}
+
+bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev)
+{
+	return netif_is_rxfh_configured(dev);
+}
+
+u32 rlis_helper_net_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+/* The last fragment has room for so many bytes more, which count as its memory already. */
+void rlis_helper_net_grow_frag(struct sk_buff *skb, int index, u32 len)
+{
+	skb_frag_size_add(&skb_shinfo(skb)->frags[index], len);
+	skb->len += len;
+	skb->data_len += len;
+}
+
+/* Of a frame that begins at skb->data: the checksum of the IPv4 header is made right, as the device found its parts. */
+void rlis_helper_net_fix_ip_checksum(struct sk_buff *skb)
+{
+	struct iphdr *ip = (struct iphdr *)(skb->data + ETH_HLEN);
+
+	if (skb_headlen(skb) < ETH_HLEN + sizeof(*ip) ||
+	    ((struct ethhdr *)skb->data)->h_proto != htons(ETH_P_IP) ||
+	    ip->ihl < 5 || skb_headlen(skb) < ETH_HLEN + ip->ihl * 4)
+		return;
+	ip->check = 0;
+	ip->check = ip_fast_csum(ip, ip->ihl);
 }
 
 void rlis_helper_net_tx_timestamp(struct sk_buff *skb)

@@ -9,6 +9,24 @@
 #include <linux/skbuff.h>
 #include <net/page_pool/types.h>
 
+/* What a frame to be sent has beside its bytes. */
+struct rlis_net_tx {
+	/* Bytes in front of the TCP or UDP header, if @protocol says that there is one to be worked on. */
+	u32 transport;
+	/* Of the flow; 0 if it has none. */
+	u32 hash;
+	/* Bytes of data in a segment, if the frame is to be cut; else 0. */
+	u16 mss;
+	/* Tag control information, if @has_vlan. */
+	u16 vlan;
+	/* IPPROTO_TCP or IPPROTO_UDP, or 0. */
+	u8 protocol;
+	bool ipv6;
+	bool has_vlan;
+	/* Somebody has to fill in the checksum. */
+	bool partial;
+};
+
 void *rlis_helper_net_priv(struct net_device *dev);
 void rlis_helper_net_set_parent(struct net_device *dev, void *parent);
 void rlis_helper_net_set_address(struct net_device *dev, const u8 *address);
@@ -31,7 +49,6 @@ void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb)
 
 void rlis_helper_net_free_skb(struct sk_buff *skb);
 bool rlis_helper_net_linearize(struct sk_buff *skb);
-bool rlis_helper_net_wants_checksum(const struct sk_buff *skb);
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb);
 void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev);
 void rlis_helper_net_tx_timestamp(struct sk_buff *skb);
@@ -47,6 +64,20 @@ void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue);
 void rlis_helper_net_reserve(struct sk_buff *skb, u32 len);
 void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci);
 void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4);
+void rlis_helper_net_describe_tx(const struct sk_buff *skb, struct rlis_net_tx *tx);
+int rlis_helper_net_prepare_lso(struct sk_buff *skb);
+netdev_features_t rlis_helper_net_features_check(struct sk_buff *skb, struct net_device *dev,
+						 netdev_features_t features);
+u32 rlis_helper_net_flow_hash(struct sk_buff *skb);
+void rlis_helper_net_consume_skb(struct sk_buff *skb);
+bool rlis_helper_net_xmit_more(void);
+bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes, bool more);
+void rlis_helper_net_bql_completed(struct netdev_queue *queue, u32 packets, u32 bytes);
+void rlis_helper_net_bql_reset(struct netdev_queue *queue);
+bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev);
+u32 rlis_helper_net_online_cpus(void);
+void rlis_helper_net_grow_frag(struct sk_buff *skb, int index, u32 len);
+void rlis_helper_net_fix_ip_checksum(struct sk_buff *skb);
 u32 rlis_helper_net_skb_headroom(void);
 u32 rlis_helper_net_skb_truesize(u32 len);
 

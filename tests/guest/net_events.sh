@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     What the host tells of a network card: speed, network, virtual functions; changes of channels, rings and flows
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: programs perl ethtool ip

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A network host that misbehaves in traffic, in ways that the C driver bears: malformed frames, packets, answers
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: args     --no-ic --net net0,offload,rsc,channels=2

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A network card with offloads and channels: DHCP, TCP and UDP with checksums, large sends, coalescing, VLANs
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: programs perl ethtool ip

@@ -3,26 +3,42 @@
 //! Coming to terms with the host about a card, and leaving it.
 
 use crate::{
-    nic::Nic,
+    channels::{
+        params,
+        Channels, //
+    },
+    encapsulate::Offloads,
+    port::Port,
+    queue::Queue,
     receive::Receive,
+    rss::Table,
+    sections::{
+        Sections,
+        Share, //
+    },
     session::Session,
     settings::{
-        ring_size,
+        DRAIN_MS,
         ETH_HEADER,
         ETH_MTU,
-        MAX_PACKET,
-        RECEIVE_BUFFER,
-        RECEIVE_BUFFER_OLD,
-        SEND_BUFFER, //
+        RECEIVE_SECTION,
+        SEND_SECTION, //
     },
-    transmit::{
-        Sections,
-        Transmit, //
-    }, //
+    transmit::Transmit, //
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 use rlis_hv::SharedMemory;
 use rlis_net::{
@@ -32,10 +48,11 @@ use rlis_net::{
 };
 use rlis_proto::{
     nvsp::{
-        self,
         capabilities,
+        granted,
         init_answer,
         max_receive_buffer,
+        BufferError,
         EstablishBuffer,
         Init,
         InitAnswer,
@@ -44,23 +61,47 @@ use rlis_proto::{
         ProtocolVersion,
         ReceiveSections,
         RevokeBuffer,
-        SendSections, //
+        SendSections,
+        SubchannelRequest,
+        MAX_SEND_BUFFER, //
     },
     rndis::{
+        mac_parameter,
+        offload_query,
+        Capabilities,
         Indication,
+        OffloadParams,
         Oid,
+        RssCapabilities,
+        Switch,
+        TxRx,
         MEDIA_CONNECTED, //
     }, //
 };
 use rlis_vmbus::{
-    CallbackMode,
     Channel,
     Lease,
-    MaxPacket,
-    OpenChannel,
-    OpenParams,
-    RequestIds, //
+    OpenChannel, //
 };
+use zerocopy::IntoBytes;
+
+/// How long to wait between looks whether all frames are sent, in milliseconds.
+const LOOK_MS: i64 = 10;
+
+/// What a connection is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Terms {
+    /// Bytes of the longest packet in a frame.
+    pub(crate) mtu: u32,
+    /// Channels, if the host has as many.
+    pub(crate) channels: u16,
+    /// Sections of the receive buffer, of [`RECEIVE_SECTION`] bytes.
+    pub(crate) rx: u32,
+    /// Sections of the send buffer, of [`SEND_SECTION`] bytes.
+    pub(crate) tx: u32,
+    /// Whether the host is to join segments, if it can.
+    pub(crate) coalesce: bool,
+}
 
 /// What the host says of the card.
 pub(crate) struct Properties {
@@ -68,20 +109,39 @@ pub(crate) struct Properties {
     pub(crate) address: MacAddress,
     /// The largest MTU that the host takes, if it says so.
     pub(crate) mtu: u32,
+    /// Channels that it can have.
+    pub(crate) channels: u16,
+    /// Entries of the table of receive-side scaling, or 0.
+    pub(crate) table: u16,
+    pub(crate) offloads: Offloads,
 }
 
-/// A channel that is open, with a host that has come to terms.
+/// Channels that are open, with a host that has come to terms.
 ///
-/// Dropping it takes leave of the host and closes the channel. Sleeps; for some seconds if the host does not answer.
+/// Dropping it takes leave of the host and closes the channels. Sleeps; for some seconds if the host does not answer.
+/// No frame may be sent any more.
 pub(crate) struct Connection {
-    // Dropped in this order: no more polls; then the channel is closed; then the memory comes back from the host.
-    _napi: EnabledNapi<Session>,
-    _open: OpenChannel<Session>,
-    pub(crate) session: Arc<Session>,
+    // Dropped in this order: no more polls; then the channels are closed; then the memory comes back from the host.
+    _napis: KVec<EnabledNapi<Queue>>,
+    open: OpenChannel<Channels>,
+    pub(crate) channels: Arc<Channels>,
+    /// To how many channels the host spreads flows.
+    spread: Atomic<u32>,
+    /// What the host is to be told when it is left: [`RECEIVE`], [`SEND`], [`RNDIS`].
+    agreed: Atomic<u32>,
 }
+
+/// The host has the receive buffer.
+const RECEIVE: u32 = 1;
+
+/// It has the send buffer.
+const SEND: u32 = 2;
+
+/// RNDIS has begun.
+const RNDIS: u32 = 4;
 
 impl Connection {
-    /// Opens the channel of a card and agrees with the host on how to use it, for frames with up to `mtu` bytes. Sleeps.
+    /// Opens the channel of a card and agrees with the host on how to use it. Sub-channels come later. Sleeps.
     ///
     /// # Errors
     ///
@@ -89,70 +149,121 @@ impl Connection {
     /// `EOPNOTSUPP` if it refuses.
     pub(crate) fn new(
         lease: &Lease,
-        nic: &Arc<Nic>,
-        napi: &Arc<Napi<Session>>,
-        mtu: u32,
+        port: &Arc<Port>,
+        napis: &[Arc<Napi<Queue>>],
+        terms: &Terms,
     ) -> Result<(Self, Properties)> {
-        let session = Session::new(nic.clone(), napi.clone())?;
+        let channels = Channels::new(Session::new(port.clone())?, napis)?;
+        let mut enabled = KVec::with_capacity(napis.len(), GFP_KERNEL)?;
         // Before there can be an interrupt, so that none is lost.
-        let enabled = napi.clone().enable(session.clone())?;
-        let params = OpenParams {
-            send_ring: ring_size(),
-            recv_ring: ring_size(),
-            mode: CallbackMode::Isr,
-            max_packet: MaxPacket::with_payload(MAX_PACKET),
-            request_ids: RequestIds::AsGiven,
-            user_data: &[],
-        };
-        let open = lease.open(&params, session.clone())?;
-        session.opened(open.channel());
+        for (napi, queue) in napis.iter().zip(channels.queues()) {
+            enabled.push(napi.clone().enable(queue.clone())?, GFP_KERNEL)?;
+        }
+        let open = lease.open(&params(), channels.clone())?;
         let this = Self {
-            _napi: enabled,
-            _open: open,
-            session,
+            _napis: enabled,
+            open,
+            channels,
+            spread: Atomic::new(1),
+            agreed: Atomic::new(0),
         };
-        let properties = this.agree(mtu).inspect_err(|error| {
-            nic.report("the host does not come to terms", error);
+        if let Some(queue) = this.channels.queue(0) {
+            queue.opened(this.channel());
+        }
+        let properties = this.agree(terms).inspect_err(|error| {
+            port.report("the host does not come to terms", error);
         })?;
         Ok((this, properties))
     }
 
     fn channel(&self) -> &Arc<Channel> {
-        self._open.channel()
+        self.open.channel()
     }
 
-    fn agree(&self, mtu: u32) -> Result<Properties> {
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.channels.session
+    }
+
+    fn ask(&self, message: &[u8]) -> Result<crate::control::Reply> {
+        self.session().control.ask(self.channel(), message)
+    }
+
+    fn tell(&self, message: &[u8]) -> Result {
+        self.session().control.tell(self.channel(), message, false)
+    }
+
+    /// Asks the host for the value of an object, and gives it to `f`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::query`](crate::control::Control::query).
+    pub(crate) fn query<R>(&self, oid: Oid, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        self.session().control.query(self.channel(), oid, f)
+    }
+
+    fn query_word(&self, oid: Oid) -> Result<u32> {
+        self.session().control.query_word(self.channel(), oid)
+    }
+
+    fn set(&self, oid: Oid, value: &[u8]) -> Result {
+        self.session().control.set(self.channel(), oid, value)
+    }
+
+    fn agree(&self, terms: &Terms) -> Result<Properties> {
+        let session = self.session();
         let version = self.version()?;
-        self.session.nic.set_version(version);
+        session.port.set_version(version);
         // A host of the first version cannot be told of another MTU.
         let mtu = if version >= ProtocolVersion::V2 {
-            mtu
+            terms.mtu
         } else {
             ETH_MTU
         };
         let frame = mtu + ETH_HEADER;
-        let (control, channel) = (&self.session.control, self.channel());
         if version >= ProtocolVersion::V2 {
-            // Of virtual functions and coalesced frames this driver knows nothing.
-            let can = capabilities(version, true) & !nvsp::VSC_RSC;
-            control.tell(channel, &NdisConfig::message(frame, can), false)?;
+            // Of virtual functions this driver knows nothing.
+            let can = capabilities(version, true);
+            self.tell(&NdisConfig::message(frame, can))?;
         }
-        control.tell(channel, &NdisVersion::of(version).message(), false)?;
-        self.receive_buffer(version, frame)?;
-        let sections = self.send_buffer()?;
-        control.initialize(channel)?;
-        let properties = self.properties(version)?;
-        self.session.set_transmit(Transmit::new(sections, frame)?);
+        self.tell(&NdisVersion::of(version).message())?;
+        self.receive_buffer(version, frame, terms.rx)?;
+        let sections = self.send_buffer(terms.tx)?;
+        let batch = session.control.initialize(self.channel())?;
+        self.note(RNDIS);
+        let capabilities = self.capabilities(version);
+        let offloads = Offloads::new(capabilities, batch);
+        self.channels.set_offloads(offloads);
+        self.switch_offloads(version, &capabilities, terms.coalesce)?;
+        let (most, table) = self.scaling(version);
+        let properties = self.properties(version, most, table, offloads)?;
+        let planned = self.sub_channels(terms.channels.min(most))?;
+        let offloads = offloads.with_channels(planned);
+        for (number, queue) in (0..planned).zip(self.channels.queues()) {
+            let share = match &sections {
+                Some(sections) => Share::new(sections, number, planned)?,
+                None => None,
+            };
+            queue.set_transmit(Transmit::new(share, frame, offloads)?);
+        }
         Ok(properties)
+    }
+
+    /// There is something more to be undone when the host is left.
+    fn note(&self, what: u32) {
+        self.agreed.store(self.agreed.load(Relaxed) | what, Relaxed);
+    }
+
+    /// The same of a buffer, unless the host has refused it. What makes no sense of its answer may be all that is wrong.
+    fn note_unless_refused<T>(&self, what: u32, answer: &core::result::Result<T, BufferError>) {
+        if !matches!(answer, Err(BufferError::Refused(_))) {
+            self.note(what);
+        }
     }
 
     /// Finds the newest version that both know.
     fn version(&self) -> Result<ProtocolVersion> {
         for version in ProtocolVersion::NEWEST_FIRST {
-            let reply = self
-                .session
-                .control
-                .ask(self.channel(), &Init::propose(version))?;
+            let reply = self.ask(&Init::propose(version))?;
             match init_answer(reply.bytes()) {
                 Ok(InitAnswer::Accepted) => return Ok(version),
                 Ok(InitAnswer::Refused(_)) => {}
@@ -163,110 +274,297 @@ impl Connection {
     }
 
     /// Gives the host the memory that frames arrive in.
-    fn receive_buffer(&self, version: ProtocolVersion, frame: u32) -> Result {
-        let size = if version <= ProtocolVersion::V2 {
-            RECEIVE_BUFFER_OLD
-        } else {
-            RECEIVE_BUFFER
-        };
-        let size = size.min(max_receive_buffer(version));
+    fn receive_buffer(&self, version: ProtocolVersion, frame: u32, sections: u32) -> Result {
+        let size = sections.saturating_mul(RECEIVE_SECTION);
+        let size = whole_pages(size.min(max_receive_buffer(version)));
         let buffer = self
-            ._open
+            .open
             .grant(SharedMemory::new(usize::try_from(size)?)?)?;
         let message = EstablishBuffer::receive(buffer.handle());
-        let sections = self
-            .session
-            .control
-            .ask(self.channel(), &message)
-            .and_then(|reply| {
-                ReceiveSections::parse(reply.bytes(), size, frame).map_err(|error| {
-                    self.session.nic.report("receive buffer", &error);
-                    EPROTO
-                })
-            });
+        let sections = self.ask(&message).and_then(|reply| {
+            let sections = ReceiveSections::parse(reply.bytes(), size, frame);
+            self.note_unless_refused(RECEIVE, &sections);
+            sections.map_err(|error| {
+                self.session().port.report("receive buffer", &error);
+                EPROTO
+            })
+        });
         match sections {
             Ok(sections) => {
-                self.session
+                self.session()
                     .set_receive(Receive::new(buffer, sections, frame));
                 Ok(())
             }
             Err(error) => {
-                self.session.keep(buffer);
+                self.session().keep(buffer);
                 Err(error)
             }
         }
     }
 
     /// Gives the host the memory that small frames are copied to.
-    fn send_buffer(&self) -> Result<Option<Sections>> {
+    fn send_buffer(&self, sections: u32) -> Result<Option<Arc<Sections>>> {
+        let size = sections.saturating_mul(SEND_SECTION);
+        let size = whole_pages(size.min(MAX_SEND_BUFFER));
         let buffer = self
-            ._open
-            .grant(SharedMemory::new(usize::try_from(SEND_BUFFER)?)?)?;
+            .open
+            .grant(SharedMemory::new(usize::try_from(size)?)?)?;
         let message = EstablishBuffer::send(buffer.handle());
-        let cut = self
-            .session
-            .control
-            .ask(self.channel(), &message)
-            .and_then(|reply| {
-                SendSections::parse(reply.bytes(), SEND_BUFFER).map_err(|error| {
-                    self.session.nic.report("send buffer", &error);
-                    EPROTO
-                })
-            });
+        let cut = self.ask(&message).and_then(|reply| {
+            let sections = SendSections::parse(reply.bytes(), size);
+            self.note_unless_refused(SEND, &sections);
+            sections.map_err(|error| {
+                self.session().port.report("send buffer", &error);
+                EPROTO
+            })
+        });
         match cut {
             Ok(Some(cut)) => Sections::new(buffer, cut).map(Some),
             Ok(None) => {
-                self.session.keep(buffer);
+                self.session().keep(buffer);
                 Ok(None)
             }
             Err(error) => {
-                self.session.keep(buffer);
+                self.session().keep(buffer);
                 Err(error)
             }
         }
     }
 
-    fn properties(&self, version: ProtocolVersion) -> Result<Properties> {
-        let (control, channel, nic) = (&self.session.control, self.channel(), &self.session.nic);
-        let mtu = control
-            .query_word(channel, Oid::RNDIS_OID_GEN_MAXIMUM_FRAME_SIZE)
+    /// What the host can do with frames. A card works without.
+    fn capabilities(&self, version: ProtocolVersion) -> Capabilities {
+        let (query, size) = offload_query(version);
+        let given = query.as_bytes().get(..size).unwrap_or_default();
+        let oid = Oid::OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES;
+        let answer = self
+            .session()
+            .control
+            .query_with(self.channel(), oid, given, |value| {
+                Capabilities::parse(value).map_err(|error| {
+                    self.session().port.complain("offload capabilities", &error);
+                    EPROTO
+                })
+            });
+        answer.unwrap_or_default()
+    }
+
+    /// Has the host do what it can.
+    fn switch_offloads(
+        &self,
+        version: ProtocolVersion,
+        can: &Capabilities,
+        coalesce: bool,
+    ) -> Result {
+        let mut params = OffloadParams::unchanged();
+        let sum = |can: bool| if can { TxRx::BOTH.0 } else { TxRx::NO_CHANGE.0 };
+        let large = |can: bool| {
+            if can {
+                Switch::ON.0
+            } else {
+                Switch::NO_CHANGE.0
+            }
+        };
+        // The stack looks at the header of IP in any case.
+        params.ip_v4_csum = TxRx::DISABLED.0;
+        params.tcp_ip_v4_csum = sum(can.tcp4);
+        params.udp_ip_v4_csum = sum(can.udp4);
+        params.tcp_ip_v6_csum = sum(can.tcp6);
+        params.udp_ip_v6_csum = sum(can.udp6);
+        params.lso_v2_ipv4 = large(can.lso4.is_some());
+        params.lso_v2_ipv6 = large(can.lso6.is_some());
+        if can.rsc {
+            let rsc = if coalesce { Switch::ON } else { Switch::OFF };
+            (params.rsc_ip_v4, params.rsc_ip_v6) = (rsc.0, rsc.0);
+        }
+        self.set_offloads(version, params)
+    }
+
+    fn set_offloads(&self, version: ProtocolVersion, mut params: OffloadParams) -> Result {
+        let size = params.for_version(version);
+        let value = params.as_bytes().get(..size).unwrap_or_default();
+        self.set(Oid::OID_TCP_OFFLOAD_PARAMETERS, value)
+    }
+
+    /// Tells the host whether to join segments, which it can.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::set`](crate::control::Control::set).
+    pub(crate) fn coalesce(&self, on: bool) -> Result {
+        let version = self.session().port.version().ok_or(ENODEV)?;
+        let mut params = OffloadParams::unchanged();
+        let rsc = if on { Switch::ON } else { Switch::OFF };
+        (params.rsc_ip_v4, params.rsc_ip_v6) = (rsc.0, rsc.0);
+        self.set_offloads(version, params)
+    }
+
+    /// How many channels the card can have, and entries of the table of flows.
+    fn scaling(&self, version: ProtocolVersion) -> (u16, u16) {
+        if version < ProtocolVersion::V5 {
+            return (1, 0);
+        }
+        let given = RssCapabilities::query();
+        let oid = Oid::OID_GEN_RECEIVE_SCALE_CAPABILITIES;
+        let answer =
+            self.session()
+                .control
+                .query_with(self.channel(), oid, given.as_bytes(), |value| {
+                    RssCapabilities::parse(value).map_err(|error| {
+                        self.session().port.complain("receive-side scaling", &error);
+                        EPROTO
+                    })
+                });
+        let Ok((queues, table)) = answer else {
+            return (1, 0);
+        };
+        let queues = u16::try_from(queues).unwrap_or(u16::MAX);
+        let places = u16::try_from(self.channels.queues().len()).unwrap_or(1);
+        let table = u16::try_from(table).unwrap_or(0);
+        (queues.min(places), table)
+    }
+
+    fn properties(
+        &self,
+        version: ProtocolVersion,
+        channels: u16,
+        table: u16,
+        offloads: Offloads,
+    ) -> Result<Properties> {
+        let port = &self.session().port;
+        let mtu = self
+            .query_word(Oid::RNDIS_OID_GEN_MAXIMUM_FRAME_SIZE)
             .unwrap_or(u32::MAX);
-        let address = control.query(channel, Oid::RNDIS_OID_802_3_PERMANENT_ADDRESS, |value| {
+        let address = self.query(Oid::RNDIS_OID_802_3_PERMANENT_ADDRESS, |value| {
             Ok(MacAddress(*value.first_chunk().ok_or(EPROTO)?))
         })?;
         if !address.is_valid() {
             return Err(EPROTO);
         }
         // What follows is good to know, but a card works without.
-        let media = control.query_word(channel, Oid::RNDIS_OID_GEN_MEDIA_CONNECT_STATUS);
-        nic.link.note(if media == Ok(MEDIA_CONNECTED) {
+        let media = self.query_word(Oid::RNDIS_OID_GEN_MEDIA_CONNECT_STATUS);
+        port.link.note(if media == Ok(MEDIA_CONNECTED) {
             Indication::Connect
         } else {
             Indication::Disconnect
         });
         if version >= ProtocolVersion::V5 {
-            if let Ok(speed) = control.query_word(channel, Oid::RNDIS_OID_GEN_LINK_SPEED) {
-                nic.link.note(Indication::LinkSpeed(speed));
+            if let Ok(speed) = self.query_word(Oid::RNDIS_OID_GEN_LINK_SPEED) {
+                port.link.note(Indication::LinkSpeed(speed));
             }
         }
         Ok(Properties {
             version,
             address,
             mtu,
+            channels,
+            table,
+            offloads,
         })
     }
+
+    /// Asks for further channels, so that there are `wanted`. Returns how many there will be. A card works with one.
+    fn sub_channels(&self, wanted: u16) -> Result<u16> {
+        if wanted <= 1 {
+            return Ok(1);
+        }
+        self.open.accept_sub_channels();
+        let asked = u32::from(wanted - 1);
+        // The offers may come before the answer.
+        self.session().set_channels(wanted);
+        let reply = self.ask(&SubchannelRequest::allocate(asked))?;
+        let count = granted(reply.bytes(), asked).unwrap_or_else(|error| {
+            self.session().port.complain("sub-channels", &error);
+            0
+        });
+        let planned = u16::try_from(count + 1)?;
+        self.session().set_channels(planned);
+        Ok(planned)
+    }
+
+    /// Has the host spread flows over the first `channels` channels, if it does not yet. Returns whether that is new.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::set`](crate::control::Control::set).
+    pub(crate) fn spread(&self, channels: u16, table: &Table) -> Result<bool> {
+        if self.spread.load(Relaxed) == u32::from(channels) {
+            return Ok(false);
+        }
+        self.set_table(channels, table)?;
+        self.spread.store(channels.into(), Relaxed);
+        Ok(true)
+    }
+
+    /// Tells the host which channel each flow goes to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::set`](crate::control::Control::set).
+    pub(crate) fn set_table(&self, channels: u16, table: &Table) -> Result {
+        // Hosts take a new table only when it was off.
+        for on in [false, true] {
+            let value = table.encode(channels, on)?;
+            self.set(Oid::OID_GEN_RECEIVE_SCALE_PARAMETERS, &value)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the host which address the card has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::set`](crate::control::Control::set).
+    pub(crate) fn set_address(&self, address: MacAddress) -> Result {
+        let oid = Oid::RNDIS_OID_GEN_RNDIS_CONFIG_PARAMETER;
+        self.set(oid, &mac_parameter(address.0))
+    }
+
+    /// Tells the host which frames the interface wants, if it does not know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::set`](crate::control::Control::set).
+    pub(crate) fn set_filter(&self, wanted: u32) -> Result {
+        let filter = &self.session().filter;
+        if filter.load(Relaxed) == wanted {
+            return Ok(());
+        }
+        // Whoever comes here has the card to himself.
+        filter.store(u32::MAX, Relaxed);
+        let oid = Oid::RNDIS_OID_GEN_CURRENT_PACKET_FILTER;
+        self.set(oid, &wanted.to_le_bytes())?;
+        filter.store(wanted, Relaxed);
+        Ok(())
+    }
+
+    /// Waits until the host has sent all frames, or for a while.
+    pub(crate) fn drain(&self) {
+        let mut waited = 0;
+        while self.channels.is_busy() && self.channels.is_open() && waited < DRAIN_MS {
+            fsleep(Delta::from_millis(LOOK_MS));
+            waited += LOOK_MS;
+        }
+    }
+}
+
+/// Rounds a number of bytes up to whole pages.
+fn whole_pages(bytes: u32) -> u32 {
+    bytes.next_multiple_of(4096)
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // No frames from here on, though a poll may wake the queue. Those under way come back before the host is left.
-        self.session.nic.end_session();
-        Nic::drain(&self.session);
-        let (control, channel) = (&self.session.control, self.channel());
+        self.drain();
         // A host that has withdrawn the card, or does not listen, is left without.
-        let _ = control
-            .halt(channel)
-            .and_then(|()| control.tell(channel, &RevokeBuffer::receive(), false))
-            .and_then(|()| control.tell(channel, &RevokeBuffer::send(), false));
+        let agreed = |what| self.agreed.load(Relaxed) & what != 0;
+        if agreed(RNDIS) {
+            let _ = self.session().control.halt(self.channel());
+        }
+        if agreed(RECEIVE) {
+            let _ = self.tell(&RevokeBuffer::receive());
+        }
+        if agreed(SEND) {
+            let _ = self.tell(&RevokeBuffer::send());
+        }
     }
 }

@@ -63,8 +63,11 @@ const REQUEST_BITS: u32 = 32;
 /// In the place of the id that is waited for: there will be no answer. No request has it.
 const FAILED: u64 = 1;
 
-/// Bytes of the longest message to and from the host that is no frame.
+/// Bytes of the longest message from the host that is no frame.
 pub(crate) const MESSAGE: usize = 1024;
+
+/// Bytes of the longest message to the host: a page has room for it.
+const REQUEST: usize = 2048;
 
 /// Pages for messages of RNDIS. One is used again when the host has completed the packet that named it, so with a host
 /// that does not, there is an end to them.
@@ -188,7 +191,22 @@ impl Control {
         oid: Oid,
         f: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
-        let build = |out: &mut [u8], id| rndis::query(out, id, oid, &[]);
+        self.query_with(channel, oid, &[], f)
+    }
+
+    /// The same, with `given` to say how.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub(crate) fn query_with<R>(
+        &self,
+        channel: &Channel,
+        oid: Oid,
+        given: &[u8],
+        f: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let build = |out: &mut [u8], id| rndis::query(out, id, oid, given);
         let reply = self.exchange(channel, MessageType::RNDIS_MSG_QUERY, build)?;
         match rndis::answer(reply.bytes()).map_err(bad)? {
             Answer::Query { status, value, .. } if status.0 == 0 => f(value),
@@ -224,15 +242,16 @@ impl Control {
         }
     }
 
-    /// Begins RNDIS.
+    /// Begins RNDIS. Returns what the host says of packets with several frames, how many there may be, and the multiple of
+    /// which each begins at.
     ///
     /// # Errors
     ///
     /// As [`Self::query`].
-    pub(crate) fn initialize(&self, channel: &Channel) -> Result {
+    pub(crate) fn initialize(&self, channel: &Channel) -> Result<(u32, u32)> {
         let reply = self.exchange(channel, MessageType::RNDIS_MSG_INIT, rndis::initialize)?;
         match rndis::answer(reply.bytes()).map_err(bad)? {
-            Answer::Initialize(complete) if { complete.status } == 0 => Ok(()),
+            Answer::Initialize(complete) if { complete.status } == 0 => Ok(complete.batch()),
             Answer::Initialize(_) => Err(EIO),
             _ => Err(EPROTO),
         }
@@ -303,7 +322,7 @@ impl Control {
         request: u32,
         build: impl FnOnce(&mut [u8], u32) -> core::result::Result<usize, ProtoError>,
     ) -> Result {
-        let mut message = [0; MESSAGE];
+        let mut message = KVec::from_elem(0, REQUEST, GFP_KERNEL)?;
         let len = build(&mut message, request).map_err(bad)?;
         let message = message.get(..len).ok_or(ENOSPC)?;
         let free = |state: &Atomic<u32>| state.load(Acquire) == 0;

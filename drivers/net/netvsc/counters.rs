@@ -5,12 +5,16 @@
 use kernel::prelude::*;
 use rlis_net::{
     Counter,
+    QueueStatistics,
     Stats, //
 };
 
-/// Counters, each with one writer at a time.
+/// Counters of all channels that a card can have.
+pub(crate) struct Counters(KVec<KBox<Channel>>);
+
+/// Counters of a channel, each with one writer at a time.
 #[derive(Default)]
-pub(crate) struct Counters {
+pub(crate) struct Channel {
     /// In the poll function.
     pub(crate) rx: Received,
     /// In the poll function, where frames are completed.
@@ -66,53 +70,100 @@ pub(crate) struct Transmitted {
     pub(crate) stop_queue: Counter,
 }
 
+/// A counter of a channel.
+type Get = fn(&Channel) -> u64;
+
+/// What `ethtool -S` shows: names, those of the C driver where it has the same, and counters, summed up over the channels.
+const TOTALS: [(&str, Get); 12] = [
+    ("tx_scattered", |c| c.tx.scattered.get()),
+    ("tx_no_memory", |c| c.tx.no_memory.get()),
+    ("tx_too_big", |c| c.tx.too_big.get()),
+    ("tx_busy", |c| c.tx.busy.get()),
+    ("tx_send_full", |c| c.tx.send_full.get()),
+    ("rx_comp_busy", |c| c.rx.completions_late.get()),
+    ("rx_no_memory", |c| c.rx.no_memory.get()),
+    ("stop_queue", |c| c.tx.stop_queue.get()),
+    ("wake_queue", |c| c.sent.wake_queue.get()),
+    ("rx_malformed", |c| c.rx.malformed.get()),
+    ("rx_unknown_completion", |c| c.rx.unknown.get()),
+    ("rx_while_down", |c| c.rx.down.get()),
+];
+
 impl Counters {
-    /// The names of what `ethtool -S` shows; those of the C driver where it has the same.
-    pub(crate) const NAMES: &'static [&'static str] = &[
-        "tx_scattered",
-        "tx_no_memory",
-        "tx_too_big",
-        "tx_busy",
-        "tx_send_full",
-        "rx_comp_busy",
-        "rx_no_memory",
-        "stop_queue",
-        "wake_queue",
-        "rx_malformed",
-        "rx_unknown_completion",
-        "rx_while_down",
+    /// The names of the totals.
+    pub(crate) const NAMES: &'static [&'static str] = &{
+        let mut names = [""; TOTALS.len()];
+        let mut at = 0;
+        while at < TOTALS.len() {
+            names[at] = TOTALS[at].0;
+            at += 1;
+        }
+        names
+    };
+
+    /// The names of what is shown of each channel; those of the C driver.
+    pub(crate) const OF_QUEUE: &'static [QueueStatistics] = &[
+        QueueStatistics("tx_queue_", "_packets"),
+        QueueStatistics("tx_queue_", "_bytes"),
+        QueueStatistics("rx_queue_", "_packets"),
+        QueueStatistics("rx_queue_", "_bytes"),
     ];
 
-    /// The counts, in the order of the names.
-    pub(crate) fn values(&self) -> [u64; Self::NAMES.len()] {
-        [
-            self.tx.scattered.get(),
-            self.tx.no_memory.get(),
-            self.tx.too_big.get(),
-            self.tx.busy.get(),
-            self.tx.send_full.get(),
-            self.rx.completions_late.get(),
-            self.rx.no_memory.get(),
-            self.tx.stop_queue.get(),
-            self.sent.wake_queue.get(),
-            self.rx.malformed.get(),
-            self.rx.unknown.get(),
-            self.rx.down.get(),
-        ]
+    /// Of a card with up to `channels` channels.
+    pub(crate) fn new(channels: u16) -> Result<Self> {
+        let mut all = KVec::with_capacity(channels.into(), GFP_KERNEL)?;
+        for _ in 0..channels.max(1) {
+            all.push(KBox::new(Channel::default(), GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(Self(all))
+    }
+
+    /// Those of a channel, if the card can have it.
+    #[inline]
+    pub(crate) fn channel(&self, number: u16) -> Option<&Channel> {
+        self.0.get(usize::from(number)).map(|channel| &**channel)
+    }
+
+    fn sum(&self, get: impl Fn(&Channel) -> u64) -> u64 {
+        let add = |sum: u64, channel: &KBox<Channel>| sum.wrapping_add(get(channel));
+        self.0.iter().fold(0, add)
+    }
+
+    /// Fills in the totals, in the order of the names.
+    pub(crate) fn values(&self, into: &mut [u64]) {
+        for (to, (_, get)) in into.iter_mut().zip(TOTALS) {
+            *to = self.sum(get);
+        }
+    }
+
+    /// Fills in what is shown of a channel.
+    pub(crate) fn of_queue(&self, number: u16, into: &mut [u64]) {
+        let Some(channel) = self.channel(number) else {
+            return;
+        };
+        let values = [
+            channel.sent.packets.get(),
+            channel.sent.bytes.get(),
+            channel.rx.packets.get(),
+            channel.rx.bytes.get(),
+        ];
+        for (to, from) in into.iter_mut().zip(values) {
+            *to = from;
+        }
     }
 
     /// The totals of the interface.
     pub(crate) fn totals(&self) -> Stats {
         Stats {
-            rx_packets: self.rx.packets.get(),
-            rx_bytes: self.rx.bytes.get(),
-            rx_errors: self.rx.malformed.get(),
-            rx_dropped: self.rx.no_memory.get(),
-            multicast: self.rx.multicast.get(),
-            tx_packets: self.sent.packets.get(),
-            tx_bytes: self.sent.bytes.get(),
-            tx_errors: self.sent.errors.get(),
-            tx_dropped: self.tx.dropped.get(),
+            rx_packets: self.sum(|c| c.rx.packets.get()),
+            rx_bytes: self.sum(|c| c.rx.bytes.get()),
+            rx_errors: self.sum(|c| c.rx.malformed.get()),
+            rx_dropped: self.sum(|c| c.rx.no_memory.get()),
+            multicast: self.sum(|c| c.rx.multicast.get()),
+            tx_packets: self.sum(|c| c.sent.packets.get()),
+            tx_bytes: self.sum(|c| c.sent.bytes.get()),
+            tx_errors: self.sum(|c| c.sent.errors.get()),
+            tx_dropped: self.sum(|c| c.tx.dropped.get()),
         }
     }
 }
@@ -122,19 +173,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stand_where_their_names_do() {
-        let counters = Counters::default();
-        counters.sent.wake_queue.add(3);
-        counters.tx.send_full.add(4);
-        let values = counters.values();
+    fn values_stand_where_their_names_do() -> Result {
+        let counters = Counters::new(2)?;
+        let channel = |number| counters.channel(number).ok_or(EINVAL);
+        channel(0)?.sent.wake_queue.add(3);
+        channel(1)?.sent.wake_queue.add(4);
+        channel(1)?.tx.send_full.add(5);
+        channel(1)?.rx.bytes.add(6);
+        assert!(channel(2).is_err());
+        let mut values = [0; TOTALS.len()];
+        counters.values(&mut values);
         let value = |name| {
-            Counters::NAMES
-                .iter()
-                .position(|n| *n == name)
-                .map(|at| values[at])
+            let at = Counters::NAMES.iter().position(|n| *n == name);
+            at.map(|at| values[at])
         };
-        assert_eq!(value("wake_queue"), Some(3));
-        assert_eq!(value("tx_send_full"), Some(4));
+        assert_eq!(value("wake_queue"), Some(7));
+        assert_eq!(value("tx_send_full"), Some(5));
         assert_eq!(value("tx_busy"), Some(0));
+        let mut of_one = [0; 4];
+        counters.of_queue(1, &mut of_one);
+        assert_eq!(of_one, [0, 0, 0, 6]);
+        assert_eq!(counters.totals().rx_bytes, 6);
+        Ok(())
     }
 }

@@ -3,16 +3,15 @@
 //! A card from probe to remove, suspend and resume.
 
 use crate::{
-    connection::Properties,
-    link::LinkTask,
-    nic::{
-        Interface,
-        Nic, //
-    },
+    interface::Interface,
+    link::Chores,
+    nic::Nic,
+    port::Port,
     settings::{
         ETH_MTU,
         MAX_MTU,
-        MIN_MTU, //
+        MIN_MTU,
+        OFFER_MS, //
     },
     DEVICES, //
 };
@@ -64,33 +63,48 @@ pub(crate) struct Card {
 impl Drop for Card {
     fn drop(&mut self) {
         // The worker may wait for the RTNL, so it ends before that is taken.
-        self.nic.worker.disable();
-        self.nic.worker.look_after(None);
+        self.nic.worker().disable();
+        self.nic.worker().look_after(None);
         // The interface goes down, and nothing is asked of the card any more.
         drop(self.registration.take());
         self.nic.disconnect();
     }
 }
 
+/// What every card can do.
+const FIXED: Features = Features {
+    scatter_gather: true,
+    high_dma: true,
+    rx_checksum: false,
+    ipv4_checksum: false,
+    ipv6_checksum: false,
+    tso: false,
+    tso6: false,
+    lro: false,
+    vlan_tx: true,
+    vlan_rx: true,
+};
+
 impl Card {
     fn new(dev: &Device<Bound>) -> Result<KBox<Self>> {
+        let places = Nic::places();
         let params = InterfaceParams {
-            queues: 1,
+            queues: places,
             address: MacAddress([0; 6]),
             mtu: ETH_MTU,
             min_mtu: MIN_MTU,
             max_mtu: MAX_MTU,
-            features: Features {
-                scatter_gather: true,
-                high_dma: true,
-            },
+            features: FIXED,
         };
         let mut interface = Unregistered::<Interface>::new(Some(dev.as_ref()), &params)?;
-        let napi = Napi::new(interface.device().clone(), 0)?;
+        let mut napis = KVec::with_capacity(places.into(), GFP_KERNEL)?;
+        for number in 0..places {
+            napis.push(Napi::new(interface.device().clone(), number)?, GFP_KERNEL)?;
+        }
         let queue = Arc::new(OwnedQueue::ordered(c"netvsc")?, GFP_KERNEL)?;
-        let worker = Arc::pin_init(Worker::new(queue, LinkTask::new()), GFP_KERNEL)?;
-        let device = interface.device().clone();
-        let nic = Nic::new(device, napi, Lease::new(dev)?, worker, ETH_MTU)?;
+        let worker = Arc::pin_init(Worker::new(queue, Chores::new()), GFP_KERNEL)?;
+        let port = Port::new(interface.device().clone(), dev, worker, places)?;
+        let nic = Nic::new(port, napis, Lease::new(dev)?)?;
         // From here on, dropping this undoes everything.
         let mut card = KBox::new(
             Self {
@@ -100,29 +114,27 @@ impl Card {
             GFP_KERNEL,
         )?;
         let properties = nic.connect()?;
-        let Properties {
-            version,
-            address,
-            mtu,
-        } = properties;
-        let most = if version >= ProtocolVersion::V2 {
+        let most = if properties.version >= ProtocolVersion::V2 {
             MAX_MTU
         } else {
             ETH_MTU
         };
-        interface.set_address(address);
+        interface.set_address(properties.address);
         interface.set_max_mtu(most);
-        interface.set_mtu(mtu.clamp(MIN_MTU, ETH_MTU));
+        interface.set_mtu(properties.mtu.clamp(MIN_MTU, ETH_MTU));
+        interface.set_features(FIXED, properties.offloads.features());
+        // Those that the host offers are used as soon as they are open.
+        interface.set_queues(1)?;
         let driver = Arc::new(Interface(nic.clone()), GFP_KERNEL)?;
         card.registration = Some(interface.register(driver)?);
         Self::set_alias(&nic);
-        nic.worker.look_after(Some(nic.clone()));
+        nic.worker().look_after(Some(nic.clone()));
         // Shows the state of the cable.
-        nic.worker.queue();
+        nic.worker().queue();
         dev_info!(
             AsRef::<kernel::device::Device>::as_ref(dev),
             "version {} of the protocol\n",
-            version.name().unwrap_or("?")
+            properties.version.name().unwrap_or("?")
         );
         Ok(card)
     }
@@ -144,7 +156,7 @@ impl Card {
         match name {
             Ok(name) if !name.is_empty() && *name != *NO_NAME => {
                 // Only memory can be short.
-                let _ = nic.device().set_alias(&name);
+                let _ = nic.interface().set_alias(&name);
             }
             _ => {}
         }
@@ -171,9 +183,13 @@ impl Driver for NetvscDriver {
     }
 
     fn suspend(_dev: &Device<Bound>, card: &Card) -> Result {
-        card.nic.worker.disable();
         let nic = &card.nic;
-        Rtnl::with(|rtnl| nic.device().detach(rtnl));
+        nic.worker().disable();
+        Rtnl::with(|rtnl| {
+            nic.interface().detach(rtnl);
+            // The others have no channel until the host has offered them again.
+            nic.interface().set_queues(rtnl, 1)
+        })?;
         nic.disconnect();
         Ok(())
     }
@@ -181,13 +197,14 @@ impl Driver for NetvscDriver {
     fn resume(_dev: &Device<Bound>, card: &Card) -> Result {
         let nic = &card.nic;
         let result = nic.connect().map(|_| ());
-        Rtnl::with(|rtnl| nic.device().attach(rtnl));
-        nic.worker.enable();
+        Rtnl::with(|rtnl| nic.interface().attach(rtnl));
+        nic.worker().enable();
         if result.is_err() {
             nic.want_connection();
         }
-        // Shows the state of the cable, or tries again.
-        nic.worker.queue();
+        // Shows the state of the cable, or tries again; and later on does without the channels that have not come.
+        nic.worker().set_timer(OFFER_MS);
+        nic.worker().queue();
         Ok(())
     }
 }

@@ -2,10 +2,6 @@
 
 //! What is left to a thread: the state of the cable, the packet filter, news for the neighbours.
 
-use crate::{
-    nic::Nic,
-    settings::NETWORK_CHANGE_MS, //
-};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -81,52 +77,56 @@ impl LinkState {
         Some(self.speed.load(Relaxed)).filter(|speed| *speed != 0)
     }
 
-    fn take_moved(&self) -> bool {
+    /// Returns whether it was plugged into another network since this was asked last.
+    pub(crate) fn take_moved(&self) -> bool {
         self.moved.xchg(0, Full) != 0
     }
 }
 
-/// The worker's task. It knows the card from the time that it is registered.
-#[pin_data]
-pub(crate) struct LinkTask {
-    #[pin]
-    nic: Mutex<Option<Arc<Nic>>>,
+/// What a card leaves to a thread.
+pub(crate) trait Owner: Send + Sync {
+    /// There is something to do.
+    fn work(self: Arc<Self>);
+
+    /// The time of the worker's timer has passed.
+    fn time(self: Arc<Self>);
 }
 
-impl LinkTask {
+/// The worker's task. It knows the card from the time that it is registered.
+#[pin_data]
+pub(crate) struct Chores {
+    #[pin]
+    owner: Mutex<Option<Arc<dyn Owner>>>,
+}
+
+impl Chores {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            nic <- new_mutex!(None),
+            owner <- new_mutex!(None),
         })
     }
 
     /// Gives the worker a card to look after, or takes it away.
-    pub(crate) fn look_after(&self, nic: Option<Arc<Nic>>) {
-        let before = core::mem::replace(&mut *self.nic.lock(), nic);
+    pub(crate) fn look_after(&self, owner: Option<Arc<dyn Owner>>) {
+        let before = core::mem::replace(&mut *self.owner.lock(), owner);
         drop(before);
     }
 
-    fn nic(&self) -> Option<Arc<Nic>> {
-        self.nic.lock().clone()
+    fn owner(&self) -> Option<Arc<dyn Owner>> {
+        self.owner.lock().clone()
     }
 }
 
-impl Task for LinkTask {
+impl Task for Chores {
     fn run(this: &Worker<Self>) {
-        let Some(nic) = this.nic() else { return };
-        if nic.link.take_moved() && nic.link.is_connected() {
-            // Whoever fetches addresses does so when the cable is plugged in.
-            nic.device().carrier_off();
-            this.set_timer(NETWORK_CHANGE_MS);
-        } else {
-            nic.show_carrier();
+        if let Some(owner) = this.owner() {
+            owner.work();
         }
-        nic.apply_filter();
     }
 
     fn expired(this: &Worker<Self>) {
-        if let Some(nic) = this.nic() {
-            nic.show_carrier();
+        if let Some(owner) = this.owner() {
+            owner.time();
         }
     }
 }

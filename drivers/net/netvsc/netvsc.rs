@@ -4,13 +4,17 @@
 //!
 //! - `settings`: module parameters, sizes and time limits
 //! - `device`: a card from probe to remove, suspend and resume
-//! - `nic`: what the network stack asks of it
+//! - `interface`: what the network stack asks of it
+//! - `nic`: the card, whose connection to the host comes and goes
 //! - `connection`: coming to terms with the host, and leaving
-//! - `session`: what arrives in the channel while it is open
+//! - `channels`, `queue`: the channels while they are open, and what arrives in each
+//! - `session`: what the channels share
 //! - `control`: requests of the driver itself and their answers
-//! - `transmit`, `receive`: frames
-//! - `link`: what is left to a thread: cable, filter, news for the neighbours
-//! - `counters`: what was counted
+//! - `receive`, `completions`: frames from the host, and giving back where they lay
+//! - `transmit`, `sections`, `encapsulate`: frames to the host, where they are copied to, and what goes beside them
+//! - `rss`: which channel the host puts a flow on
+//! - `link`: what is left to a thread, and the state of the cable
+//! - `port`, `counters`: what all parts need, and what was counted
 
 use kernel::prelude::*;
 use rlis_vmbus::{
@@ -18,13 +22,21 @@ use rlis_vmbus::{
     Registration, //
 };
 
+mod channels;
+mod completions;
 mod connection;
 mod control;
 mod counters;
 mod device;
+mod encapsulate;
+mod interface;
 mod link;
 mod nic;
+mod port;
+mod queue;
 mod receive;
+mod rss;
+mod sections;
 mod session;
 mod settings;
 mod transmit;

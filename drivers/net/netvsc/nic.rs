@@ -1,84 +1,71 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the network stack asks of a card.
+//! A card, whose connection to the host comes and goes.
 
 use crate::{
+    channels::Channels,
     connection::{
         Connection,
-        Properties, //
+        Properties,
+        Terms, //
     },
-    counters::Counters,
     link::{
-        LinkState,
-        LinkTask, //
+        Chores,
+        Owner, //
     },
-    session::Session,
-    settings::DRAIN_MS,
-    transmit::Transmit, //
+    port::Port,
+    queue::Queue,
+    rss::Table,
+    settings::{
+        DEFAULT_CHANNELS,
+        ETH_MTU,
+        NETWORK_CHANGE_MS,
+        OFFER_MS,
+        REPAIR_MS,
+        RX_SECTIONS,
+        TX_SECTIONS, //
+    }, //
 };
-use core::fmt::Debug;
 use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        rcu,
         Arc,
         Mutex, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
     }, //
 };
 use rlis_hv::{
     work::Worker,
-    RateLimit,
     RcuArc, //
 };
 use rlis_net::{
-    LinkSettings,
+    online_cpus,
     MacAddress,
     Napi,
     NetDevice,
     Rtnl,
-    RxMode,
-    Sent,
-    Stats,
-    TxPacket,
-    TxQueue, //
+    RxMode, //
 };
-use rlis_proto::{
-    nvsp::ProtocolVersion,
-    rndis::{
-        mac_parameter,
-        Indication,
-        Oid,
-        FILTER_ALL_MULTICAST,
-        FILTER_BROADCAST,
-        FILTER_DIRECTED,
-        FILTER_PROMISCUOUS, //
-    }, //
+use rlis_proto::rndis::{
+    Oid,
+    FILTER_ALL_MULTICAST,
+    FILTER_BROADCAST,
+    FILTER_DIRECTED,
+    FILTER_PROMISCUOUS, //
 };
 use rlis_vmbus::Lease;
 
-/// How long to wait between looks whether all frames are sent, in milliseconds.
-const LOOK_MS: i64 = 10;
-
-/// How long to wait before the host is asked again for a card that it has refused, in milliseconds.
-const REPAIR_MS: u32 = 5_000;
-
 /// What may change while the card is in use.
-struct State {
+pub(crate) struct State {
     /// `None` while there is none: the system is hibernated, or the host has not come to terms.
-    connection: Option<Connection>,
+    pub(crate) connection: Option<Connection>,
     /// What the connection is made with.
-    mtu: u32,
+    pub(crate) terms: Terms,
     /// The address that was set; `None` for the host's.
-    address: Option<MacAddress>,
+    pub(crate) address: Option<MacAddress>,
+    pub(crate) table: Table,
+    /// How many channels there can be, as far as the host has said.
+    pub(crate) max_channels: u16,
     /// Whether a connection that is missing is to be made.
     wanted: bool,
 }
@@ -86,20 +73,14 @@ struct State {
 /// A card.
 #[pin_data]
 pub(crate) struct Nic {
-    pub(crate) counters: Counters,
-    pub(crate) link: LinkState,
-    pub(crate) worker: Arc<Worker<LinkTask>>,
-    device: Arc<NetDevice>,
-    napi: Arc<Napi<Session>>,
+    pub(crate) port: Arc<Port>,
+    napis: KVec<Arc<Napi<Queue>>>,
     lease: Lease,
     /// Where frames go.
-    session: RcuArc<Session>,
-    /// `ProtocolVersion`, or 0.
-    version: Atomic<u32>,
-    complaints: RateLimit,
+    pub(crate) active: RcuArc<Channels>,
     /// Taken with the RTNL held or not, so the RTNL is not taken with this held.
     #[pin]
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 /// The packet filter for an interface that wants these frames.
@@ -117,27 +98,30 @@ fn filter(mode: RxMode) -> u32 {
 
 impl Nic {
     pub(crate) fn new(
-        device: Arc<NetDevice>,
-        napi: Arc<Napi<Session>>,
+        port: Arc<Port>,
+        napis: KVec<Arc<Napi<Queue>>>,
         lease: Lease,
-        worker: Arc<Worker<LinkTask>>,
-        mtu: u32,
     ) -> Result<Arc<Self>> {
+        let places = u16::try_from(napis.len()).unwrap_or(1);
+        let terms = Terms {
+            mtu: ETH_MTU,
+            channels: DEFAULT_CHANNELS.min(places),
+            rx: RX_SECTIONS,
+            tx: TX_SECTIONS,
+            coalesce: true,
+        };
         Arc::pin_init(
             pin_init!(Self {
-                counters: Counters::default(),
-                link: LinkState::new(),
-                worker,
-                device,
-                napi,
+                port,
+                napis,
                 lease,
-                session: RcuArc::new(),
-                version: Atomic::new(0),
-                complaints: RateLimit::new(),
+                active: RcuArc::new(),
                 state <- new_mutex!(State {
                     connection: None,
-                    mtu,
+                    terms,
                     address: None,
+                    table: Table::new(),
+                    max_channels: 1,
                     wanted: true,
                 }),
             }),
@@ -145,62 +129,30 @@ impl Nic {
         )
     }
 
-    pub(crate) fn device(&self) -> &Arc<NetDevice> {
-        &self.device
+    /// How many channels a card can have on this machine.
+    pub(crate) fn places() -> u16 {
+        let most = u32::from(u16::MAX).min(rlis_proto::nvsp::VRSS_CHANNEL_MAX);
+        u16::try_from(online_cpus().clamp(1, most)).unwrap_or(1)
     }
 
-    fn log(&self) -> &kernel::device::Device {
-        self.lease.device().as_ref()
+    pub(crate) fn interface(&self) -> &Arc<NetDevice> {
+        &self.port.interface
     }
 
-    /// Says in the log what the host did wrong, if that was not said too often lately. Any context.
-    #[cold]
-    pub(crate) fn complain(&self, what: &str, detail: &dyn Debug) {
-        self.complaints.run(|dropped| {
-            dev_warn!(
-                self.log(),
-                "{what}: {detail:?} ({dropped} lines like this were left out)\n"
-            );
-        });
-    }
-
-    /// Counts what made no sense, and says so.
-    #[cold]
-    pub(crate) fn malformed(&self, what: &str, detail: &dyn Debug) {
-        self.counters.rx.malformed.add(1);
-        self.complain(what, detail);
-    }
-
-    /// Says in the log why something cannot be done.
-    pub(crate) fn report(&self, what: &str, detail: &dyn Debug) {
-        dev_err!(self.log(), "{what}: {detail:?}\n");
-    }
-
-    pub(crate) fn set_version(&self, version: ProtocolVersion) {
-        self.version.store(version.0, Relaxed);
-    }
-
-    /// The version of the protocol, once it is agreed upon.
-    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
-        Some(ProtocolVersion(self.version.load(Relaxed))).filter(|version| version.0 != 0)
-    }
-
-    /// Takes news of the cable. Any context.
-    pub(crate) fn indication(&self, news: Indication) {
-        if self.link.note(news) {
-            self.worker.queue();
-        }
+    pub(crate) fn worker(&self) -> &Arc<Worker<Chores>> {
+        &self.port.worker
     }
 
     /// Shows the state of the cable to the system.
-    pub(crate) fn show_carrier(&self) {
-        if self.link.is_connected() && self.is_connected() {
-            if !self.device.has_carrier() {
-                self.device.carrier_on();
-                self.device.notify_peers();
+    fn show_carrier(&self) {
+        let interface = self.interface();
+        if self.port.link.is_connected() && self.is_connected() {
+            if !interface.has_carrier() {
+                interface.carrier_on();
+                interface.notify_peers();
             }
         } else {
-            self.device.carrier_off();
+            interface.carrier_off();
         }
     }
 
@@ -208,30 +160,45 @@ impl Nic {
         self.state.lock().connection.is_some()
     }
 
-    /// No frames go through the session any more. Waits for those that are just being sent.
-    pub(crate) fn end_session(&self) {
-        drop(self.session.replace(None));
+    /// Takes leave of the host. Waits for frames that are just being sent, and no more are.
+    fn leave(&self, state: &mut State) {
+        drop(self.active.replace(None));
+        drop(state.connection.take());
+        for queue in 0..self.interface().max_queues() {
+            // What was under way is not: it was freed with the connection.
+            self.interface().forget_sent(queue);
+        }
     }
 
-    /// Comes to terms with the host, for the first time or again, with all that was set before.
+    /// Comes to terms with the host, for the first time or again, with all that was set before. One channel is open then.
     ///
     /// # Errors
     ///
     /// As [`Connection::new`].
-    pub(crate) fn connect(self: &Arc<Self>) -> Result<Properties> {
+    pub(crate) fn connect(&self) -> Result<Properties> {
         self.connect_with(&mut self.state.lock())
     }
 
-    fn connect_with(self: &Arc<Self>, state: &mut State) -> Result<Properties> {
-        let (connection, properties) = Connection::new(&self.lease, self, &self.napi, state.mtu)?;
-        let session = connection.session.clone();
+    fn connect_with(&self, state: &mut State) -> Result<Properties> {
+        let (connection, properties) =
+            Connection::new(&self.lease, &self.port, &self.napis, &state.terms)?;
         if let Some(address) = state.address {
-            Self::tell_address(&session, address)?;
+            connection.set_address(address)?;
         }
-        self.tell_filter(&session)?;
-        drop(self.session.replace(Some(session)));
+        connection.set_filter(self.wanted_filter())?;
+        state.table.set_len(properties.table);
+        state.max_channels = properties.channels;
+        let large_send = properties.offloads.large_send();
+        self.interface().set_large_send(large_send);
+        drop(self.active.replace(Some(connection.channels.clone())));
+        if !connection.channels.is_complete() {
+            // Those that have not come by then are done without.
+            self.worker().set_timer(OFFER_MS);
+        }
         state.connection = Some(connection);
         state.wanted = true;
+        // Looks after the channels that have come.
+        self.worker().queue();
         Ok(properties)
     }
 
@@ -239,13 +206,10 @@ impl Nic {
     ///
     /// # Errors
     ///
-    /// As [`Control::query`](crate::control::Control::query), and `ENETDOWN` without a connection.
+    /// As [`Connection::query`], and `ENETDOWN` without a connection.
     pub(crate) fn query<R>(&self, oid: Oid, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         let state = self.state.lock();
-        let session = &state.connection.as_ref().ok_or(ENETDOWN)?.session;
-        session
-            .control
-            .query(session.channel().ok_or(ENODEV)?, oid, f)
+        state.connection.as_ref().ok_or(ENETDOWN)?.query(oid, f)
     }
 
     /// Has the worker make the connection that is missing.
@@ -257,172 +221,149 @@ impl Nic {
     pub(crate) fn disconnect(&self) {
         let mut state = self.state.lock();
         state.wanted = false;
-        self.device.carrier_off();
-        drop(state.connection.take());
+        self.interface().carrier_off();
+        self.leave(&mut state);
     }
 
-    /// Tells the host which frames the interface wants by now.
-    fn tell_filter(&self, session: &Session) -> Result {
-        let wanted = if self.device.is_running() {
-            filter(self.device.rx_mode())
+    /// Which frames the interface wants by now.
+    pub(crate) fn wanted_filter(&self) -> u32 {
+        if self.interface().is_running() {
+            filter(self.interface().rx_mode())
         } else {
             0
-        };
-        let channel = session.channel().ok_or(ENODEV)?;
-        if session.filter.load(Relaxed) == wanted {
-            return Ok(());
         }
-        // Whoever comes here has the lock of the state, or the session to itself.
-        session.filter.store(u32::MAX, Relaxed);
-        let oid = Oid::RNDIS_OID_GEN_CURRENT_PACKET_FILTER;
-        session.control.set(channel, oid, &wanted.to_le_bytes())?;
-        session.filter.store(wanted, Relaxed);
-        Ok(())
     }
 
-    fn tell_address(session: &Session, address: MacAddress) -> Result {
-        let channel = session.channel().ok_or(ENODEV)?;
-        let oid = Oid::RNDIS_OID_GEN_RNDIS_CONFIG_PARAMETER;
-        session.control.set(channel, oid, &mac_parameter(address.0))
-    }
-
-    /// Brings the host's filter up to date, and makes a connection that is missing. For the worker.
-    pub(crate) fn apply_filter(self: &Arc<Self>) {
+    /// Makes the connection anew, with other terms. If that fails, with those of before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::new`], and `ENETDOWN` if there is no connection.
+    pub(crate) fn reconnect(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, terms: Terms) -> Result {
         let mut state = self.state.lock();
-        if let Some(connection) = &state.connection {
-            if let Err(error) = self.tell_filter(&connection.session) {
-                self.complain("the host does not take the packet filter", &error);
-            }
-        } else if state.wanted {
-            let result = self.connect_with(&mut state);
-            drop(state);
-            match result {
-                Ok(_) => {
-                    dev_info!(self.log(), "the host has come to terms again\n");
-                    self.device.wake_queue(0, || true);
-                    self.show_carrier();
-                }
-                Err(_) => self.worker.set_timer(REPAIR_MS),
-            }
-        }
-    }
-
-    /// Makes the connection anew, with another MTU.
-    fn reconnect(self: &Arc<Self>, state: &mut State, mtu: u32) -> Result {
-        let before = state.mtu;
-        drop(state.connection.take());
-        state.mtu = mtu;
-        let Err(error) = self.connect_with(state) else {
-            return Ok(());
-        };
-        state.mtu = before;
-        if self.connect_with(state).is_err() {
-            self.report(
-                "no connection to the host, which is tried again later",
-                &error,
-            );
-            self.worker.set_timer(REPAIR_MS);
-        }
-        Err(error)
-    }
-
-    /// Waits until the host has sent all frames, or for a while.
-    pub(crate) fn drain(session: &Session) {
-        let mut waited = 0;
-        let busy = || session.transmit().is_some_and(|tx| !tx.is_idle());
-        while busy() && session.is_open() && waited < DRAIN_MS {
-            fsleep(Delta::from_millis(LOOK_MS));
-            waited += LOOK_MS;
-        }
-    }
-}
-
-/// A card as the interface's driver: reconnecting needs a reference that can be shared.
-pub(crate) struct Interface(pub(crate) Arc<Nic>);
-
-impl rlis_net::Driver for Interface {
-    const STATISTICS: &'static [&'static str] = Counters::NAMES;
-
-    fn open(&self, dev: &NetDevice, rtnl: &Rtnl<'_>) -> Result {
-        let state = self.0.state.lock();
-        let connection = state.connection.as_ref().ok_or(ENETDOWN)?;
-        self.0.tell_filter(&connection.session)?;
-        drop(state);
-        dev.wake_queues(rtnl);
-        Ok(())
-    }
-
-    fn stop(&self, dev: &NetDevice, rtnl: &Rtnl<'_>) {
-        dev.stop_queues(rtnl);
-        let state = self.0.state.lock();
-        if let Some(connection) = &state.connection {
-            if let Err(error) = self.0.tell_filter(&connection.session) {
-                self.0
-                    .complain("the host does not take the packet filter", &error);
-            }
-            Nic::drain(&connection.session);
-        }
-    }
-
-    #[inline]
-    fn transmit(&self, _dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
-        let guard = rcu::read_lock();
-        match self.0.session.get(&guard) {
-            Some(session) => Transmit::transmit(session, queue, packet, &guard),
-            None => {
-                self.0.counters.tx.dropped.add(1);
-                packet.discard()
-            }
-        }
-    }
-
-    fn stats(&self) -> Stats {
-        self.0.counters.totals()
-    }
-
-    fn change_mtu(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, mtu: u32) -> Result {
-        let mut state = self.0.state.lock();
         if state.connection.is_none() {
             return Err(ENETDOWN);
         }
+        if !dev.has_table_of_user(rtnl) {
+            state.table.reset();
+        }
         dev.carrier_off();
         dev.stop_queues(rtnl);
-        let result = self.0.reconnect(&mut state, mtu);
-        drop(state);
-        if result.is_ok() {
-            dev.set_mtu(rtnl, mtu);
+        // The others have no channel until the host has offered them again.
+        let one = dev.set_queues(rtnl, 1);
+        let before = state.terms;
+        let result = one.and_then(|()| {
+            self.leave(&mut state);
+            state.terms = terms;
+            self.connect_with(&mut state).map(|_| ())
+        });
+        if let Err(error) = &result {
+            state.terms = before;
+            // Of a host that is silent nobody else should have to wait longer, with the RTNL held.
+            let is_silent = *error == ETIMEDOUT;
+            if state.connection.is_none() && (is_silent || self.connect_with(&mut state).is_err()) {
+                self.port.report(
+                    "no connection to the host, which is tried again later",
+                    error,
+                );
+                self.worker().set_timer(REPAIR_MS);
+            }
         }
+        drop(state);
         if dev.is_running() {
             dev.wake_queues(rtnl);
         }
         // Which cannot be done with the RTNL held.
-        self.0.worker.queue();
+        self.worker().queue();
         result
     }
 
-    fn change_address(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, address: MacAddress) -> Result {
-        let mut state = self.0.state.lock();
-        let connection = state.connection.as_ref().ok_or(ENETDOWN)?;
-        Nic::tell_address(&connection.session, address)?;
-        state.address = Some(address);
-        dev.set_address(rtnl, address);
-        Ok(())
-    }
-
-    fn rx_mode(&self) {
-        self.0.worker.queue();
-    }
-
-    fn link(&self) -> LinkSettings {
-        LinkSettings {
-            speed: self.0.link.speed(),
+    /// Tells the host what it does not know, and makes a connection that is missing.
+    fn repair(&self) {
+        let mut state = self.state.lock();
+        if let Some(connection) = &state.connection {
+            if let Err(error) = connection.set_filter(self.wanted_filter()) {
+                self.port
+                    .complain("the host does not take the packet filter", &error);
+                self.worker().set_timer(REPAIR_MS);
+            }
+            return;
+        }
+        if !state.wanted {
+            return;
+        }
+        drop(state);
+        let interface = self.interface();
+        Rtnl::with(|rtnl| interface.set_queues(rtnl, 1).is_ok());
+        state = self.state.lock();
+        if state.connection.is_some() || !state.wanted {
+            return;
+        }
+        let result = self.connect_with(&mut state);
+        drop(state);
+        match result {
+            Ok(_) => {
+                dev_info!(self.port.log(), "the host has come to terms again\n");
+                Rtnl::with(|rtnl| {
+                    if interface.is_running() {
+                        interface.wake_queues(rtnl);
+                    }
+                });
+            }
+            Err(_) => self.worker().set_timer(REPAIR_MS),
         }
     }
 
-    fn statistics(&self, into: &mut [u64]) {
-        for (to, from) in into.iter_mut().zip(self.0.counters.values()) {
-            *to = from;
+    /// Has the host spread flows over the channels that are open, and the system use them.
+    fn use_channels(&self) {
+        let state = self.state.lock();
+        let Some(connection) = &state.connection else {
+            return;
+        };
+        let channels = connection.channels.clone();
+        let count = channels.usable();
+        if count > 1 && state.table.len() != 0 {
+            if let Err(error) = connection.spread(count, &state.table) {
+                self.port.complain("the host does not spread flows", &error);
+            }
         }
+        drop(state);
+        let interface = self.interface();
+        if interface.queues() == count {
+            return;
+        }
+        Rtnl::with(|rtnl| {
+            let state = self.state.lock();
+            let same = |connection: &Connection| Arc::ptr_eq(&connection.channels, &channels);
+            if state.connection.as_ref().is_some_and(same) {
+                if let Err(error) = interface.set_queues(rtnl, count) {
+                    self.port.report("channels cannot be used", &error);
+                }
+            }
+        });
+    }
+}
+
+impl Owner for Nic {
+    fn work(self: Arc<Self>) {
+        if self.port.link.take_moved() && self.port.link.is_connected() {
+            // Whoever fetches addresses does so when the cable is plugged in.
+            self.interface().carrier_off();
+            self.worker().set_timer(NETWORK_CHANGE_MS);
+        } else {
+            self.show_carrier();
+        }
+        self.repair();
+        self.use_channels();
+        let interface = self.interface();
+        // The host may do other things than before.
+        Rtnl::with(|rtnl| interface.update_features(rtnl));
+    }
+
+    fn time(self: Arc<Self>) {
+        self.repair();
+        self.show_carrier();
+        self.use_channels();
     }
 }
 

@@ -3,48 +3,47 @@
 //! Frames from the host, in sections of the receive buffer.
 
 use crate::{
-    control::MESSAGE,
-    counters::Counters,
-    nic::Nic,
-    session::{
-        Session,
-        WANTED_ROOM, //
+    completions::Completions,
+    control::{
+        Control,
+        MESSAGE, //
     },
+    counters::Received,
+    port::Port,
     settings::VLAN_TAG, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Relaxed,
-        Release, //
-    }, //
-};
+use core::fmt::Debug;
 use rlis_hv::SharedMemory;
-use rlis_net::PollContext;
+use rlis_net::{
+    PollContext,
+    RxPacket,
+    RxPieces, //
+};
 use rlis_proto::{
     nvsp::{
         received,
         ReceiveSections,
-        RndisPacketComplete,
         Status, //
     },
     rndis::{
         self,
         Header,
         MessageType,
+        Piece,
+        Ppis,
+        Rsc,
         RxChecksum,
         Vlan,
-        Words, //
+        Words,
+        HASH_TCP_IPV4,
+        HASH_TCP_IPV6, //
     },
     ProtoError, //
 };
 use rlis_vmbus::{
     Channel,
     GrantedMemory,
-    Packet,
-    PacketType, //
+    Packet, //
 };
 
 /// The receive buffer, as the host has cut it.
@@ -53,6 +52,24 @@ pub(crate) struct Receive {
     sections: ReceiveSections,
     /// Bytes of the longest frame.
     frame: u32,
+}
+
+/// What belongs to the channel that a packet has come on.
+pub(crate) struct Context<'a> {
+    pub(crate) port: &'a Port,
+    pub(crate) control: &'a Control,
+    pub(crate) completions: &'a Completions,
+    pub(crate) counters: &'a Received,
+    pub(crate) channel: &'a Channel,
+}
+
+impl Context<'_> {
+    /// Counts what made no sense, and says so.
+    #[cold]
+    pub(crate) fn malformed(&self, what: &str, detail: &dyn Debug) {
+        self.counters.malformed.add(1);
+        self.port.complain(what, detail);
+    }
 }
 
 /// A message in the receive buffer. The host may write to it at any time.
@@ -85,17 +102,27 @@ impl Message<'_> {
 struct Transaction<'a> {
     id: u64,
     status: Status,
-    channel: &'a Channel,
-    completions: &'a Completions,
-    counters: &'a Counters,
+    context: &'a Context<'a>,
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         let status = Some(self.status);
-        self.completions
-            .answer(self.channel, self.counters, self.id, status);
+        let context = self.context;
+        context
+            .completions
+            .answer(context.channel, context.counters, self.id, status);
     }
+}
+
+/// A frame that comes in pieces, in consecutive ranges of one packet.
+#[derive(Default)]
+struct Coalesced {
+    rsc: Rsc,
+    /// `None` if there was no memory for it.
+    pieces: Option<RxPieces>,
+    /// What came with the first piece.
+    info: Ppis,
 }
 
 impl Receive {
@@ -110,44 +137,43 @@ impl Receive {
     /// Takes a packet that points to sections. Whatever is wrong with it, it is completed.
     pub(crate) fn packet(
         this: Option<&Self>,
-        session: &Session,
+        context: &Context<'_>,
         packet: &Packet<'_>,
-        channel: &Channel,
         cx: &mut PollContext<'_>,
     ) {
-        let nic = &session.nic;
         let mut transaction = Transaction {
             id: packet.transaction_id(),
             status: Status::NVSP_STAT_SUCCESS,
-            channel,
-            completions: &session.completions,
-            counters: &nic.counters,
+            context,
         };
         let Some(this) = this else {
             transaction.status = Status::NVSP_STAT_FAIL;
-            return nic.malformed("packet", &"no receive buffer yet");
+            return context.malformed("packet", &"no receive buffer yet");
         };
-        match received(packet.extra_header(), packet.payload(), &this.sections) {
-            Ok(ranges) => {
-                for range in ranges {
-                    let result = range.and_then(|range| {
-                        let message = Message {
-                            memory: this.buffer.memory(),
-                            offset: range.byte_offset,
-                            len: range.byte_count,
-                        };
-                        this.message(session, &message, cx)
-                    });
-                    if let Err(error) = result {
-                        transaction.status = Status::NVSP_STAT_FAIL;
-                        cx.count();
-                        nic.malformed("message in the receive buffer", &error);
-                    }
-                }
-            }
+        let ranges = match received(packet.extra_header(), packet.payload(), &this.sections) {
+            Ok(ranges) => ranges,
             Err(error) => {
                 transaction.status = Status::NVSP_STAT_FAIL;
-                nic.malformed("packet", &error);
+                return context.malformed("packet", &error);
+            }
+        };
+        let mut frame = Coalesced::default();
+        let mut left = ranges.count;
+        for range in ranges {
+            left = left.saturating_sub(1);
+            let result = range.and_then(|range| {
+                let message = Message {
+                    memory: this.buffer.memory(),
+                    offset: range.byte_offset,
+                    len: range.byte_count,
+                };
+                this.message(context, &message, &mut frame, left == 0, cx)
+            });
+            if let Err(error) = result {
+                transaction.status = Status::NVSP_STAT_FAIL;
+                frame = Coalesced::default();
+                cx.count();
+                context.malformed("message in the receive buffer", &error);
             }
         }
     }
@@ -155,33 +181,45 @@ impl Receive {
     #[inline]
     fn message(
         &self,
-        session: &Session,
+        context: &Context<'_>,
         message: &Message<'_>,
+        frame: &mut Coalesced,
+        is_last: bool,
         cx: &mut PollContext<'_>,
     ) -> core::result::Result<(), ProtoError> {
         let header = rndis::header(message, message.len)?;
-        match header.kind {
-            MessageType::RNDIS_MSG_PACKET => self.frame(&session.nic, message, &header, cx),
-            MessageType::RNDIS_MSG_INDICATE => {
-                session
-                    .nic
-                    .indication(rndis::indication(message, &header, message.len)?);
-                Ok(())
-            }
-            _ => Self::answer(session, message, &header),
+        if header.kind == MessageType::RNDIS_MSG_PACKET {
+            return self.frame(context, message, &header, frame, is_last, cx);
         }
+        if frame.rsc.give_up() {
+            *frame = Coalesced::default();
+            return Err(ProtoError::Unexpected {
+                what: "message between the pieces of a frame",
+            });
+        }
+        if header.kind == MessageType::RNDIS_MSG_INDICATE {
+            let news = rndis::indication(message, &header, message.len)?;
+            context.port.indication(news);
+            return Ok(());
+        }
+        Self::answer(context, message, &header)
     }
 
     /// Takes a message that may be the answer to a request.
     #[cold]
     fn answer(
-        session: &Session,
+        context: &Context<'_>,
         message: &Message<'_>,
         header: &Header,
     ) -> core::result::Result<(), ProtoError> {
         let unexpected = ProtoError::Unexpected {
             what: "RNDIS message",
         };
+        // A host that wants to know whether somebody is there is not known to exist; it needs no answer of its own, since the
+        // packet is completed.
+        if header.kind == MessageType::RNDIS_MSG_KEEPALIVE {
+            return Ok(());
+        }
         let mut bytes = [0; MESSAGE];
         let len = usize::try_from(header.len).map_err(|_| unexpected)?;
         let copy = bytes.get_mut(..len).ok_or(unexpected)?;
@@ -190,7 +228,7 @@ impl Receive {
             .memory
             .copy_to(position, copy)
             .map_err(|_| unexpected)?;
-        if session.control.message(copy) {
+        if context.control.message(copy) {
             Ok(())
         } else {
             Err(unexpected)
@@ -200,18 +238,26 @@ impl Receive {
     #[inline]
     fn frame(
         &self,
-        nic: &Nic,
+        context: &Context<'_>,
         message: &Message<'_>,
         header: &Header,
+        coalesced: &mut Coalesced,
+        is_last: bool,
         cx: &mut PollContext<'_>,
     ) -> core::result::Result<(), ProtoError> {
         let packet = rndis::packet(message, header)?;
-        let counters = &nic.counters.rx;
+        let counters = context.counters;
         let invalid = ProtoError::Invalid {
             what: "length of a frame",
             value: u64::from(packet.len),
         };
-        if packet.len > self.frame.saturating_add(VLAN_TAG) || packet.info.packet_id.is_some() {
+        let piece = coalesced
+            .rsc
+            .piece(packet.info.piece(), packet.len, is_last)
+            .map_err(|_| ProtoError::Unexpected {
+                what: "piece of a frame",
+            })?;
+        if packet.len > self.frame.saturating_add(VLAN_TAG) {
             return Err(invalid);
         }
         if !cx.device().is_running() {
@@ -224,134 +270,65 @@ impl Receive {
         else {
             return Err(invalid);
         };
-        let Some(mut frame) = cx.copy_frame(message.memory, position, len) else {
-            counters.no_memory.add(1);
-            cx.count();
-            return Ok(());
+        let memory = message.memory;
+        let frame = match piece {
+            Piece::Whole => {
+                coalesced.pieces = None;
+                (cx.copy_frame(memory, position, len), packet.info)
+            }
+            Piece::First => {
+                coalesced.pieces = cx.begin_pieces(memory, position, len);
+                coalesced.info = packet.info;
+                return Ok(());
+            }
+            Piece::Middle | Piece::Last => {
+                let pieces = coalesced.pieces.take().and_then(|mut pieces| {
+                    cx.add_piece(&mut pieces, memory, position, len)?;
+                    Some(pieces)
+                });
+                if piece == Piece::Middle {
+                    coalesced.pieces = pieces;
+                    return Ok(());
+                }
+                (pieces.map(RxPieces::finish), coalesced.info)
+            }
         };
-        if let Some(tag) = packet.info.vlan {
+        match frame {
+            (Some(frame), info) => Self::deliver(counters, frame, &info, cx),
+            (None, _) => {
+                counters.no_memory.add(1);
+                cx.count();
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a frame to the stack, with what the host has said of it.
+    #[inline]
+    fn deliver(counters: &Received, mut frame: RxPacket, info: &Ppis, cx: &mut PollContext<'_>) {
+        if let Some(tag) = info.vlan {
             frame.set_vlan(Vlan(tag).tci());
         }
-        if let Some(checksum) = packet.info.checksum.map(RxChecksum) {
-            if checksum.has(RxChecksum::TCP_SUCCEEDED) || checksum.has(RxChecksum::UDP_SUCCEEDED) {
+        if let Some(checksum) = info.checksum.map(RxChecksum) {
+            // The host has changed the length in the header and left the checksum as it was.
+            if checksum.has(RxChecksum::IP_VALUE_INVALID | RxChecksum::IP_SUCCEEDED) {
+                frame.fix_ip_checksum();
+            }
+            let good =
+                checksum.has(RxChecksum::TCP_SUCCEEDED) || checksum.has(RxChecksum::UDP_SUCCEEDED);
+            if good && cx.device().features().rx_checksum {
                 frame.set_checksum_good();
             }
         }
+        if let Some(hash) = info.hash_value {
+            let tcp = HASH_TCP_IPV4 | HASH_TCP_IPV6;
+            frame.set_hash(hash, info.hash_info.is_some_and(|info| info & tcp != 0));
+        }
         counters.packets.add(1);
-        counters.bytes.add(u64::from(packet.len));
+        counters.bytes.add(u64::from(frame.len()));
         if frame.is_multicast() {
             counters.multicast.add(1);
         }
         cx.receive(frame);
-        Ok(())
-    }
-}
-
-/// Completions that the host waits for, and that had no room in the ring.
-///
-/// Written and read by the poll function alone. As many as the host can have transactions under way: it has that many
-/// sections. A host that has more breaks the protocol, and waits for ever.
-pub(crate) struct Completions {
-    ring: KVec<Pending>,
-    first: Atomic<u32>,
-    count: Atomic<u32>,
-}
-
-struct Pending {
-    id: Atomic<u64>,
-    /// 0 for a completion without a payload.
-    status: Atomic<u32>,
-}
-
-/// How many completions can wait; a power of two, and more than there are sections in the largest receive buffer.
-const PENDING: usize = 1 << 14;
-
-impl Completions {
-    pub(crate) fn new() -> Result<Self> {
-        let mut ring = KVec::with_capacity(PENDING, GFP_KERNEL)?;
-        for _ in 0..PENDING {
-            let pending = Pending {
-                id: Atomic::new(0),
-                status: Atomic::new(0),
-            };
-            ring.push(pending, GFP_KERNEL)?;
-        }
-        Ok(Self {
-            ring,
-            first: Atomic::new(0),
-            count: Atomic::new(0),
-        })
-    }
-
-    /// Completes a packet of the host, now or when there is room.
-    #[inline]
-    pub(crate) fn answer(
-        &self,
-        channel: &Channel,
-        counters: &Counters,
-        id: u64,
-        status: Option<Status>,
-    ) {
-        if self.count.load(Relaxed) == 0 && Self::send(channel, id, status) != Err(EAGAIN) {
-            // Sent, or the channel is closed.
-            return;
-        }
-        counters.rx.completions_late.add(1);
-        let (first, count) = (self.first.load(Relaxed), self.count.load(Acquire));
-        let Some(place) = self.place(first.wrapping_add(count)) else {
-            return;
-        };
-        if usize::try_from(count).is_ok_and(|count| count < PENDING) {
-            place.id.store(id, Relaxed);
-            place
-                .status
-                .store(status.map_or(0, |status| status.0), Relaxed);
-            self.count.store(count + 1, Release);
-        }
-    }
-
-    fn place(&self, at: u32) -> Option<&Pending> {
-        self.ring.get(usize::try_from(at).ok()? % PENDING)
-    }
-
-    fn send(channel: &Channel, id: u64, status: Option<Status>) -> Result {
-        match status {
-            Some(status) => {
-                let message = RndisPacketComplete::message(status);
-                channel.send(PacketType::COMPLETION, &message, id, false)
-            }
-            None => channel.send(PacketType::COMPLETION, &[], id, false),
-        }
-    }
-
-    /// Sends what waits, as far as there is room. If that is not all, the host signals when there is more.
-    pub(crate) fn flush(&self, channel: &Channel) {
-        if self.count.load(Relaxed) == 0 || self.send_all(channel) {
-            return;
-        }
-        // If the channel is closed, nobody waits.
-        let _ = channel.set_pending_send_size(WANTED_ROOM);
-        // There may be room since before the host knew.
-        self.send_all(channel);
-    }
-
-    fn send_all(&self, channel: &Channel) -> bool {
-        loop {
-            let count = self.count.load(Relaxed);
-            if count == 0 {
-                return true;
-            }
-            let first = self.first.load(Relaxed);
-            let Some(place) = self.place(first) else {
-                return true;
-            };
-            let status = place.status.load(Relaxed);
-            let status = (status != 0).then_some(Status(status));
-            if Self::send(channel, place.id.load(Relaxed), status) == Err(EAGAIN) {
-                return false;
-            }
-            self.first.store(first.wrapping_add(1), Relaxed);
-            self.count.store(count - 1, Relaxed);
-        }
     }
 }

@@ -7,12 +7,16 @@ use rlis_hv::{
     module_param,
     param::Mode, //
 };
+use rlis_proto::nvsp::MAX_SEND_BUFFER;
 use rlis_vmbus::RingSize;
 
 module_param! {
     /// Size of each ring of a channel, in pages of 4 KiB.
     static RING_SIZE: u32 = 128, "ring_size", Mode::ReadOnly, "Ring buffer size (# of 4K pages)";
 }
+
+/// Bytes of free ring that the host is to tell of: more than the longest packet has.
+pub(crate) const WANTED_ROOM: u32 = 8192;
 
 /// The smallest ring, in pages.
 const RING_SIZE_MIN: u32 = 64;
@@ -29,14 +33,23 @@ pub(crate) fn ring_size() -> RingSize {
 /// goes with them.
 pub(crate) const MAX_PACKET: u32 = 4608;
 
-/// Bytes of the receive buffer.
-pub(crate) const RECEIVE_BUFFER: u32 = 16 << 20;
+/// Bytes of a section of the receive buffer and of the send buffer, as hosts cut them for an MTU of 1500: what `ethtool -G`
+/// counts in.
+pub(crate) const RECEIVE_SECTION: u32 = 1728;
+pub(crate) const SEND_SECTION: u32 = 6144;
 
-/// Bytes of the receive buffer of hosts that take no more.
-pub(crate) const RECEIVE_BUFFER_OLD: u32 = 15 << 20;
+/// Sections of the receive buffer: to begin with, the fewest, and the most.
+pub(crate) const RX_SECTIONS: u32 = (16 << 20) / RECEIVE_SECTION;
+pub(crate) const MIN_RX_SECTIONS: u32 = 10;
+pub(crate) const MAX_RX_SECTIONS: u32 = (31 << 20) / RECEIVE_SECTION;
 
-/// Bytes of the send buffer.
-pub(crate) const SEND_BUFFER: u32 = 1 << 20;
+/// Sections of the send buffer: to begin with, the fewest, and the most.
+pub(crate) const TX_SECTIONS: u32 = (1 << 20) / SEND_SECTION;
+pub(crate) const MIN_TX_SECTIONS: u32 = 10;
+pub(crate) const MAX_TX_SECTIONS: u32 = MAX_SEND_BUFFER / SEND_SECTION;
+
+/// Channels of a card, if the host has as many and the user has not said how many: the least of this and the CPUs.
+pub(crate) const DEFAULT_CHANNELS: u16 = 16;
 
 /// Frames that the host may be sending for one queue at a time.
 pub(crate) const FRAMES_IN_FLIGHT: u32 = 1024;
@@ -53,8 +66,14 @@ pub(crate) const ANSWER_MS: Msecs = 5_000;
 /// How long to wait for frames under way when the interface goes down, in milliseconds.
 pub(crate) const DRAIN_MS: i64 = 3_000;
 
+/// How long the host may take to offer channels that it has granted, in milliseconds.
+pub(crate) const OFFER_MS: u32 = 10_000;
+
 /// How long the cable seems pulled out when the host says that the network is another one, in milliseconds.
 pub(crate) const NETWORK_CHANGE_MS: Msecs = 2_000;
+
+/// How long to wait before the host is asked again for a card that it has refused, in milliseconds.
+pub(crate) const REPAIR_MS: u32 = 5_000;
 
 /// The least MTU, that of IPv4.
 pub(crate) const MIN_MTU: u32 = 68;

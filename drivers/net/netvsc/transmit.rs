@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames to the host: small ones are copied to a section of the send buffer, others are sent by their pages.
+//! Frames to the host: small ones are copied to a section of the send buffer, several to one if they come at the same
+//! time; others are sent by their pages.
 
 use crate::{
-    counters::Counters,
-    nic::Nic,
-    session::Session,
+    counters,
+    encapsulate::{
+        encapsulate,
+        Offloads, //
+    },
+    port::Port,
+    sections::Share,
     settings::{
         FRAMES_IN_FLIGHT,
         RING_ENOUGH,
@@ -15,11 +20,18 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::rcu, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
 };
 use rlis_hv::SharedMemory;
 use rlis_net::{
-    FreeList,
+    Completed,
+    Exclusive,
+    HeldPacket,
     PollContext,
     Sent,
     Slots,
@@ -32,27 +44,20 @@ use rlis_proto::{
         self,
         ChannelType,
         RndisPacket,
-        SendSections,
         Status, //
     },
-    rndis::{
-        self,
-        Ppis,
-        MAX_HEADER_SIZE, //
-    }, //
+    rndis, //
 };
 use rlis_vmbus::{
-    Channel,
-    GrantedMemory,
     MpbDescriptor,
     PacketType,
     PinnedChannel, //
 };
 
-/// Bytes for the header in front of a frame that is sent by its pages; a divisor of the page size.
+/// Bytes for the header in front of a frame; a divisor of the page size.
 const HEADER: usize = 256;
 
-const _: () = assert!(MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
+const _: () = assert!(rndis::MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -60,55 +65,94 @@ const PAGE: usize = 4096;
 /// Pieces that a frame can be sent in, with its header; a frame with more is put together first.
 const MAX_RANGES: usize = 19;
 
-/// Words of the longest descriptor: the fixed part; for each piece its description and the page that it begins in; the
-/// further pages of 64 KiB and of the headers.
-const MAX_WORDS: usize = 3 + 2 * MAX_RANGES + 18;
+/// Words of the longest descriptor: the fixed part; for each piece its description, the page that it begins in and the one
+/// that it ends in; the whole pages of 64 KiB between.
+const MAX_WORDS: usize = 3 + 3 * MAX_RANGES + 17;
 
-/// The tag of a frame that is in no section; other tags are the section's number and 1.
-const NO_SECTION: u32 = 0;
+/// Slots that a call of the transmit function may need: for the frames that are held, and for its own.
+const SLOTS: u32 = 2;
 
-/// What is needed to send.
+/// Where what a completion needs to know is in the tag of a slot: the number of a section and 1, or 0; frames; their bytes.
+#[derive(Clone, Copy)]
+struct Tag(u64);
+
+impl Tag {
+    const FRAMES: u32 = 24;
+    const BYTES: u32 = 40;
+
+    /// Of up to 65535 frames with up to 2^24 bytes.
+    fn new(section: Option<u32>, frames: u16, bytes: u32) -> Self {
+        let section = section.map_or(0, |number| u64::from(number) + 1);
+        Self(section | u64::from(frames) << Self::FRAMES | u64::from(bytes) << Self::BYTES)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // 24 bits.
+    fn section(self) -> Option<u32> {
+        ((self.0 & ((1 << Self::FRAMES) - 1)) as u32).checked_sub(1)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // 16 bits.
+    fn frames(self) -> u32 {
+        (self.0 >> Self::FRAMES) as u32 & 0xffff
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // 24 bits.
+    fn bytes(self) -> u32 {
+        (self.0 >> Self::BYTES) as u32
+    }
+}
+
+/// Frames in a section that the host has not been told of: others may follow at once.
+struct Pending {
+    packet: HeldPacket,
+    section: u32,
+    /// Where in the section the last message begins, and where it ends.
+    last: u32,
+    end: u32,
+    frames: u16,
+    bytes: u32,
+}
+
+/// A section that is to be sent as soon as the ring has room; its frames are in a slot.
+struct Unsent {
+    id: u64,
+    section: u32,
+    end: u32,
+}
+
+/// What is on its way to the ring: one or the other, or nothing.
+#[derive(Default)]
+struct Held {
+    pending: Option<Pending>,
+    unsent: Option<Unsent>,
+}
+
+/// What is needed to send on one channel.
 pub(crate) struct Transmit {
     slots: Slots,
     headers: SharedMemory,
     header_pages: KVec<u64>,
-    sections: Option<Sections>,
-    /// Bytes of the longest frame.
+    sections: Option<Share>,
+    held: Exclusive<Held>,
+    /// There is something that was not sent for want of room in the ring.
+    stuck: Atomic<bool>,
+    /// Bytes that were counted as sent and that the host was not given.
+    lost: Atomic<u32>,
+    offloads: Offloads,
+    /// Bytes of the longest frame that is no large send.
     frame: u32,
 }
 
-/// The send buffer, as the host has cut it.
-pub(crate) struct Sections {
-    buffer: GrantedMemory,
-    cut: SendSections,
-    free: FreeList,
+/// What belongs to one call of the transmit function.
+pub(crate) struct Context<'a> {
+    pub(crate) counters: &'a counters::Transmitted,
+    pub(crate) queue: &'a TxQueue<'a>,
+    pub(crate) channel: &'a PinnedChannel<'a>,
+    /// Has the channel polled when there is room in the ring.
+    pub(crate) want_room: &'a dyn Fn(),
 }
 
-impl Sections {
-    pub(crate) fn new(buffer: GrantedMemory, cut: SendSections) -> Result<Self> {
-        Ok(Self {
-            buffer,
-            cut,
-            free: FreeList::new(cut.count().min(FRAMES_IN_FLIGHT))?,
-        })
-    }
-
-    /// Takes a section for `len` bytes. Returns its number, and where in the buffer it begins.
-    #[inline]
-    fn take(&self, len: u32, counters: &Counters) -> Option<(u32, usize)> {
-        if len > self.cut.size() {
-            return None;
-        }
-        let Some(number) = self.free.take() else {
-            counters.tx.send_full.add(1);
-            return None;
-        };
-        let start = number.checked_mul(self.cut.size());
-        Some((number, usize::try_from(start?).ok()?))
-    }
-}
-
-/// Where a frame goes: see [`Transmit::room`].
+/// How much room there has to be: see [`Transmit::room`].
 #[derive(Clone, Copy)]
 enum Enough {
     ForOne,
@@ -116,7 +160,7 @@ enum Enough {
 }
 
 impl Transmit {
-    pub(crate) fn new(sections: Option<Sections>, frame: u32) -> Result<Self> {
+    pub(crate) fn new(sections: Option<Share>, frame: u32, offloads: Offloads) -> Result<Self> {
         let count = usize::try_from(FRAMES_IN_FLIGHT)?;
         let headers = SharedMemory::new(count * HEADER)?;
         Ok(Self {
@@ -124,6 +168,10 @@ impl Transmit {
             header_pages: headers.page_numbers()?,
             headers,
             sections,
+            held: Exclusive::new(Held::default()),
+            stuck: Atomic::new(false),
+            lost: Atomic::new(0),
+            offloads,
             frame,
         })
     }
@@ -141,133 +189,279 @@ impl Transmit {
             Enough::ForOne => RING_LOW,
             Enough::ForMany => RING_ENOUGH,
         };
-        self.slots.has_room() && (channel.percent_to_write() > percent || self.slots.is_idle())
+        !self.stuck.load(Relaxed)
+            && self.slots.room() >= SLOTS
+            && (channel.percent_to_write() > percent || self.slots.is_idle())
     }
 
     /// Sends a frame.
     #[inline]
-    pub(crate) fn transmit(
-        session: &Session,
-        queue: &TxQueue<'_>,
-        packet: TxPacket,
-        guard: &rcu::Guard,
-    ) -> Sent {
-        let counters = &session.nic.counters;
-        let (Some(this), Some(channel)) = (
-            session.transmit(),
-            session.channel().and_then(|channel| channel.pin(guard)),
-        ) else {
-            counters.tx.dropped.add(1);
-            return packet.discard();
+    pub(crate) fn transmit(&self, cx: &Context<'_>, packet: TxPacket) -> Sent {
+        let Some(mut held) = self.held.try_lock() else {
+            // The queue's lock is held, so it is a poll that tries what was stuck, and wakes the queue after that.
+            (cx.want_room)();
+            return match cx.queue.stop_unless(|| false) {
+                Err(stopped) => self.busy(cx, packet, stopped),
+                Ok(()) => Self::drop_frame(cx, packet),
+            };
         };
-        if packet.len() > this.frame.saturating_add(VLAN_TAG) {
-            counters.tx.too_big.add(1);
-            counters.tx.dropped.add(1);
-            return packet.discard();
+        let sent = self.take(&mut held, cx, packet);
+        // Whatever became of this frame, those before it go if none follows.
+        if !cx.queue.more() {
+            self.flush(&mut held, cx);
         }
-        if let Err(stopped) = queue.stop_unless(|| this.room(&channel, Enough::ForOne)) {
-            return this.busy(counters, packet, stopped);
-        }
-        match this.send(counters, queue, packet, &channel) {
-            Ok(sent) => {
-                // So that the next one need not come back.
-                if queue
-                    .stop_unless(|| this.room(&channel, Enough::ForOne))
-                    .is_err()
-                {
-                    counters.tx.stop_queue.add(1);
-                }
-                sent
-            }
-            Err((error, packet)) if error == EAGAIN || error == ENOSPC => {
-                this.full(session, queue, packet, &channel)
-            }
-            Err((_, packet)) => {
-                counters.tx.dropped.add(1);
-                packet.discard()
-            }
-        }
+        sent
     }
 
     #[cold]
-    fn busy(&self, counters: &Counters, packet: TxPacket, stopped: StoppedQueue<'_>) -> Sent {
-        counters.tx.busy.add(1);
-        counters.tx.stop_queue.add(1);
+    fn drop_frame(cx: &Context<'_>, packet: TxPacket) -> Sent {
+        cx.counters.dropped.add(1);
+        packet.discard()
+    }
+
+    #[cold]
+    fn busy(&self, cx: &Context<'_>, packet: TxPacket, stopped: StoppedQueue<'_>) -> Sent {
+        cx.counters.busy.add(1);
+        cx.counters.stop_queue.add(1);
         packet.busy(stopped)
     }
 
-    /// There was no room in the ring. If nothing is under way whose completion would tell of room, the host is asked to.
-    #[cold]
-    fn full(
+    #[inline]
+    fn take(&self, held: &mut Held, cx: &Context<'_>, mut packet: TxPacket) -> Sent {
+        let enough = || self.room(cx.channel, Enough::ForOne);
+        if held.unsent.is_some() {
+            self.retry(held, cx);
+        }
+        if let Err(stopped) = cx.queue.stop_unless(enough) {
+            self.flush(held, cx);
+            return self.busy(cx, packet, stopped);
+        }
+        let info = packet.describe();
+        let most = if info.segment.is_some() {
+            self.offloads.large_send()
+        } else {
+            self.frame.saturating_add(VLAN_TAG)
+        };
+        if packet.len() > most {
+            cx.counters.too_big.add(1);
+            return Self::drop_frame(cx, packet);
+        }
+        let ppis = match encapsulate(&mut packet, &info, &self.offloads) {
+            Ok(ppis) => ppis,
+            Err(error) => {
+                if error == ENOMEM {
+                    cx.counters.no_memory.add(1);
+                }
+                return Self::drop_frame(cx, packet);
+            }
+        };
+        let mut header = [0; HEADER];
+        let front = rndis::encode_packet(&mut header, &ppis, packet.len(), 0).unwrap_or(0);
+        let front = usize::try_from(front).unwrap_or(0);
+        let header = header.get(..front).unwrap_or_default();
+        let sent = match self.put(held, cx, header, packet) {
+            Ok(sent) => sent,
+            Err(packet) => {
+                // A frame does not overtake those that came before it.
+                self.flush(held, cx);
+                self.by_pages(cx, header, packet)
+            }
+        };
+        // So that the next one need not come back.
+        if cx.queue.stop_unless(enough).is_err() {
+            cx.counters.stop_queue.add(1);
+            self.flush(held, cx);
+        }
+        sent
+    }
+
+    /// Copies a frame to a section: to the one with the last frames if there is room, else to another.
+    ///
+    /// # Errors
+    ///
+    /// Gives the frame back if it is too long, or no section is free.
+    #[inline]
+    fn put(
         &self,
-        session: &Session,
-        queue: &TxQueue<'_>,
+        held: &mut Held,
+        cx: &Context<'_>,
+        header: &[u8],
         packet: TxPacket,
-        channel: &PinnedChannel<'_>,
-    ) -> Sent {
-        session.want_room();
-        let room = || self.slots.has_room() && channel.percent_to_write() > RING_LOW;
-        match queue.stop_unless(room) {
-            Err(stopped) => self.busy(&session.nic.counters, packet, stopped),
-            Ok(()) => {
-                // There is room by now: one frame of many is lost, where trying again might go on for ever.
-                session.nic.counters.tx.dropped.add(1);
-                packet.discard()
+    ) -> core::result::Result<Sent, TxPacket> {
+        let len = packet.len();
+        let Some(sections) = &self.sections else {
+            return Err(packet);
+        };
+        let Some(total) = u32::try_from(header.len())
+            .ok()
+            .and_then(|front| front.checked_add(len))
+            .filter(|total| *total <= sections.size())
+        else {
+            return Err(packet);
+        };
+        let (most, alignment) = self.offloads.batch();
+        let behind = held.pending.as_ref().and_then(|pending| {
+            let start = pending.end.checked_next_multiple_of(alignment)?;
+            let fits = start.checked_add(total)? <= sections.size();
+            (fits && u32::from(pending.frames) < most).then_some(start)
+        });
+        let (section, start) = match (behind, &held.pending) {
+            (Some(start), Some(pending)) => (pending.section, start),
+            _ => {
+                self.flush(held, cx);
+                if held.unsent.is_some() {
+                    // There is no room in the ring.
+                    return Err(packet);
+                }
+                let Some(section) = sections.take() else {
+                    cx.counters.send_full.add(1);
+                    return Err(packet);
+                };
+                (section, 0)
+            }
+        };
+        if sections.write(section, start, header, &packet).is_err() {
+            // Memory that is there cannot be missing.
+            if behind.is_none() {
+                sections.untake();
+            }
+            return Err(packet);
+        }
+        packet.stamp();
+        let (packet, sent) = packet.hold();
+        let mut now = Pending {
+            packet,
+            section,
+            last: start,
+            end: start.saturating_add(total),
+            frames: 1,
+            bytes: len,
+        };
+        if let Some(before) = held.pending.take() {
+            // The message in front ends where this one begins.
+            sections.stretch(section, before.last, before.end, start);
+            now.frames = now.frames.saturating_add(before.frames);
+            now.bytes = now.bytes.saturating_add(before.bytes);
+            before.packet.release().copied();
+        }
+        held.pending = Some(now);
+        if cx.queue.sent(len) {
+            self.flush(held, cx);
+        }
+        Ok(sent)
+    }
+
+    /// Gives the host the frames that are held.
+    fn flush(&self, held: &mut Held, cx: &Context<'_>) {
+        let Some(pending) = held.pending.take() else {
+            return;
+        };
+        let Some(slot) = self.slots.reserve(cx.queue) else {
+            // There are two for each call, see `room`.
+            return self.lose(pending, cx);
+        };
+        let tag = Tag::new(Some(pending.section), pending.frames, pending.bytes);
+        let id = slot.store(pending.packet.release(), tag.0);
+        held.unsent = Some(Unsent {
+            id,
+            section: pending.section,
+            end: pending.end,
+        });
+        self.retry(held, cx);
+    }
+
+    #[cold]
+    fn lose(&self, pending: Pending, cx: &Context<'_>) {
+        cx.counters.dropped.add(pending.frames.into());
+        self.lost.fetch_add(pending.bytes, Release);
+        if let Some(sections) = &self.sections {
+            // It is the one that was taken last.
+            sections.untake();
+        }
+        (cx.want_room)();
+    }
+
+    /// Tries to send what was not sent, and has the channel polled later if there is still no room.
+    fn retry(&self, held: &mut Held, cx: &Context<'_>) {
+        if !self.send_unsent(held, cx.channel) {
+            self.stuck.store(true, Relaxed);
+            (cx.want_room)();
+        }
+    }
+
+    /// Returns whether nothing is left that was not sent.
+    #[inline]
+    fn send_unsent(&self, held: &mut Held, channel: &PinnedChannel<'_>) -> bool {
+        if let Some(unsent) = &held.unsent {
+            let message =
+                RndisPacket::in_section(ChannelType::RMC_DATA, unsent.section, unsent.end);
+            let sent = channel.send(PacketType::DATA_INBAND, &message, unsent.id, true);
+            // On a channel that is closed nothing will be sent any more; what lies in the slots goes with them.
+            if sent.is_err_and(|error| error != ENODEV) {
+                return false;
+            }
+            held.unsent = None;
+        }
+        self.stuck.store(false, Relaxed);
+        true
+    }
+
+    /// Sends a frame by its pages.
+    fn by_pages(&self, cx: &Context<'_>, header: &[u8], mut packet: TxPacket) -> Sent {
+        if packet.pieces() >= MAX_RANGES {
+            cx.counters.scattered.add(1);
+            if packet.linearize().is_err() {
+                cx.counters.no_memory.add(1);
+                return Self::drop_frame(cx, packet);
+            }
+        }
+        let len = packet.len();
+        match self.send_pages(cx, header, packet) {
+            Ok(sent) => sent,
+            Err((error, packet)) => {
+                // It was counted as sent before the host could complete it.
+                self.lost.fetch_add(len, Release);
+                self.full(cx, error, packet)
             }
         }
     }
 
+    /// A frame was not sent. If there is no room in the ring, and nothing is under way whose completion would tell of room,
+    /// the host is asked to.
+    #[cold]
+    fn full(&self, cx: &Context<'_>, error: Error, packet: TxPacket) -> Sent {
+        (cx.want_room)();
+        if error == EAGAIN || error == ENOSPC {
+            let room = || {
+                !self.stuck.load(Relaxed)
+                    && self.slots.room() >= SLOTS
+                    && cx.channel.percent_to_write() > RING_LOW
+            };
+            if let Err(stopped) = cx.queue.stop_unless(room) {
+                return self.busy(cx, packet, stopped);
+            }
+            // There is room by now: one frame of many is lost, where trying again might go on for ever.
+        }
+        Self::drop_frame(cx, packet)
+    }
+
     #[inline]
-    fn send(
+    fn send_pages(
         &self,
-        counters: &Counters,
-        queue: &TxQueue<'_>,
+        cx: &Context<'_>,
+        header: &[u8],
         packet: TxPacket,
-        channel: &PinnedChannel<'_>,
     ) -> core::result::Result<Sent, (Error, TxPacket)> {
-        let Some(slot) = self.slots.reserve(queue) else {
+        let len = packet.len();
+        // The stack counts it in any case, so that each way out has the same to undo.
+        cx.queue.sent(len);
+        if self.stuck.load(Relaxed) {
+            return Err((EAGAIN, packet));
+        }
+        let Some(slot) = self.slots.reserve(cx.queue) else {
             return Err((ENOSPC, packet));
         };
-        let len = packet.len();
-        let mut header = [0; HEADER];
-        let front = rndis::encode_packet(&mut header, &Ppis::default(), len, 0).unwrap_or(0);
-        let Some(header) = usize::try_from(front)
-            .ok()
-            .and_then(|front| header.get(..front))
-        else {
-            return Err((EINVAL, packet));
-        };
-        let total = front.saturating_add(len);
-        let section = self
-            .sections
-            .as_ref()
-            .and_then(|sections| Some((sections, sections.take(total, counters)?)));
-        if let Some((sections, (number, start))) = section {
-            let memory = sections.buffer.memory();
-            let copied = memory
-                .copy_from(start, header)
-                .and_then(|()| packet.copy_to(memory, start + header.len()));
-            if let Err(error) = copied {
-                sections.free.untake();
-                return Err((error, packet));
-            }
-            let message = RndisPacket::in_section(ChannelType::RMC_DATA, number, total);
-            packet.stamp();
-            return slot
-                .launch(packet, number + 1, |id| {
-                    channel.send(PacketType::DATA_INBAND, &message, id, true)
-                })
-                .inspect_err(|_| sections.free.untake());
-        }
         let mut ranges = [(0, 0, 0); MAX_RANGES];
-        let mut packet = packet;
-        if packet.pieces() >= MAX_RANGES {
-            counters.tx.scattered.add(1);
-            if packet.linearize().is_err() {
-                counters.tx.no_memory.add(1);
-                return Err((ENOMEM, packet));
-            }
-        }
         let count = match self.ranges(&mut ranges, slot.number(), header, &packet) {
             Ok(count) => count,
             Err(error) => return Err((error, packet)),
@@ -281,8 +475,8 @@ impl Transmit {
         };
         let message = RndisPacket::in_pages(ChannelType::RMC_DATA);
         packet.stamp();
-        slot.launch(packet, NO_SECTION, |id| {
-            channel.send_mpb(&mut pages, &message, id)
+        slot.launch(packet, Tag::new(None, 1, len).0, |id| {
+            cx.channel.send_mpb(&mut pages, &message, id)
         })
     }
 
@@ -310,47 +504,85 @@ impl Transmit {
         Ok(count)
     }
 
-    /// Takes the completion of a frame. Returns whether it was under way.
+    /// Takes the completion of frames, and adds them to `sum`. Returns whether they were under way.
     #[inline]
     pub(crate) fn completed(
         &self,
-        nic: &Nic,
+        port: &Port,
+        counters: &counters::Sent,
         id: u64,
         payload: &[u8],
         cx: &PollContext<'_>,
+        sum: &mut Completed,
     ) -> bool {
-        let Some(frame) = self.slots.claim(id) else {
+        let Some(in_flight) = self.slots.claim(id) else {
             return false;
         };
-        if let (Some(sections), Some(number)) = (&self.sections, frame.tag().checked_sub(1)) {
-            sections.free.give(number);
+        let tag = Tag(in_flight.tag());
+        if let (Some(sections), Some(section)) = (&self.sections, tag.section()) {
+            sections.give(section);
         }
-        let counters = &nic.counters.sent;
         match nvsp::completion_status(payload) {
             Ok(Status::NVSP_STAT_SUCCESS) => {
-                counters.packets.add(1);
-                counters.bytes.add(u64::from(frame.len()));
+                counters.packets.add(tag.frames().into());
+                counters.bytes.add(tag.bytes().into());
             }
             other => {
-                counters.errors.add(1);
-                nic.complain("the host did not send a frame", &other);
+                counters.errors.add(tag.frames().into());
+                port.complain("the host did not send a frame", &other);
             }
         }
-        frame.consume(cx);
+        sum.frames = sum.frames.saturating_add(tag.frames());
+        sum.bytes = sum.bytes.saturating_add(tag.bytes());
+        in_flight.consume(cx);
         true
     }
 
-    /// Wakes the queue if it is stopped and there is room by now.
+    /// Tells the stack what was sent, sends what was stuck, and wakes the queue if it is stopped and there is room by now.
+    /// Returns whether it was woken.
     #[inline]
-    pub(crate) fn wake(&self, counters: &Counters, channel: &Channel, cx: &PollContext<'_>) {
-        let guard = rcu::read_lock();
-        if let Some(pinned) = channel.pin(&guard) {
-            let room = || self.room(&pinned, Enough::ForMany);
-            if cx.device().wake_queue(cx.queue(), room) {
-                counters.sent.wake_queue.add(1);
-                // Nobody waits for the host to tell of room any more; it fails for a channel that is closed.
-                let _ = channel.set_pending_send_size(0);
+    pub(crate) fn wake(
+        &self,
+        channel: &PinnedChannel<'_>,
+        cx: &PollContext<'_>,
+        mut sum: Completed,
+    ) -> bool {
+        if self.lost.load(Relaxed) != 0 {
+            sum.bytes = sum.bytes.saturating_add(self.lost.xchg(0, Full));
+        }
+        cx.completed(&mut sum);
+        if self.stuck.load(Relaxed) {
+            // Whoever has it at the moment tries by itself.
+            if let Some(mut held) = self.held.try_lock() {
+                self.send_unsent(&mut held, channel);
             }
+        }
+        let room = || self.room(channel, Enough::ForMany);
+        cx.device().wake_queue(cx.queue(), room)
+    }
+
+    /// Returns whether the ring had no room for something that is to be sent.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Relaxed)
+    }
+}
+
+#[kunit_tests(hv_netvsc_transmit)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        for (section, frames, bytes) in [
+            (None, 1, 65_549),
+            (Some(0), 1, 14),
+            (Some(2_559), 8, 6_144),
+            (Some((1 << 24) - 2), u16::MAX, (1 << 24) - 1),
+        ] {
+            let tag = Tag::new(section, frames, bytes);
+            assert_eq!(tag.section(), section);
+            assert_eq!(tag.frames(), frames.into());
+            assert_eq!(tag.bytes(), bytes);
         }
     }
 }

@@ -4,16 +4,9 @@
 
 use crate::{
     context::Rtnl,
-    ops::{
-        vtable,
-        Driver, //
-    }, //
+    features::Features, //
 };
-use core::{
-    marker::PhantomData,
-    mem::size_of,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     prelude::*,
@@ -23,8 +16,7 @@ use kernel::{
             Atomic,
             Release, //
         },
-        rcu,
-        Arc, //
+        rcu, //
     }, //
 };
 use rlis_sys_net::net_device;
@@ -42,56 +34,33 @@ impl MacAddress {
     }
 }
 
-/// What an interface can do, as the `NETIF_F_*` bits of the same names.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Features {
-    /// Frames may lie in several pieces (`NETIF_F_SG`).
-    pub scatter_gather: bool,
-    /// The pieces may lie anywhere in memory (`NETIF_F_HIGHDMA`).
-    pub high_dma: bool,
-}
-
-impl Features {
-    fn bits(self) -> u64 {
-        let bit = |on: bool, bit: u32| u64::from(on) << bit;
-        bit(self.scatter_gather, rlis_sys_net::NETIF_F_SG_BIT)
-            | bit(self.high_dma, rlis_sys_net::NETIF_F_HIGHDMA_BIT)
-    }
-}
-
-/// Properties of an interface.
-#[derive(Clone, Copy)]
-pub struct InterfaceParams {
-    /// How many queues it has in each direction, from 1 on.
-    pub queues: u16,
-    /// Its address.
-    pub address: MacAddress,
-    /// Bytes of the longest packet without the Ethernet header, to begin with.
-    pub mtu: u32,
-    /// The least that the MTU may be set to.
-    pub min_mtu: u32,
-    /// The most that the MTU may be set to.
-    pub max_mtu: u32,
-    /// What it can do.
-    pub features: Features,
-}
-
 /// What lies behind a `struct net_device`, in memory that is freed with it.
 ///
 /// # Invariants
 ///
 /// `driver` is null, or a driver of the type that the interface was made for, and valid as long as it is registered.
-struct Private {
+pub(crate) struct Private {
     driver: *const c_void,
     /// The interface is being taken away: nothing may refer to it any more.
     gone: Atomic<bool>,
+}
+
+impl Private {
+    /// Of an interface that is not registered.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: There is no driver.
+        Self {
+            driver: core::ptr::null(),
+            gone: Atomic::new(false),
+        }
+    }
 }
 
 /// Returns the driver of an interface.
 ///
 /// # Safety
 ///
-/// `dev` must have been made by [`Unregistered::new`] with this `T`, and be registered, or about to be, until `'a` ends.
+/// `dev` must have been made by `Unregistered::new` with this `T`, and be registered, or about to be, until `'a` ends.
 #[inline]
 pub(crate) unsafe fn driver<'a, T>(dev: *mut net_device) -> &'a T {
     // SAFETY: As required of the caller; `Unregistered::register` has set the pointer.
@@ -106,7 +75,7 @@ pub(crate) unsafe fn driver<'a, T>(dev: *mut net_device) -> &'a T {
 ///
 /// # Invariants
 ///
-/// References from outside of this crate are to an interface that was made by [`Unregistered::new`]. It is freed with the
+/// References from outside of this crate are to an interface that was made by `Unregistered::new`. It is freed with the
 /// last `Arc`, none of which is dropped while it is registered.
 #[repr(transparent)]
 pub struct NetDevice(NonNull<net_device>);
@@ -128,6 +97,16 @@ impl NetDevice {
         core::mem::ManuallyDrop::new(Self(raw))
     }
 
+    /// Takes an interface over.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be new, and have a [`Private`] behind it. Nobody else frees it.
+    pub(crate) unsafe fn from_raw(raw: NonNull<net_device>) -> Self {
+        // INVARIANT: As required of the caller.
+        Self(raw)
+    }
+
     pub(crate) fn as_raw(&self) -> *mut net_device {
         self.0.as_ptr()
     }
@@ -135,6 +114,23 @@ impl NetDevice {
     fn private(&self) -> &Private {
         // SAFETY: By the type invariant, the memory behind the interface holds this, and as long as the interface.
         unsafe { &*rlis_sys_net::net_priv(self.as_raw()).cast::<Private>() }
+    }
+
+    /// Says which driver the interface has.
+    ///
+    /// # Safety
+    ///
+    /// The interface must not be registered yet, and have been made for the type of the driver, which has to be valid as
+    /// long as it is.
+    pub(crate) unsafe fn set_driver(&self, driver: *const c_void) {
+        // SAFETY: The interface is not registered, so nobody else uses the pointer.
+        // INVARIANT: As required of the caller.
+        unsafe { (*rlis_sys_net::net_priv(self.as_raw()).cast::<Private>()).driver = driver };
+    }
+
+    /// From here on nothing refers to the interface any more, see [`Self::unless_gone`].
+    pub(crate) fn set_gone(&self) {
+        self.private().gone.store(true, Release);
     }
 
     /// Returns whether the system knows the interface. Out of date at once, unless the RTNL is held.
@@ -158,6 +154,59 @@ impl NetDevice {
     pub fn is_running(&self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { rlis_sys_net::net_is_running(self.as_raw()) }
+    }
+
+    /// Returns what the interface does at the moment, as far as this crate knows it.
+    #[inline]
+    pub fn features(&self) -> Features {
+        // SAFETY: By the type invariant; others may write the field, so it is read once.
+        Features::from_bits(unsafe { (&raw const (*self.as_raw()).features).read_volatile() })
+    }
+
+    /// What the interface can do may have changed: asks the driver's `fix_features`, and changes what has to be.
+    pub fn update_features(&self, _rtnl: &Rtnl<'_>) {
+        if self.is_registered() {
+            // SAFETY: By the type invariant; it is registered, and the RTNL is held.
+            unsafe { rlis_sys_net::netdev_update_features(self.as_raw()) };
+        }
+    }
+
+    /// Sets the longest frame that the stack may give to be cut into segments, in bytes.
+    pub fn set_large_send(&self, bytes: u32) {
+        // SAFETY: By the type invariant; the function writes single fields.
+        unsafe { rlis_sys_net::netif_set_tso_max_size(self.as_raw(), bytes) };
+    }
+
+    /// Returns how many queues there are in each direction at most.
+    pub fn max_queues(&self) -> u16 {
+        // SAFETY: By the type invariant; the field does not change.
+        u16::try_from(unsafe { (*self.as_raw()).num_tx_queues }).unwrap_or(u16::MAX)
+    }
+
+    /// Returns how many queues are in use.
+    #[inline]
+    pub fn queues(&self) -> u16 {
+        // SAFETY: By the type invariant; others may write the field, so it is read once.
+        let count = unsafe { (&raw const (*self.as_raw()).real_num_tx_queues).read_volatile() };
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// Sets how many queues are in use in each direction.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for none or more than there are, `ENOMEM`.
+    pub fn set_queues(&self, _rtnl: &Rtnl<'_>, count: u16) -> Result {
+        // SAFETY: By the type invariant, with the RTNL held.
+        to_result(unsafe {
+            rlis_sys_net::netif_set_real_num_queues(self.as_raw(), count.into(), count.into())
+        })
+    }
+
+    /// Returns whether the user has set the table of receive-side scaling, so that a default must not replace it.
+    pub fn has_table_of_user(&self, _rtnl: &Rtnl<'_>) -> bool {
+        // SAFETY: By the type invariant, with the RTNL held.
+        unsafe { rlis_sys_net::net_rxfh_is_configured(self.as_raw()) }
     }
 
     /// Returns the MTU in bytes.
@@ -209,7 +258,7 @@ impl NetDevice {
         self.unless_gone(|dev| unsafe { rlis_sys_net::netif_carrier_off(dev) });
     }
 
-    /// Takes the interface out of use, as if it were unplugged: all functions but [`Driver::stop`] and those that only
+    /// Takes the interface out of use, as if it were unplugged: all functions of the driver but `stop` and those that only
     /// look are kept away.
     pub fn detach(&self, _rtnl: &Rtnl<'_>) {
         // SAFETY: By the type invariant.
@@ -222,7 +271,7 @@ impl NetDevice {
         unsafe { rlis_sys_net::netif_device_attach(self.as_raw()) };
     }
 
-    /// Stops all transmit queues. When this returns, [`Driver::transmit`] does not run, and it is called no more until
+    /// Stops all transmit queues. When this returns, the driver's `transmit` does not run, and it is called no more until
     /// [`Self::wake_queues`].
     pub fn stop_queues(&self, _rtnl: &Rtnl<'_>) {
         // SAFETY: By the type invariant.
@@ -253,144 +302,5 @@ impl Drop for NetDevice {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, it is not registered, and this is the last reference.
         unsafe { rlis_sys_net::free_netdev(self.as_raw()) };
-    }
-}
-
-/// An interface that is not registered yet.
-pub struct Unregistered<T: Driver> {
-    device: Arc<NetDevice>,
-    _driver: PhantomData<T>,
-}
-
-impl<T: Driver> Unregistered<T> {
-    /// Makes an interface below `parent`, or one that belongs to no device. It has no carrier yet.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, and `EINVAL` for no queues.
-    pub fn new(parent: Option<&kernel::device::Device>, params: &InterfaceParams) -> Result<Self> {
-        if params.queues == 0 {
-            return Err(EINVAL);
-        }
-        let private = c_int::try_from(size_of::<Private>())?;
-        // SAFETY: No requirements.
-        let raw = unsafe {
-            rlis_sys_net::alloc_etherdev_mqs(private, params.queues.into(), params.queues.into())
-        };
-        let raw = NonNull::new(raw).ok_or(ENOMEM)?;
-        let dev = raw.as_ptr();
-        // SAFETY: The memory behind the interface has that size, and is not used yet.
-        unsafe {
-            rlis_sys_net::net_priv(dev)
-                .cast::<Private>()
-                .write(Private {
-                    driver: core::ptr::null(),
-                    gone: Atomic::new(false),
-                });
-        }
-        // INVARIANT: The interface is new and not registered.
-        let device = Arc::new(NetDevice(raw), GFP_KERNEL)?;
-        let features = params.features.bits();
-        // SAFETY: The interface is ours alone until it is registered. The tables are static; the parent outlives the
-        // registration, which its driver drops before it gives the parent up.
-        unsafe {
-            if let Some(parent) = parent {
-                rlis_sys_net::net_set_parent(dev, core::ptr::from_ref(parent).cast_mut().cast());
-            }
-            rlis_sys_net::net_set_address(dev, params.address.0.as_ptr());
-            rlis_sys_net::netif_carrier_off(dev);
-            (*dev).netdev_ops = vtable::<T>();
-            (*dev).ethtool_ops = crate::ops::ethtool::vtable::<T>();
-            (*dev).mtu = params.mtu;
-            (*dev).min_mtu = params.min_mtu;
-            (*dev).max_mtu = params.max_mtu;
-            (*dev).hw_features = features;
-            (*dev).features = features;
-            (*dev).vlan_features = features;
-        }
-        Ok(Self {
-            device,
-            _driver: PhantomData,
-        })
-    }
-
-    /// Returns the interface.
-    pub fn device(&self) -> &Arc<NetDevice> {
-        &self.device
-    }
-
-    /// Sets the address that the interface has to begin with.
-    pub fn set_address(&mut self, address: MacAddress) {
-        // SAFETY: The interface is not registered, so nobody else sets its address. The function copies six bytes.
-        unsafe { rlis_sys_net::net_set_address(self.device.as_raw(), address.0.as_ptr()) };
-    }
-
-    /// Sets the MTU to begin with, in bytes.
-    pub fn set_mtu(&mut self, mtu: u32) {
-        // SAFETY: The interface is not registered, so nobody else uses the field.
-        unsafe { (*self.device.as_raw()).mtu = mtu };
-    }
-
-    /// Sets the most that the MTU may be set to, in bytes.
-    pub fn set_max_mtu(&mut self, max_mtu: u32) {
-        // SAFETY: The interface is not registered, so nobody else uses the field.
-        unsafe { (*self.device.as_raw()).max_mtu = max_mtu };
-    }
-
-    /// Shows the interface to the system. From here on the functions of `driver` are called. Takes the RTNL.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, and what the network stack or one who listens for new interfaces finds wrong.
-    pub fn register(self, driver: Arc<T>) -> Result<Registration<T>> {
-        let dev = self.device.as_raw();
-        // SAFETY: The interface is not registered, so nobody else uses the pointer.
-        // INVARIANT: The `Arc` is kept until the interface has been unregistered, or this fails; `T` is the type that the
-        // interface was made for.
-        unsafe {
-            (*rlis_sys_net::net_priv(dev).cast::<Private>()).driver = Arc::as_ptr(&driver).cast();
-        }
-        // SAFETY: The interface is set up. The RTNL is not held: there is no proof of it here, and none may be.
-        to_result(unsafe { rlis_sys_net::register_netdev(dev) })?;
-        // INVARIANT: The interface is registered.
-        Ok(Registration {
-            device: self.device,
-            driver,
-        })
-    }
-}
-
-/// An interface that the system knows.
-///
-/// Dropping it takes the interface away: it goes down, and when that has returned, no function of the driver is called
-/// any more. Takes the RTNL, so it must not be held.
-///
-/// # Invariants
-///
-/// `device` is registered, and `driver` is the one in the memory behind it.
-pub struct Registration<T: Driver> {
-    device: Arc<NetDevice>,
-    driver: Arc<T>,
-}
-
-impl<T: Driver> Registration<T> {
-    /// Returns the interface.
-    pub fn device(&self) -> &Arc<NetDevice> {
-        &self.device
-    }
-
-    /// Returns the driver.
-    pub fn driver(&self) -> &Arc<T> {
-        &self.driver
-    }
-}
-
-impl<T: Driver> Drop for Registration<T> {
-    fn drop(&mut self) {
-        // What follows waits for a grace period, and then for all references: so for those that were taken by who had not
-        // seen this yet.
-        self.device.private().gone.store(true, Release);
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys_net::unregister_netdev(self.device.as_raw()) };
     }
 }

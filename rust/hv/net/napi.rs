@@ -4,7 +4,7 @@
 
 use crate::{
     device::NetDevice,
-    rx::RxPacket, //
+    poll::PollContext, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -18,10 +18,7 @@ use kernel::{
         },
         Arc, //
     },
-    types::{
-        NotThreadSafe,
-        Opaque, //
-    }, //
+    types::Opaque, //
 };
 use rlis_sys_net::{
     napi_struct,
@@ -84,8 +81,11 @@ impl<H: NapiHandler> Napi<H> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `ENOMEM`, and `EINVAL` for a queue that there is not.
     pub fn new(device: Arc<NetDevice>, queue: u16) -> Result<Arc<Self>> {
+        if queue >= device.max_queues() {
+            return Err(EINVAL);
+        }
         Arc::pin_init(
             try_pin_init!(Self {
                 raw <- Opaque::ffi_init(|slot: *mut napi_struct| {
@@ -166,17 +166,10 @@ impl<H: NapiHandler> Napi<H> {
         let this = unsafe { &*kernel::container_of!(opaque, Self, raw) };
         // SAFETY: By the type invariant: only an enabled instance is polled.
         let handler = unsafe { &*this.handler.load(Acquire) };
-        let mut cx = PollContext {
-            napi: raw,
-            pool: this.pool,
-            budget,
-            done: 0,
-            queue: this.queue,
-            device: &this.device,
-            _not_send: NotThreadSafe,
-        };
+        // SAFETY: The stack polls this instance, and the pool is its own.
+        let mut cx = unsafe { PollContext::new(raw, this.pool, budget, this.queue, &this.device) };
         let polled = handler.poll(&mut cx);
-        let done = cx.done;
+        let done = cx.done();
         if polled == Polled::More || done >= budget {
             return budget;
         }
@@ -227,70 +220,5 @@ impl<H: NapiHandler> Drop for EnabledNapi<H> {
         unsafe { rlis_sys_net::napi_disable(self.napi.raw.get()) };
         self.napi.handler.store(core::ptr::null(), Release);
         self.napi.enabled.store(false, Release);
-    }
-}
-
-/// A poll that is under way.
-///
-/// # Invariants
-///
-/// `napi` is being polled, and `pool` is its own.
-pub struct PollContext<'a> {
-    napi: *mut napi_struct,
-    pool: NonNull<page_pool>,
-    budget: c_int,
-    done: c_int,
-    queue: u16,
-    device: &'a NetDevice,
-    _not_send: NotThreadSafe,
-}
-
-impl PollContext<'_> {
-    /// Returns whether so many packets were received that others should have a turn.
-    #[inline]
-    pub fn exhausted(&self) -> bool {
-        self.done >= self.budget
-    }
-
-    /// Returns the interface.
-    #[inline]
-    pub fn device(&self) -> &NetDevice {
-        self.device
-    }
-
-    /// Returns the number of the queue.
-    #[inline]
-    pub fn queue(&self) -> u16 {
-        self.queue
-    }
-
-    #[inline]
-    pub(crate) fn budget(&self) -> c_int {
-        self.budget
-    }
-
-    #[inline]
-    pub(crate) fn pool(&self) -> *mut page_pool {
-        self.pool.as_ptr()
-    }
-
-    #[inline]
-    pub(crate) fn raw_napi(&self) -> *mut napi_struct {
-        self.napi
-    }
-
-    /// Gives a packet to the stack, which may put it together with others of its flow (GRO).
-    #[inline]
-    pub fn receive(&mut self, packet: RxPacket) {
-        let skb = packet.into_raw(self.device.as_raw(), self.queue);
-        // SAFETY: By the type invariant; the packet is ours to give away.
-        unsafe { rlis_sys_net::net_napi_receive(self.napi, skb.as_ptr()) };
-        self.count();
-    }
-
-    /// Counts a packet that was looked at and thrown away: work, too.
-    #[inline]
-    pub fn count(&mut self) {
-        self.done = self.done.saturating_add(1);
     }
 }

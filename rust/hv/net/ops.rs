@@ -9,6 +9,7 @@ use crate::{
         MacAddress,
         NetDevice, //
     },
+    features::Features,
     queue::TxQueue,
     stats::Stats,
     tx::{
@@ -24,6 +25,7 @@ use kernel::{
 use rlis_sys_net::{
     net_device,
     net_device_ops,
+    netdev_features_t,
     netdev_tx_t,
     rtnl_link_stats64,
     sk_buff, //
@@ -31,7 +33,12 @@ use rlis_sys_net::{
 
 pub(crate) mod ethtool;
 
-pub use ethtool::LinkSettings;
+pub use ethtool::{
+    LinkSettings,
+    QueueStatistics,
+    Rings,
+    TableChange, //
+};
 
 /// Which frames an interface wants to receive, beside those to its own address and to all.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -68,6 +75,9 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// Names of the statistics that `ethtool -S` shows, in the order of [`Self::statistics`].
     const STATISTICS: &'static [&'static str] = &[];
 
+    /// Statistics that each queue has, too; `ethtool -S` shows them behind the others, queue by queue.
+    const QUEUE_STATISTICS: &'static [QueueStatistics] = &[];
+
     /// The interface goes up.
     ///
     /// # Errors
@@ -82,6 +92,30 @@ pub trait Driver: Sized + Send + Sync + 'static {
     ///
     /// Must not sleep, and may be called with interrupts disabled (netconsole). Called for one queue one at a time.
     fn transmit(&self, dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent;
+
+    /// Chooses one of the `queues` in use for a frame with this hash; the remainder counts. Must not sleep.
+    fn select_queue(&self, hash: u32, queues: u16) -> u16 {
+        let _ = queues;
+        // The lower half.
+        #[allow(clippy::cast_possible_truncation)]
+        let hash = hash as u16;
+        hash
+    }
+
+    /// Returns which of these features, which are asked for, can be had at the moment.
+    fn fix_features(&self, features: Features) -> Features {
+        features
+    }
+
+    /// Switches features.
+    ///
+    /// # Errors
+    ///
+    /// Any; all are as before then.
+    fn set_features(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, features: Features) -> Result {
+        let _ = (dev, rtnl, features);
+        Ok(())
+    }
 
     /// Returns the totals. Must not sleep; at any time, also several times at once.
     fn stats(&self) -> Stats;
@@ -110,6 +144,61 @@ pub trait Driver: Sized + Send + Sync + 'static {
     fn statistics(&self, into: &mut [u64]) {
         let _ = into;
     }
+
+    /// Fills in those of a queue.
+    fn queue_statistics(&self, queue: u16, into: &mut [u64]) {
+        let _ = (queue, into);
+    }
+
+    /// Returns how many channels there can be; as many as are in use are [`NetDevice::queues`].
+    fn max_channels(&self) -> u16 {
+        1
+    }
+
+    /// Changes how many channels are in use, from 1 to [`Self::max_channels`].
+    ///
+    /// # Errors
+    ///
+    /// Any; there are as many as before then.
+    fn set_channels(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, channels: u16) -> Result {
+        let _ = (dev, rtnl, channels);
+        Err(EOPNOTSUPP)
+    }
+
+    /// Returns how long the queues of buffers are, and how long they can be: `None` if that is nothing to be changed.
+    fn rings(&self) -> Option<Rings> {
+        None
+    }
+
+    /// Changes how long they are, within the limits.
+    ///
+    /// # Errors
+    ///
+    /// Any; they are as before then.
+    fn set_rings(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, rx: u32, tx: u32) -> Result {
+        let _ = (dev, rtnl, rx, tx);
+        Err(EOPNOTSUPP)
+    }
+
+    /// Returns how many entries the table of receive-side scaling has; 0 if there is none.
+    fn table_len(&self) -> u32 {
+        0
+    }
+
+    /// Fills in table, up to its length, and key.
+    fn table(&self, table: Option<&mut [u32]>, key: Option<&mut [u8]>) {
+        let _ = (table, key);
+    }
+
+    /// Changes table or key.
+    ///
+    /// # Errors
+    ///
+    /// Any; they are as before then.
+    fn set_table(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, change: &TableChange<'_>) -> Result {
+        let _ = (dev, rtnl, change);
+        Err(EOPNOTSUPP)
+    }
 }
 
 /// Returns the functions of the C API for a driver.
@@ -129,6 +218,10 @@ impl<T: Driver> Vtable<T> {
         ndo_set_mac_address: Some(Self::set_mac_address),
         ndo_validate_addr: Some(rlis_sys_net::eth_validate_addr),
         ndo_set_rx_mode: Some(Self::set_rx_mode),
+        ndo_select_queue: Some(Self::select_queue),
+        ndo_features_check: Some(rlis_sys_net::net_features_check),
+        ndo_fix_features: Some(Self::fix_features),
+        ndo_set_features: Some(Self::set_features),
         ..pin_init::zeroed()
     };
 
@@ -183,7 +276,11 @@ impl<T: Driver> Vtable<T> {
             let queue = rlis_sys_net::net_tx_queue(dev, index.into());
             (
                 NetDevice::borrowed(NonNull::new_unchecked(dev)),
-                TxQueue::new(NonNull::new_unchecked(queue), index),
+                TxQueue::new(
+                    NonNull::new_unchecked(queue),
+                    index,
+                    rlis_sys_net::net_xmit_more(),
+                ),
             )
         };
         // SAFETY: The interface is registered with this driver.
@@ -258,5 +355,62 @@ impl<T: Driver> Vtable<T> {
     unsafe extern "C" fn set_rx_mode(dev: *mut net_device) {
         // SAFETY: The interface is registered with this driver.
         unsafe { driver::<T>(dev) }.rx_mode();
+    }
+
+    /// The ndo_select_queue function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn select_queue(
+        dev: *mut net_device,
+        skb: *mut sk_buff,
+        _below: *mut net_device,
+    ) -> u16 {
+        // SAFETY: The stack passes a frame that is about to be sent, and an interface that is registered; the field is read
+        // once.
+        let (hash, queues) = unsafe {
+            let queues = (&raw const (*dev).real_num_tx_queues).read_volatile();
+            if queues <= 1 {
+                return 0;
+            }
+            (rlis_sys_net::net_flow_hash(skb), queues)
+        };
+        let queues = u16::try_from(queues).unwrap_or(u16::MAX);
+        // SAFETY: The interface is registered with this driver.
+        unsafe { driver::<T>(dev) }.select_queue(hash, queues) % queues
+    }
+
+    /// The ndo_fix_features function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn fix_features(
+        dev: *mut net_device,
+        features: netdev_features_t,
+    ) -> netdev_features_t {
+        let known = Features::from_bits(features);
+        // SAFETY: The interface is registered with this driver.
+        let fixed = unsafe { driver::<T>(dev) }.fix_features(known);
+        features & !known.bits() | fixed.bits() & known.bits()
+    }
+
+    /// The ndo_set_features function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn set_features(dev: *mut net_device, features: netdev_features_t) -> c_int {
+        let features = Features::from_bits(features);
+        from_result(|| {
+            // SAFETY: As in `open`.
+            unsafe {
+                Self::locked(dev, |this, dev, rtnl| {
+                    this.set_features(dev, rtnl, features)
+                })
+            }?;
+            Ok(0)
+        })
     }
 }

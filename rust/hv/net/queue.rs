@@ -2,7 +2,10 @@
 
 //! Transmit queues, `struct netdev_queue`: stopping and waking them.
 
-use crate::device::NetDevice;
+use crate::{
+    device::NetDevice,
+    poll::PollContext, //
+};
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -14,6 +17,7 @@ use rlis_sys_net::netdev_queue;
 pub struct TxQueue<'a> {
     raw: NonNull<netdev_queue>,
     index: u16,
+    more: bool,
     _context: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
 }
@@ -29,10 +33,11 @@ impl<'a> TxQueue<'a> {
     ///
     /// `raw` must be valid for `'a`, and its lock held.
     #[inline]
-    pub(crate) unsafe fn new(raw: NonNull<netdev_queue>, index: u16) -> Self {
+    pub(crate) unsafe fn new(raw: NonNull<netdev_queue>, index: u16, more: bool) -> Self {
         Self {
             raw,
             index,
+            more,
             _context: PhantomData,
             _not_send: NotThreadSafe,
         }
@@ -42,6 +47,29 @@ impl<'a> TxQueue<'a> {
     #[inline]
     pub fn index(&self) -> u16 {
         self.index
+    }
+
+    /// Returns what tells the queue from all others.
+    #[inline]
+    pub(crate) fn identity(&self) -> usize {
+        self.raw.as_ptr().addr()
+    }
+
+    /// Counts a frame that the driver has taken (byte queue limits). Returns whether the device is to be told now: no other
+    /// frame follows at once, or the stack has stopped the queue.
+    ///
+    /// All that was counted has to be counted again by [`PollContext::completed`], or be forgotten by
+    /// [`NetDevice::forget_sent`]; until then the stack may hold the queue back.
+    #[inline]
+    pub fn sent(&self, bytes: u32) -> bool {
+        // SAFETY: Valid by the requirement of `new`, with its lock held.
+        unsafe { rlis_sys_net::net_bql_sent(self.raw.as_ptr(), bytes, self.more) }
+    }
+
+    /// Returns whether another frame follows at once, so that the device need not be told of this one yet.
+    #[inline]
+    pub fn more(&self) -> bool {
+        self.more
     }
 
     /// Stops the queue unless there is `room` for another frame.
@@ -69,7 +97,42 @@ impl<'a> TxQueue<'a> {
     }
 }
 
+impl PollContext<'_> {
+    /// Counts frames that the device has sent, of the queue that is polled: never more than [`TxQueue::sent`] was told.
+    #[inline]
+    pub fn completed(&self, sum: &mut Completed) {
+        let Completed { frames, bytes } = core::mem::take(sum);
+        if bytes != 0 {
+            // SAFETY: The queue exists, as the instance was made for it, and as long as the interface. This is its poll.
+            unsafe {
+                let queue = rlis_sys_net::net_tx_queue(self.device().as_raw(), self.queue().into());
+                rlis_sys_net::net_bql_completed(queue, frames, bytes);
+            }
+        }
+    }
+}
+
+/// Frames that the device has sent.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Completed {
+    /// How many.
+    pub frames: u32,
+    /// Bytes of them.
+    pub bytes: u32,
+}
+
 impl NetDevice {
+    /// Forgets what was counted of a queue. Nobody may be sending through it, and no poll of it be under way.
+    pub fn forget_sent(&self, index: u16) {
+        if index < self.max_queues() {
+            // SAFETY: The queue exists, and as long as the interface.
+            unsafe {
+                let queue = rlis_sys_net::net_tx_queue(self.as_raw(), index.into());
+                rlis_sys_net::net_bql_reset(queue);
+            }
+        }
+    }
+
     /// Wakes a queue that was stopped by [`TxQueue::stop_unless`], if there is `room` now and the interface
     /// is registered. Returns whether it was woken. Any context but hard interrupts.
     #[inline]

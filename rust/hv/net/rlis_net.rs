@@ -19,10 +19,14 @@
 
 pub mod context;
 pub mod device;
+pub mod exclusive;
+pub mod features;
 pub mod free_list;
 pub mod napi;
 pub mod ops;
+pub mod poll;
 pub mod queue;
+pub mod register;
 pub mod rx;
 pub mod slots;
 pub mod stats;
@@ -31,31 +35,44 @@ pub mod tx;
 
 pub use context::Rtnl;
 pub use device::{
-    Features,
-    InterfaceParams,
     MacAddress,
-    NetDevice,
-    Registration,
-    Unregistered, //
+    NetDevice, //
 };
+pub use exclusive::{
+    Exclusive,
+    ExclusiveGuard, //
+};
+pub use features::Features;
 pub use free_list::FreeList;
 pub use napi::{
     EnabledNapi,
     Napi,
     NapiHandler,
-    PollContext,
     Polled, //
 };
 pub use ops::{
     Driver,
     LinkSettings,
-    RxMode, //
+    QueueStatistics,
+    Rings,
+    RxMode,
+    TableChange, //
 };
+pub use poll::PollContext;
 pub use queue::{
+    Completed,
     StoppedQueue,
     TxQueue, //
 };
-pub use rx::RxPacket;
+pub use register::{
+    InterfaceParams,
+    Registration,
+    Unregistered, //
+};
+pub use rx::{
+    RxPacket,
+    RxPieces, //
+};
 pub use slots::{
     InFlight,
     Reserved,
@@ -66,7 +83,28 @@ pub use stats::{
     Stats, //
 };
 pub use tx::{
+    HeldPacket,
+    Protocol,
     Range,
     Sent,
+    Transport,
+    TxInfo,
     TxPacket, //
 };
+
+/// Returns how many CPUs are online.
+pub fn online_cpus() -> u32 {
+    // SAFETY: No requirements.
+    unsafe { rlis_sys_net::net_online_cpus() }
+}
+
+/// Bytes of the key of receive-side scaling.
+pub const HASH_KEY_SIZE: usize = 40;
+
+/// Returns the key of receive-side scaling that all cards of this machine have by default.
+pub fn hash_key() -> [u8; HASH_KEY_SIZE] {
+    let mut key = [0; HASH_KEY_SIZE];
+    // SAFETY: The key has so many bytes.
+    unsafe { rlis_sys_net::netdev_rss_key_fill(key.as_mut_ptr().cast(), HASH_KEY_SIZE) };
+    key
+}

@@ -2,7 +2,7 @@
 
 //! Frames received, `struct sk_buff`.
 
-use crate::napi::PollContext;
+use crate::poll::PollContext;
 use core::ptr::NonNull;
 use kernel::page::PAGE_SIZE;
 use rlis_hv::SharedMemory;
@@ -18,7 +18,7 @@ const ETH_HLEN: usize = 14;
 const HEAD: usize = 256;
 
 /// Pages that a packet can have besides its head, on any kernel.
-const MAX_FRAGS: usize = 16;
+const MAX_FRAGS: usize = 17;
 
 /// A frame that was received.
 ///
@@ -32,6 +32,15 @@ pub struct RxPacket {
 }
 
 impl PollContext<'_> {
+    /// Gives a packet to the stack, which may put it together with others of its flow (GRO).
+    #[inline]
+    pub fn receive(&mut self, packet: RxPacket) {
+        let skb = packet.into_raw(self.device().as_raw(), self.queue());
+        // SAFETY: By the type invariant; the packet is ours to give away.
+        unsafe { rlis_sys_net::net_napi_receive(self.raw_napi(), skb.as_ptr()) };
+        self.count();
+    }
+
     /// Makes a packet of a copy of the `len` bytes of a frame that lie at `offset` in memory that others write to.
     ///
     /// Returns `None` if there is no memory, if the bytes do not all lie in `from`, or if they are less than an Ethernet
@@ -48,7 +57,7 @@ impl PollContext<'_> {
         let packet = if usize::try_from(truesize).ok()? <= PAGE_SIZE {
             self.linear(truesize)?
         } else {
-            return self.long(source.as_ptr(), len);
+            return self.begin_pieces(from, offset, len).map(RxPieces::finish);
         };
         // SAFETY: The packet was made with room for so many bytes, which are valid to read. Others may write them
         // meanwhile, hence the copy in C.
@@ -83,10 +92,14 @@ impl PollContext<'_> {
         Some(RxPacket { skb })
     }
 
-    /// Makes a packet of a small head and whole pages.
-    #[cold]
-    fn long(&self, source: *const u8, len: usize) -> Option<RxPacket> {
-        if len > HEAD + MAX_FRAGS * PAGE_SIZE {
+    /// Begins a frame that comes in pieces, with a copy of the first of them, as [`Self::copy_frame`]. The frame has a small
+    /// head, and whole pages for the rest.
+    ///
+    /// Returns `None` if there is no memory, if the bytes do not all lie in `from`, or if they are less than an Ethernet
+    /// header or more than a packet can have.
+    pub fn begin_pieces(&self, from: &SharedMemory, offset: usize, len: usize) -> Option<RxPieces> {
+        let source = from.range(offset, len)?;
+        if len < ETH_HLEN {
             return None;
         }
         // SAFETY: This is a poll of the instance.
@@ -94,36 +107,100 @@ impl PollContext<'_> {
         let packet = RxPacket {
             skb: NonNull::new(skb)?,
         };
-        // SAFETY: The packet has that room, `source` is longer, see `copy_frame`.
+        let head = len.min(HEAD);
+        // SAFETY: The packet has room for `HEAD` bytes, `source` has `len`. Others may write them meanwhile, hence the copy in
+        // C.
         unsafe {
-            let to = rlis_sys_net::skb_put(skb, HEAD as u32);
-            rlis_sys::copy_shared(to.cast(), source.cast(), HEAD);
+            let to = rlis_sys_net::skb_put(skb, head as u32);
+            rlis_sys::copy_shared(to.cast(), source.as_ptr().cast(), head);
             rlis_sys_net::net_mark_for_recycle(skb);
         }
-        let mut at = HEAD;
-        let mut index = 0;
-        while at < len {
-            let part = PAGE_SIZE.min(len - at);
-            // SAFETY: This is a poll of the pool's instance.
-            let page = NonNull::new(unsafe { rlis_sys_net::net_pool_alloc_page(self.pool()) })?;
-            // SAFETY: The page is ours alone and mapped, as all pages are on x86_64. `source` has `len` bytes. There are
-            // fewer than `MAX_FRAGS` pages in the packet.
-            unsafe {
-                let to = rlis_sys_net::net_page_address(page.as_ptr());
-                rlis_sys::copy_shared(to, source.add(at).cast(), part);
-                rlis_sys_net::net_add_rx_frag(
-                    skb,
-                    index,
-                    page.as_ptr(),
-                    0,
-                    part as i32,
-                    PAGE_SIZE as u32,
-                );
-            }
-            at += part;
-            index += 1;
+        // INVARIANT: There is a header in the head; there is no page yet.
+        let mut pieces = RxPieces {
+            packet,
+            pages: 0,
+            room: core::ptr::null_mut(),
+            left: 0,
+        };
+        if len > head {
+            self.add_piece(&mut pieces, from, offset + head, len - head)?;
         }
-        Some(packet)
+        Some(pieces)
+    }
+
+    /// Puts a copy of another piece behind what there is of a frame, of any length.
+    ///
+    /// Returns `None` if there is no memory, if the bytes do not all lie in `from`, or if the frame would be too long. Some of
+    /// them may have been copied then: the frame is good for nothing.
+    pub fn add_piece(
+        &self,
+        pieces: &mut RxPieces,
+        from: &SharedMemory,
+        offset: usize,
+        len: usize,
+    ) -> Option<()> {
+        let source = from.range(offset, len)?;
+        let skb = pieces.packet.skb.as_ptr();
+        let mut at = 0;
+        while at < len {
+            if pieces.left == 0 {
+                if pieces.pages >= MAX_FRAGS {
+                    return None;
+                }
+                // SAFETY: This is a poll of the pool's instance.
+                let page = unsafe { rlis_sys_net::net_pool_alloc_page(self.pool()) };
+                let page = NonNull::new(page)?;
+                // SAFETY: The page is ours alone, and goes to the packet, which has fewer than `MAX_FRAGS`. All pages are
+                // mapped on x86_64. The fragment has no bytes yet, and the memory of a page.
+                unsafe {
+                    rlis_sys_net::net_add_rx_frag(
+                        skb,
+                        pieces.pages as i32,
+                        page.as_ptr(),
+                        0,
+                        0,
+                        PAGE_SIZE as u32,
+                    );
+                    pieces.room = rlis_sys_net::net_page_address(page.as_ptr()).cast();
+                }
+                // INVARIANT: The page that was just added is empty.
+                pieces.pages += 1;
+                pieces.left = PAGE_SIZE;
+            }
+            let part = pieces.left.min(len - at);
+            // SAFETY: By the type invariant there are `left` bytes at `room`, which belong to the last fragment; `source` has
+            // `len` bytes.
+            unsafe {
+                rlis_sys::copy_shared(pieces.room.cast(), source.as_ptr().add(at).cast(), part);
+                rlis_sys_net::net_grow_frag(skb, pieces.pages as i32 - 1, part as u32);
+                pieces.room = pieces.room.add(part);
+            }
+            // INVARIANT: So many bytes of the page are used up.
+            pieces.left -= part;
+            at += part;
+        }
+        Some(())
+    }
+}
+
+/// A frame that comes in pieces.
+///
+/// Dropped, it is freed: the frame is lost.
+///
+/// # Invariants
+///
+/// `packet` has `pages` fragments, each of a page that is ours alone. The last of them has `left` bytes more, at `room`.
+pub struct RxPieces {
+    packet: RxPacket,
+    pages: usize,
+    room: *mut u8,
+    left: usize,
+}
+
+impl RxPieces {
+    /// All pieces are there.
+    pub fn finish(self) -> RxPacket {
+        self.packet
     }
 }
 
@@ -140,6 +217,14 @@ impl RxPacket {
         skb
     }
 
+    /// Returns the length of the frame with its Ethernet header, in bytes.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)] // There is a header at least.
+    pub fn len(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.skb.as_ptr()).len }
+    }
+
     /// Returns whether the frame goes to more than one station.
     #[inline]
     pub fn is_multicast(&self) -> bool {
@@ -152,6 +237,12 @@ impl RxPacket {
     pub fn set_checksum_good(&mut self) {
         // SAFETY: By the type invariant.
         unsafe { rlis_sys_net::net_set_checksum_good(self.skb.as_ptr()) };
+    }
+
+    /// The device has found the checksum of the IPv4 header right, and has then changed what it is of: makes it right again.
+    pub fn fix_ip_checksum(&mut self) {
+        // SAFETY: By the type invariant, the packet is ours alone; the helper looks at what lies in the head.
+        unsafe { rlis_sys_net::net_fix_ip_checksum(self.skb.as_ptr()) };
     }
 
     /// The frame had this tag of IEEE 802.1Q (priority, and VLAN), which is not in it any more.

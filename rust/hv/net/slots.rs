@@ -4,7 +4,7 @@
 
 use crate::{
     free_list::FreeList,
-    napi::PollContext,
+    poll::PollContext,
     queue::TxQueue,
     tx::{
         Sent,
@@ -38,7 +38,7 @@ const USES: u64 = 0x3fff_ffff;
 struct Slot {
     id: Atomic<u64>,
     skb: Atomic<*mut sk_buff>,
-    tag: Atomic<u32>,
+    tag: Atomic<u64>,
 }
 
 impl Slot {
@@ -64,6 +64,8 @@ impl Slot {
 pub struct Slots {
     slots: KVec<Slot>,
     free: FreeList,
+    /// The queue whose lock whoever stores a frame holds, or 0 as long as there was none.
+    owner: Atomic<usize>,
 }
 
 /// A slot that is free, chosen under the lock of its queue: nobody else takes it.
@@ -81,6 +83,22 @@ impl Reserved<'_> {
         self.number
     }
 
+    /// Stores the frame, with `tag`, and returns the id by which [`Slots::claim`] finds it. It stays there if the device is
+    /// never given it.
+    #[inline]
+    pub fn store(self, packet: TxPacket, tag: u64) -> u64 {
+        let Self {
+            slots, slot, id, ..
+        } = self;
+        slots.free.take();
+        slot.skb.store(packet.into_raw().as_ptr(), Relaxed);
+        slot.tag.store(tag, Relaxed);
+        // INVARIANT: The packet was stored before. The lock of the one queue that the slots belong to is held, so nobody else
+        // stores into the slot.
+        slot.id.store(id, Release);
+        id
+    }
+
     /// Stores the frame, with `tag`, and calls `send` with the id by which [`Slots::claim`] finds it. The frame may be
     /// completed before `send` returns; if that fails, it must not have given the frame away.
     ///
@@ -91,17 +109,11 @@ impl Reserved<'_> {
     pub fn launch(
         self,
         packet: TxPacket,
-        tag: u32,
+        tag: u64,
         send: impl FnOnce(u64) -> Result,
     ) -> core::result::Result<Sent, (Error, TxPacket)> {
-        let Self {
-            slots, slot, id, ..
-        } = self;
-        slots.free.take();
-        slot.skb.store(packet.into_raw().as_ptr(), Relaxed);
-        slot.tag.store(tag, Relaxed);
-        // INVARIANT: The packet was stored before. The queue's lock is held, so nobody else stores into the slot.
-        slot.id.store(id, Release);
+        let (slots, slot) = (self.slots, self.slot);
+        let id = self.store(packet, tag);
         match send(id) {
             Ok(()) => Ok(Sent::taken()),
             Err(error) => match slot.take(id) {
@@ -119,13 +131,13 @@ impl Reserved<'_> {
 /// A frame that the device has sent.
 pub struct InFlight {
     packet: TxPacket,
-    tag: u32,
+    tag: u64,
 }
 
 impl InFlight {
     /// Returns what the frame was launched with.
     #[inline]
-    pub fn tag(&self) -> u32 {
+    pub fn tag(&self) -> u64 {
         self.tag
     }
 
@@ -173,13 +185,17 @@ impl Slots {
             };
             slots.push(slot, GFP_KERNEL)?;
         }
-        Ok(Self { slots, free })
+        Ok(Self {
+            slots,
+            free,
+            owner: Atomic::new(0),
+        })
     }
 
-    /// Returns whether there is room for another frame.
+    /// Returns how many frames there is room for: at least so many, if the caller has the queue's lock.
     #[inline]
-    pub fn has_room(&self) -> bool {
-        self.free.available() != 0
+    pub fn room(&self) -> u32 {
+        self.free.available()
     }
 
     /// Returns whether the device is sending nothing.
@@ -188,9 +204,19 @@ impl Slots {
         usize::try_from(self.free.available()) == Ok(self.slots.len())
     }
 
-    /// Chooses the slot for the next frame. `None` if there is no room.
+    /// Returns whether the slots belong to this queue: to the first one that they were used with.
     #[inline]
-    pub fn reserve<'q>(&'q self, _queue: &'q TxQueue<'_>) -> Option<Reserved<'q>> {
+    fn belong_to(&self, queue: &TxQueue<'_>) -> bool {
+        let identity = queue.identity();
+        self.owner.load(Relaxed) == identity || self.owner.cmpxchg(0, identity, Full).is_ok()
+    }
+
+    /// Chooses the slot for the next frame. `None` if there is no room, or if these are the slots of another queue.
+    #[inline]
+    pub fn reserve<'q>(&'q self, queue: &'q TxQueue<'_>) -> Option<Reserved<'q>> {
+        if !self.belong_to(queue) {
+            return None;
+        }
         let number = self.free.peek()?;
         let slot = self.slot(number)?;
         let before = slot.id.load(Relaxed);
@@ -267,7 +293,7 @@ mod tests {
             assert!(slots.claim(id).is_none());
         }
         assert!(slots.is_idle());
-        assert!(slots.has_room());
+        assert!(slots.room() > 0);
         slots.drain(|_| assert!(false));
         Ok(())
     }

@@ -92,6 +92,7 @@ mod cases {
             features: Features {
                 scatter_gather: true,
                 high_dma: true,
+                ..Features::default()
             },
         }
     }
@@ -160,7 +161,7 @@ mod cases {
             if self.polls.fetch_add(1u32, Relaxed) == 0 {
                 return Polled::More;
             }
-            for len in [0, 13, 66_000, usize::MAX] {
+            for len in [0, 13, 70_000, usize::MAX] {
                 if cx.copy_frame(&self.memory, 0, len).is_none() {
                     self.refused.fetch_add(1u32, Relaxed);
                 }
@@ -178,6 +179,21 @@ mod cases {
                     frame.set_checksum_good();
                     frame.set_hash(17, true);
                     frame.set_vlan(5);
+                    cx.receive(frame);
+                    self.received.fetch_add(1u32, Relaxed);
+                }
+                // In pieces, of which none ends where a page does.
+                let pieces = cx.begin_pieces(&self.memory, 3, 14).and_then(|mut pieces| {
+                    let mut at = 14;
+                    while at < len {
+                        let part = (len - at).min(1001);
+                        cx.add_piece(&mut pieces, &self.memory, 3 + at, part)?;
+                        at += part;
+                    }
+                    Some(pieces.finish())
+                });
+                if let Some(mut frame) = pieces {
+                    frame.fix_ip_checksum();
                     cx.receive(frame);
                     self.received.fetch_add(1u32, Relaxed);
                 }
@@ -229,7 +245,7 @@ mod cases {
         // The first poll of all, one for more, and one that the first unmask asked for; and perhaps the one from above.
         let polls = poller.polls.load(Relaxed);
         assert!(polls == 3 || polls == 4);
-        assert_eq!(poller.received.load(Relaxed), (polls - 1) * 7);
+        assert_eq!(poller.received.load(Relaxed), (polls - 1) * 14);
         assert_eq!(poller.refused.load(Relaxed), (polls - 1) * 5);
         assert_eq!(poller.masked.load(Relaxed), 2);
         assert_eq!(poller.unmasked.load(Relaxed), 2);
@@ -263,22 +279,31 @@ mod cases {
         // SAFETY: The interface is not registered, so nobody else uses the queue: that is as good as its lock.
         let queue = unsafe {
             let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 1);
-            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1)
+            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1, false)
         };
         let slots = Slots::new(2)?;
         let mut ids = [0; 2];
         for (index, id) in ids.iter_mut().enumerate() {
             let frame = packet(100).ok_or(ENOMEM)?;
             let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
-            let sent = slot.launch(frame, 5 + index as u32, |given| {
+            let sent = slot.launch(frame, 5 + index as u64, |given| {
                 *id = given;
                 Ok(())
             });
             assert!(sent.is_ok());
             assert!(!slots.is_idle());
         }
-        assert!(!slots.has_room());
+        assert_eq!(slots.room(), 0);
         assert!(slots.reserve(&queue).is_none());
+        // Those of another queue cannot be had.
+        let of_another = Slots::new(2)?;
+        assert!(of_another.reserve(&queue).is_some());
+        // SAFETY: As above.
+        let other = unsafe {
+            let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 0);
+            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 0, false)
+        };
+        assert!(of_another.reserve(&other).is_none());
         let [first, second] = ids;
         let tag = slots.claim(second).map(|frame| (frame.tag(), frame.len()));
         assert_eq!(tag, Some((6, 100)));
@@ -288,7 +313,7 @@ mod cases {
         let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
         let failed = slot.launch(frame, 0, |_| Err(EAGAIN));
         assert!(failed.is_err_and(|(error, frame)| error == EAGAIN && frame.len() == 60));
-        assert!(slots.has_room());
+        assert!(slots.room() > 0);
         // A device that completes what it was not given.
         let frame = packet(60).ok_or(ENOMEM)?;
         let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
@@ -319,7 +344,9 @@ mod cases {
         })?;
         assert_eq!(total, 5000);
         assert_eq!(frame.pieces(), 1);
-        assert!(!frame.wants_checksum());
+        let info = frame.describe();
+        assert!(!info.wants_checksum && info.transport.is_none() && info.segment.is_none());
+        assert_eq!((info.vlan, info.hash), (None, 0));
         assert!(frame.ranges(|_| Err(EIO)) == Err(EIO));
         Ok(())
     }
@@ -333,7 +360,7 @@ mod cases {
         // SAFETY: The interface is down, so nobody else uses the queue: that is as good as its lock.
         let queue = unsafe {
             let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 1);
-            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1)
+            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1, false)
         };
         assert!(queue.stop_unless(|| true).is_ok());
         assert!(!dev.wake_queue(1, || true));

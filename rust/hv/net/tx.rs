@@ -3,10 +3,14 @@
 //! Frames to send, `struct sk_buff`.
 
 use crate::{
-    napi::PollContext,
+    poll::PollContext,
     queue::StoppedQueue, //
 };
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    num::NonZeroU16,
+    ptr::NonNull, //
+};
 use kernel::{
     error::to_result,
     prelude::*, //
@@ -67,6 +71,45 @@ impl Range {
     }
 }
 
+/// `IPPROTO_TCP` and `IPPROTO_UDP` of the C API.
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+
+/// What a checksum is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Where the header of the transport is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transport {
+    /// Which it is.
+    pub protocol: Protocol,
+    /// On IPv6, not on IPv4.
+    pub ipv6: bool,
+    /// Bytes of the frame in front of it.
+    pub offset: u32,
+}
+
+/// What a frame has beside its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TxInfo {
+    /// Tag of IEEE 802.1Q that the device has to put in.
+    pub vlan: Option<u16>,
+    /// Hash of the flow; 0 if it has none.
+    pub hash: u32,
+    /// Somebody has to fill in a checksum (`CHECKSUM_PARTIAL`).
+    pub wants_checksum: bool,
+    /// Of what, if a device can do it: TCP or UDP right behind the headers of IP.
+    pub transport: Option<Transport>,
+    /// Bytes of data in a segment, if the frame is to be cut.
+    pub segment: Option<NonZeroU16>,
+}
+
 /// A frame that the stack wants sent.
 ///
 /// Dropped, it is freed: the frame is lost.
@@ -77,6 +120,9 @@ impl Range {
 pub struct TxPacket {
     skb: NonNull<sk_buff>,
 }
+
+// SAFETY: A packet may be read, sent and freed from any thread; this is its only owner.
+unsafe impl Send for TxPacket {}
 
 impl TxPacket {
     /// Takes a packet over.
@@ -109,11 +155,60 @@ impl TxPacket {
         self.raw().len
     }
 
-    /// Returns whether somebody has to compute a checksum in it (`CHECKSUM_PARTIAL`).
+    /// Returns what the frame has beside its bytes.
     #[inline]
-    pub fn wants_checksum(&self) -> bool {
+    pub fn describe(&self) -> TxInfo {
+        let mut raw = MaybeUninit::<rlis_sys_net::rlis_net_tx>::uninit();
+        // SAFETY: By the type invariant; the helper fills the struct in.
+        let raw = unsafe {
+            rlis_sys_net::net_describe_tx(self.skb.as_ptr(), raw.as_mut_ptr());
+            raw.assume_init()
+        };
+        let protocol = match raw.protocol {
+            IPPROTO_TCP => Some(Protocol::Tcp),
+            IPPROTO_UDP => Some(Protocol::Udp),
+            _ => None,
+        };
+        TxInfo {
+            vlan: raw.has_vlan.then_some(raw.vlan),
+            hash: raw.hash,
+            wants_checksum: raw.partial,
+            transport: protocol.map(|protocol| Transport {
+                protocol,
+                ipv6: raw.ipv6,
+                offset: raw.transport,
+            }),
+            segment: NonZeroU16::new(raw.mss),
+        }
+    }
+
+    /// Makes the headers of a frame that the device is to cut what it wants them to be (large send offload, version 2 of
+    /// NDIS).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is not of TCP with a checksum to be filled in, `ENOMEM`.
+    pub fn prepare_large_send(&mut self) -> Result {
+        // SAFETY: By the type invariant, the packet is ours alone.
+        to_result(unsafe { rlis_sys_net::net_prepare_lso(self.skb.as_ptr()) })
+    }
+
+    /// Fills in the checksum, since the device cannot.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `EINVAL` if the frame has none.
+    #[cold]
+    pub fn fill_in_checksum(&mut self) -> Result {
+        // SAFETY: By the type invariant, the packet is ours alone.
+        to_result(unsafe { rlis_sys_net::skb_checksum_help(self.skb.as_ptr()) })
+    }
+
+    /// The frame was copied to where the device takes it from.
+    #[inline]
+    pub fn copied(self) {
         // SAFETY: By the type invariant.
-        unsafe { rlis_sys_net::net_wants_checksum(self.skb.as_ptr()) }
+        unsafe { rlis_sys_net::net_consume_skb(self.into_raw().as_ptr()) };
     }
 
     /// Copies the whole frame to `offset` bytes into `to`.
@@ -168,10 +263,8 @@ impl TxPacket {
         let linear = skb.len.wrapping_sub(skb.data_len);
         if linear != 0 {
             // SAFETY: The linear part of a packet is memory of the kernel's linear map.
-            f(Range::at(
-                unsafe { rlis_sys_net::net_phys(skb.data.cast()) },
-                linear,
-            ))?;
+            let start = unsafe { rlis_sys_net::net_phys(skb.data.cast()) };
+            f(Range::at(start, linear))?;
         }
         // SAFETY: By the type invariant.
         let shared = unsafe { rlis_sys_net::net_shared_info(self.skb.as_ptr()) };
@@ -214,6 +307,12 @@ impl TxPacket {
         Sent::taken()
     }
 
+    /// Takes the frame over, to be given to the device together with others.
+    #[inline]
+    pub fn hold(self) -> (HeldPacket, Sent) {
+        (HeldPacket(self), Sent::taken())
+    }
+
     /// Leaves the frame with the stack, to be tried again when the queue is woken.
     pub fn busy(self, _queue: StoppedQueue<'_>) -> Sent {
         let _ = self.into_raw();
@@ -225,6 +324,17 @@ impl TxPacket {
     pub(crate) fn consume(self, cx: &PollContext<'_>) {
         // SAFETY: By the type invariant; the poll has that budget.
         unsafe { rlis_sys_net::napi_consume_skb(self.into_raw().as_ptr(), cx.budget()) };
+    }
+}
+
+/// A frame that the stack takes for sent, and that the device has not yet got.
+pub struct HeldPacket(TxPacket);
+
+impl HeldPacket {
+    /// Returns the frame, to be given to the device.
+    #[inline]
+    pub fn release(self) -> TxPacket {
+        self.0
     }
 }
 

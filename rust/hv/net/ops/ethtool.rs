@@ -5,15 +5,32 @@
 //! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h)
 
 use crate::{
-    device::driver,
+    context::Rtnl,
+    device::{
+        driver,
+        NetDevice, //
+    },
     ops::Driver, //
 };
-use kernel::prelude::*;
+use core::{
+    fmt::Write,
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 use rlis_sys_net::{
+    ethtool_channels,
     ethtool_link_ksettings,
     ethtool_ops,
+    ethtool_ringparam,
+    ethtool_rxfh_param,
     ethtool_stats,
-    net_device, //
+    kernel_ethtool_ringparam,
+    net_device,
+    netlink_ext_ack, //
 };
 
 /// What is known of a link.
@@ -21,6 +38,32 @@ use rlis_sys_net::{
 pub struct LinkSettings {
     /// Megabits in a second; `None` if that is not known.
     pub speed: Option<u32>,
+}
+
+/// How long the queues of buffers are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Rings {
+    /// Buffers for frames received.
+    pub rx: u32,
+    /// Buffers for frames to be sent.
+    pub tx: u32,
+    /// The most that [`Self::rx`] can be.
+    pub max_rx: u32,
+    /// The most that [`Self::tx`] can be.
+    pub max_tx: u32,
+}
+
+/// The name of a statistic of a queue: the number of the queue stands between these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueStatistics(pub &'static str, pub &'static str);
+
+/// What a user wants of receive-side scaling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableChange<'a> {
+    /// Which queue a flow goes to, by the remainder of its hash; below the number of queues in use.
+    pub table: Option<&'a [u32]>,
+    /// The key of the hash.
+    pub key: Option<&'a [u8; crate::HASH_KEY_SIZE]>,
 }
 
 /// Bytes of a statistic's name, `ETH_GSTRING_LEN`.
@@ -41,8 +84,35 @@ impl<T: Driver> Vtable<T> {
         get_sset_count: Some(Self::get_sset_count),
         get_strings: Some(Self::get_strings),
         get_ethtool_stats: Some(Self::get_ethtool_stats),
+        get_channels: Some(Self::get_channels),
+        set_channels: Some(Self::set_channels),
+        get_ringparam: Some(Self::get_ringparam),
+        set_ringparam: Some(Self::set_ringparam),
+        #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+        get_rx_ring_count: Some(Self::get_rx_ring_count),
+        #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
+        get_rxnfc: Some(Self::get_rxnfc),
+        get_rxfh_key_size: Some(Self::get_rxfh_key_size),
+        get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
+        get_rxfh: Some(Self::get_rxfh),
+        set_rxfh: Some(Self::set_rxfh),
         ..pin_init::zeroed()
     };
+
+    /// Returns driver and interface.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be registered with this driver.
+    unsafe fn of<'a>(dev: *mut net_device) -> (&'a T, ManuallyDrop<NetDevice>) {
+        // SAFETY: As required of the caller; the stack never passes a null pointer.
+        unsafe {
+            (
+                driver::<T>(dev),
+                NetDevice::borrowed(NonNull::new_unchecked(dev)),
+            )
+        }
+    }
 
     /// The get_link_ksettings function of the C API.
     ///
@@ -64,14 +134,21 @@ impl<T: Driver> Vtable<T> {
         0
     }
 
+    /// Returns how many statistics there are.
+    fn count(dev: &NetDevice) -> usize {
+        T::STATISTICS.len() + T::QUEUE_STATISTICS.len() * usize::from(dev.queues())
+    }
+
     /// The get_sset_count function of the C API.
     ///
     /// # Safety
     ///
     /// As of `get_link_ksettings`.
-    unsafe extern "C" fn get_sset_count(_dev: *mut net_device, set: c_int) -> c_int {
+    unsafe extern "C" fn get_sset_count(dev: *mut net_device, set: c_int) -> c_int {
+        // SAFETY: The interface is registered with this driver.
+        let (_, dev) = unsafe { Self::of(dev) };
         if u32::try_from(set) == Ok(rlis_sys_net::ethtool_stringset_ETH_SS_STATS) {
-            c_int::try_from(T::STATISTICS.len()).unwrap_or(0)
+            c_int::try_from(Self::count(&dev)).unwrap_or(0)
         } else {
             EOPNOTSUPP.to_errno()
         }
@@ -82,17 +159,34 @@ impl<T: Driver> Vtable<T> {
     /// # Safety
     ///
     /// As of `get_link_ksettings`.
-    unsafe extern "C" fn get_strings(_dev: *mut net_device, set: u32, into: *mut u8) {
+    unsafe extern "C" fn get_strings(dev: *mut net_device, set: u32, into: *mut u8) {
         if set != rlis_sys_net::ethtool_stringset_ETH_SS_STATS {
             return;
         }
-        for (index, name) in T::STATISTICS.iter().enumerate() {
-            let len = name.len().min(NAME_LEN - 1);
-            // SAFETY: The stack passes memory for as many names as `get_sset_count` told, zeroed.
-            unsafe {
-                into.add(index * NAME_LEN)
-                    .copy_from_nonoverlapping(name.as_ptr(), len)
-            };
+        // SAFETY: The interface is registered with this driver.
+        let (_, dev) = unsafe { Self::of(dev) };
+        // SAFETY: The stack passes memory for as many names as `get_sset_count` told with the RTNL held, as it still is.
+        let into = unsafe { core::slice::from_raw_parts_mut(into, Self::count(&dev) * NAME_LEN) };
+        let mut places = into.chunks_exact_mut(NAME_LEN);
+        let mut put = |prefix: &str, number: Option<u16>, suffix: &str| {
+            if let Some(place) = places.next() {
+                place.fill(0);
+                let mut name = Name { place, at: 0 };
+                // What has no room is cut off.
+                let _ = name.write_str(prefix);
+                if let Some(number) = number {
+                    let _ = write!(name, "{number}");
+                }
+                let _ = name.write_str(suffix);
+            }
+        };
+        for name in T::STATISTICS {
+            put(name, None, "");
+        }
+        for queue in 0..dev.queues() {
+            for QueueStatistics(prefix, suffix) in T::QUEUE_STATISTICS {
+                put(prefix, Some(queue), suffix);
+            }
         }
     }
 
@@ -106,9 +200,241 @@ impl<T: Driver> Vtable<T> {
         _stats: *mut ethtool_stats,
         into: *mut u64,
     ) {
-        // SAFETY: The stack passes memory for as many numbers as `get_sset_count` told, zeroed.
-        let into = unsafe { core::slice::from_raw_parts_mut(into, T::STATISTICS.len()) };
         // SAFETY: The interface is registered with this driver.
-        unsafe { driver::<T>(dev) }.statistics(into);
+        let (this, dev) = unsafe { Self::of(dev) };
+        // SAFETY: The stack passes memory for as many numbers as `get_sset_count` told with the RTNL held, as it still is.
+        let into = unsafe { core::slice::from_raw_parts_mut(into, Self::count(&dev)) };
+        let (own, queues) = into.split_at_mut(T::STATISTICS.len());
+        this.statistics(own);
+        if !T::QUEUE_STATISTICS.is_empty() {
+            for (queue, into) in (0..).zip(queues.chunks_exact_mut(T::QUEUE_STATISTICS.len())) {
+                this.queue_statistics(queue, into);
+            }
+        }
+    }
+
+    /// The get_channels function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_channels(dev: *mut net_device, into: *mut ethtool_channels) {
+        // SAFETY: The interface is registered with this driver.
+        let (this, dev) = unsafe { Self::of(dev) };
+        // SAFETY: The stack passes a struct to be filled in, zeroed.
+        let into = unsafe { &mut *into };
+        into.max_combined = this.max_channels().into();
+        into.combined_count = dev.queues().into();
+    }
+
+    /// The set_channels function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn set_channels(dev: *mut net_device, want: *mut ethtool_channels) -> c_int {
+        // SAFETY: The interface is registered with this driver, and the RTNL is held.
+        let ((this, dev), rtnl) = unsafe { (Self::of(dev), Rtnl::assume()) };
+        // SAFETY: The stack passes a struct that was filled in.
+        let want = unsafe { &*want };
+        from_result(|| {
+            if want.rx_count != 0 || want.tx_count != 0 || want.other_count != 0 {
+                return Err(EINVAL);
+            }
+            let count = u16::try_from(want.combined_count).map_err(|_| EINVAL)?;
+            if count == 0 || count > this.max_channels() {
+                return Err(EINVAL);
+            }
+            this.set_channels(&dev, &rtnl, count).map(|()| 0)
+        })
+    }
+
+    /// The get_ringparam function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_ringparam(
+        dev: *mut net_device,
+        into: *mut ethtool_ringparam,
+        _kernel: *mut kernel_ethtool_ringparam,
+        _extack: *mut netlink_ext_ack,
+    ) {
+        // SAFETY: The interface is registered with this driver.
+        let (this, _) = unsafe { Self::of(dev) };
+        // SAFETY: The stack passes a struct to be filled in, zeroed.
+        let into = unsafe { &mut *into };
+        if let Some(rings) = this.rings() {
+            into.rx_pending = rings.rx;
+            into.tx_pending = rings.tx;
+            into.rx_max_pending = rings.max_rx;
+            into.tx_max_pending = rings.max_tx;
+        }
+    }
+
+    /// The set_ringparam function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn set_ringparam(
+        dev: *mut net_device,
+        want: *mut ethtool_ringparam,
+        _kernel: *mut kernel_ethtool_ringparam,
+        _extack: *mut netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The interface is registered with this driver, and the RTNL is held.
+        let ((this, dev), rtnl) = unsafe { (Self::of(dev), Rtnl::assume()) };
+        // SAFETY: The stack passes a struct that was filled in.
+        let (rx, tx) = unsafe { ((*want).rx_pending, (*want).tx_pending) };
+        from_result(|| this.set_rings(&dev, &rtnl, rx, tx).map(|()| 0))
+    }
+
+    /// The get_rx_ring_count function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+    unsafe extern "C" fn get_rx_ring_count(dev: *mut net_device) -> u32 {
+        // SAFETY: The interface is registered with this driver.
+        unsafe { Self::of(dev) }.1.queues().into()
+    }
+
+    /// The get_rxnfc function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
+    unsafe extern "C" fn get_rxnfc(
+        dev: *mut net_device,
+        info: *mut rlis_sys_net::ethtool_rxnfc,
+        _rules: *mut u32,
+    ) -> c_int {
+        // SAFETY: The stack passes a struct with the question in it.
+        let info = unsafe { &mut *info };
+        if info.cmd != rlis_sys_net::ETHTOOL_GRXRINGS {
+            return EOPNOTSUPP.to_errno();
+        }
+        // SAFETY: The interface is registered with this driver.
+        info.data = unsafe { Self::of(dev) }.1.queues().into();
+        0
+    }
+
+    /// The get_rxfh_key_size function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_rxfh_key_size(_dev: *mut net_device) -> u32 {
+        crate::HASH_KEY_SIZE as u32
+    }
+
+    /// The get_rxfh_indir_size function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_rxfh_indir_size(dev: *mut net_device) -> u32 {
+        // SAFETY: The interface is registered with this driver.
+        unsafe { Self::of(dev) }.0.table_len()
+    }
+
+    /// The get_rxfh function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_rxfh(dev: *mut net_device, into: *mut ethtool_rxfh_param) -> c_int {
+        // SAFETY: The interface is registered with this driver.
+        let (this, _) = unsafe { Self::of(dev) };
+        // SAFETY: The stack passes a struct with memory for table and key, each of which may be missing, in the sizes that
+        // were told.
+        let into = unsafe { &mut *into };
+        into.hfunc = HASH_TOEPLITZ;
+        // SAFETY: As above.
+        let table = unsafe { slice_mut(into.indir, into.indir_size) };
+        // SAFETY: As above.
+        let key = unsafe { slice_mut(into.key, into.key_size) };
+        this.table(table, key);
+        0
+    }
+
+    /// The set_rxfh function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn set_rxfh(
+        dev: *mut net_device,
+        want: *mut ethtool_rxfh_param,
+        _extack: *mut netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The interface is registered with this driver, and the RTNL is held.
+        let ((this, dev), rtnl) = unsafe { (Self::of(dev), Rtnl::assume()) };
+        // SAFETY: The stack passes a struct with table and key, each of which may be missing.
+        let want = unsafe { &*want };
+        from_result(|| {
+            if want.rss_context != 0
+                || want.rss_delete != 0
+                || want.input_xfrm > 0 && want.input_xfrm != u8::MAX
+            {
+                return Err(EOPNOTSUPP);
+            }
+            if want.hfunc != 0 && want.hfunc != HASH_TOEPLITZ {
+                return Err(EOPNOTSUPP);
+            }
+            // SAFETY: As above.
+            let table = unsafe { slice_mut(want.indir, want.indir_size) };
+            // SAFETY: As above.
+            let key = unsafe { slice_mut(want.key, want.key_size) };
+            let change = TableChange {
+                table: table.as_deref(),
+                key: match &key {
+                    Some(key) => Some((&**key).try_into().map_err(|_| EINVAL)?),
+                    None => None,
+                },
+            };
+            let entries = change.table.unwrap_or_default();
+            if entries.iter().any(|entry| *entry >= dev.queues().into()) {
+                return Err(EINVAL);
+            }
+            this.set_table(&dev, &rtnl, &change).map(|()| 0)
+        })
+    }
+}
+
+/// Bit of the hash function in `hfunc`, `ETH_RSS_HASH_TOP`.
+const HASH_TOEPLITZ: u8 = 1;
+
+/// Returns `len` elements, or `None` if there are none.
+///
+/// # Safety
+///
+/// `start` must be null, or valid for that many and nobody else's, as long as `'a`.
+unsafe fn slice_mut<'a, E>(start: *mut E, len: u32) -> Option<&'a mut [E]> {
+    if start.is_null() || len == 0 {
+        return None;
+    }
+    // SAFETY: As required of the caller. 32 bits fit.
+    Some(unsafe { core::slice::from_raw_parts_mut(start, len as usize) })
+}
+
+/// The place of a name, of which the last byte stays 0.
+struct Name<'a> {
+    place: &'a mut [u8],
+    at: usize,
+}
+
+impl Write for Name<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let last = self.place.len().saturating_sub(1);
+        let room = self.place.get_mut(self.at..last).unwrap_or_default();
+        for (to, from) in room.iter_mut().zip(text.bytes()) {
+            *to = from;
+            self.at += 1;
+        }
+        Ok(())
     }
 }

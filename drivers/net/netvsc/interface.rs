@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the network stack asks of a card.
+
+use crate::{
+    connection::Terms,
+    counters::Counters,
+    nic::Nic,
+    settings::{
+        MAX_RX_SECTIONS,
+        MAX_TX_SECTIONS,
+        MIN_RX_SECTIONS,
+        MIN_TX_SECTIONS, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        rcu,
+        Arc, //
+    }, //
+};
+use rlis_net::{
+    Features,
+    LinkSettings,
+    MacAddress,
+    NetDevice,
+    QueueStatistics,
+    Rings,
+    Rtnl,
+    Sent,
+    Stats,
+    TableChange,
+    TxPacket,
+    TxQueue, //
+};
+
+/// A card as the interface's driver.
+pub(crate) struct Interface(pub(crate) Arc<Nic>);
+
+impl Interface {
+    /// The terms of now, changed by `f`.
+    fn terms(&self, f: impl FnOnce(&mut Terms)) -> Terms {
+        let mut terms = self.0.state.lock().terms;
+        f(&mut terms);
+        terms
+    }
+}
+
+impl rlis_net::Driver for Interface {
+    const STATISTICS: &'static [&'static str] = Counters::NAMES;
+    const QUEUE_STATISTICS: &'static [QueueStatistics] = Counters::OF_QUEUE;
+
+    fn open(&self, dev: &NetDevice, rtnl: &Rtnl<'_>) -> Result {
+        let state = self.0.state.lock();
+        let connection = state.connection.as_ref().ok_or(ENETDOWN)?;
+        connection.set_filter(self.0.wanted_filter())?;
+        drop(state);
+        dev.wake_queues(rtnl);
+        Ok(())
+    }
+
+    fn stop(&self, dev: &NetDevice, rtnl: &Rtnl<'_>) {
+        dev.stop_queues(rtnl);
+        let state = self.0.state.lock();
+        if let Some(connection) = &state.connection {
+            if let Err(error) = connection.set_filter(self.0.wanted_filter()) {
+                self.0
+                    .port
+                    .complain("the host does not take the packet filter", &error);
+            }
+            connection.drain();
+        }
+    }
+
+    #[inline]
+    fn transmit(&self, _dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
+        let guard = rcu::read_lock();
+        let channels = self.0.active.get(&guard);
+        match channels.and_then(|channels| channels.queue(queue.index())) {
+            Some(channel) => channel.transmit(queue, packet, &guard),
+            None => {
+                if let Some(counters) = self.0.port.counters.channel(queue.index()) {
+                    counters.tx.dropped.add(1);
+                }
+                packet.discard()
+            }
+        }
+    }
+
+    #[inline]
+    fn select_queue(&self, hash: u32, _queues: u16) -> u16 {
+        self.0.port.channel_for(hash)
+    }
+
+    fn fix_features(&self, features: Features) -> Features {
+        let guard = rcu::read_lock();
+        let channels = self.0.active.get(&guard);
+        let Some(can) = channels.and_then(|channels| channels.offloads()) else {
+            return features;
+        };
+        let can = can.features();
+        Features {
+            ipv4_checksum: features.ipv4_checksum && can.ipv4_checksum,
+            ipv6_checksum: features.ipv6_checksum && can.ipv6_checksum,
+            tso: features.tso && can.tso,
+            tso6: features.tso6 && can.tso6,
+            lro: features.lro && can.lro,
+            ..features
+        }
+    }
+
+    fn set_features(&self, _dev: &NetDevice, _rtnl: &Rtnl<'_>, features: Features) -> Result {
+        let mut state = self.0.state.lock();
+        let coalesces = |c: &crate::connection::Connection| {
+            c.channels.offloads().is_some_and(|can| can.coalesces())
+        };
+        if state.terms.coalesce == features.lro {
+            return Ok(());
+        }
+        match &state.connection {
+            Some(connection) if coalesces(connection) => connection.coalesce(features.lro)?,
+            // It was switched off since this host cannot do it; the next one may.
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        state.terms.coalesce = features.lro;
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.port.counters.totals()
+    }
+
+    fn change_mtu(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, mtu: u32) -> Result {
+        let terms = self.terms(|terms| terms.mtu = mtu);
+        self.0.reconnect(dev, rtnl, terms)?;
+        dev.set_mtu(rtnl, mtu);
+        Ok(())
+    }
+
+    fn change_address(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, address: MacAddress) -> Result {
+        let mut state = self.0.state.lock();
+        let connection = state.connection.as_ref().ok_or(ENETDOWN)?;
+        connection.set_address(address)?;
+        state.address = Some(address);
+        dev.set_address(rtnl, address);
+        Ok(())
+    }
+
+    fn rx_mode(&self) {
+        self.0.worker().queue();
+    }
+
+    fn link(&self) -> LinkSettings {
+        LinkSettings {
+            speed: self.0.port.link.speed(),
+        }
+    }
+
+    fn statistics(&self, into: &mut [u64]) {
+        self.0.port.counters.values(into);
+    }
+
+    fn queue_statistics(&self, queue: u16, into: &mut [u64]) {
+        self.0.port.counters.of_queue(queue, into);
+    }
+
+    fn max_channels(&self) -> u16 {
+        self.0.state.lock().max_channels
+    }
+
+    fn set_channels(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, channels: u16) -> Result {
+        let terms = self.terms(|terms| terms.channels = channels);
+        self.0.reconnect(dev, rtnl, terms)
+    }
+
+    fn rings(&self) -> Option<Rings> {
+        let terms = self.0.state.lock().terms;
+        Some(Rings {
+            rx: terms.rx,
+            tx: terms.tx,
+            max_rx: MAX_RX_SECTIONS,
+            max_tx: MAX_TX_SECTIONS,
+        })
+    }
+
+    fn set_rings(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, rx: u32, tx: u32) -> Result {
+        let terms = self.terms(|terms| {
+            terms.rx = rx.clamp(MIN_RX_SECTIONS, MAX_RX_SECTIONS);
+            terms.tx = tx.clamp(MIN_TX_SECTIONS, MAX_TX_SECTIONS);
+        });
+        if terms == self.terms(|_| {}) {
+            return Ok(());
+        }
+        self.0.reconnect(dev, rtnl, terms)
+    }
+
+    fn table_len(&self) -> u32 {
+        self.0.state.lock().table.len().into()
+    }
+
+    fn table(&self, table: Option<&mut [u32]>, key: Option<&mut [u8]>) {
+        let queues = self.0.interface().queues();
+        self.0.state.lock().table.read(queues, table, key);
+    }
+
+    fn set_table(&self, dev: &NetDevice, _rtnl: &Rtnl<'_>, change: &TableChange<'_>) -> Result {
+        let mut state = self.0.state.lock();
+        let table = state.table.with(change.table, change.key)?;
+        let connection = state.connection.as_ref().ok_or(ENETDOWN)?;
+        if dev.queues() > 1 {
+            connection.set_table(dev.queues(), &table)?;
+        }
+        state.table = table;
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every part of a card needs: its interface, what is counted, the state of the cable, and the log.
+
+use crate::{
+    counters::Counters,
+    link::{
+        Chores,
+        LinkState, //
+    }, //
+};
+use core::fmt::Debug;
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+use rlis_hv::{
+    work::Worker,
+    RateLimit, //
+};
+use rlis_net::NetDevice;
+use rlis_proto::{
+    nvsp::{
+        ProtocolVersion,
+        SendTable,
+        VfAssociation,
+        VRSS_SEND_TAB_SIZE, //
+    },
+    rndis::Indication, //
+};
+use rlis_vmbus::Device;
+
+/// What does not change while the card is there, whatever becomes of its connection.
+pub(crate) struct Port {
+    pub(crate) counters: Counters,
+    pub(crate) link: LinkState,
+    pub(crate) worker: Arc<Worker<Chores>>,
+    pub(crate) interface: Arc<NetDevice>,
+    device: ARef<Device>,
+    /// `ProtocolVersion`, or 0.
+    version: Atomic<u32>,
+    /// Which channel the host wants a flow on, by its hash.
+    table: [Atomic<u32>; VRSS_SEND_TAB_SIZE],
+    complaints: RateLimit,
+}
+
+impl Port {
+    pub(crate) fn new(
+        interface: Arc<NetDevice>,
+        device: &Device,
+        worker: Arc<Worker<Chores>>,
+        queues: u16,
+    ) -> Result<Arc<Self>> {
+        let port = Self {
+            counters: Counters::new(queues)?,
+            link: LinkState::new(),
+            worker,
+            interface,
+            device: device.into(),
+            version: Atomic::new(0),
+            table: [const { Atomic::new(0) }; VRSS_SEND_TAB_SIZE],
+            complaints: RateLimit::new(),
+        };
+        Ok(Arc::new(port, GFP_KERNEL)?)
+    }
+
+    pub(crate) fn log(&self) -> &kernel::device::Device {
+        self.device.as_ref()
+    }
+
+    /// Says in the log what the host did wrong, if that was not said too often lately. Any context.
+    #[cold]
+    pub(crate) fn complain(&self, what: &str, detail: &dyn Debug) {
+        self.complaints.run(|dropped| {
+            dev_warn!(
+                self.log(),
+                "{what}: {detail:?} ({dropped} lines like this were left out)\n"
+            );
+        });
+    }
+
+    /// Says in the log why something cannot be done.
+    pub(crate) fn report(&self, what: &str, detail: &dyn Debug) {
+        dev_err!(self.log(), "{what}: {detail:?}\n");
+    }
+
+    pub(crate) fn set_version(&self, version: ProtocolVersion) {
+        self.version.store(version.0, Relaxed);
+    }
+
+    /// The version of the protocol, once it is agreed upon.
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
+        Some(ProtocolVersion(self.version.load(Relaxed))).filter(|version| version.0 != 0)
+    }
+
+    /// Takes news of the cable. Any context.
+    pub(crate) fn indication(&self, news: Indication) {
+        if self.link.note(news) {
+            self.worker.queue();
+        }
+    }
+
+    /// Takes news of a virtual function, of which nothing follows.
+    #[cold]
+    pub(crate) fn virtual_function(&self, news: VfAssociation) {
+        let serial = news.serial;
+        let what = match news.allocated {
+            0 => "removed",
+            _ => "added",
+        };
+        dev_info!(
+            self.log(),
+            "VF slot {serial} {what}, not used by this driver\n"
+        );
+    }
+
+    /// From now on flows go to these channels.
+    pub(crate) fn set_table(&self, table: &SendTable) {
+        for (to, from) in self.table.iter().zip(table.entries()) {
+            to.store(u32::from(*from), Relaxed);
+        }
+    }
+
+    /// The channel that a flow with this hash goes to. It may be one that is not open any more.
+    #[inline]
+    pub(crate) fn channel_for(&self, hash: u32) -> u16 {
+        let at = usize::try_from(hash).unwrap_or(0) % VRSS_SEND_TAB_SIZE;
+        let channel = self.table.get(at).map_or(0, |entry| entry.load(Relaxed));
+        u16::try_from(channel).unwrap_or(0)
+    }
+}

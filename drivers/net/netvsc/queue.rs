@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One channel of a card: what arrives in it is polled, and what is sent goes through it.
+
+use crate::{
+    completions::Completions,
+    control::Completed as Control,
+    counters,
+    receive::{
+        Context,
+        Receive, //
+    },
+    session::Session,
+    settings::WANTED_ROOM,
+    transmit::{
+        self,
+        Transmit, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        rcu,
+        Arc,
+        SetOnce, //
+    }, //
+};
+use rlis_net::{
+    Completed,
+    Napi,
+    NapiHandler,
+    PollContext,
+    Polled,
+    Sent,
+    TxPacket,
+    TxQueue, //
+};
+use rlis_vmbus::{
+    Channel,
+    Packet,
+    PacketType, //
+};
+
+/// Packets of a poll that are no frames: so many, and others have a turn.
+const PACKETS: u32 = 4096;
+
+/// A channel, which may not be open yet.
+pub(crate) struct Queue {
+    number: u16,
+    session: Arc<Session>,
+    napi: Arc<Napi<Self>>,
+    channel: SetOnce<Arc<Channel>>,
+    /// From the time that frames may be sent.
+    transmit: SetOnce<Transmit>,
+    completions: Completions,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        number: u16,
+        session: Arc<Session>,
+        napi: Arc<Napi<Self>>,
+    ) -> Result<Arc<Self>> {
+        let queue = Self {
+            number,
+            session,
+            napi,
+            channel: SetOnce::new(),
+            transmit: SetOnce::new(),
+            completions: Completions::new()?,
+        };
+        Ok(Arc::new(queue, GFP_KERNEL)?)
+    }
+
+    /// The channel has been opened. Returns whether it is the first one with this number.
+    pub(crate) fn opened(&self, channel: &Arc<Channel>) -> bool {
+        let first = self.channel.populate(channel.clone());
+        // What came before was left where it was.
+        self.schedule();
+        first
+    }
+
+    #[inline]
+    pub(crate) fn channel(&self) -> Option<&Arc<Channel>> {
+        self.channel.as_ref()
+    }
+
+    /// Frames may be sent.
+    pub(crate) fn set_transmit(&self, transmit: Transmit) {
+        self.transmit.populate(transmit);
+    }
+
+    /// Returns whether frames are under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.transmit
+            .as_ref()
+            .is_some_and(|transmit| !transmit.is_idle())
+    }
+
+    /// Has the channel polled.
+    pub(crate) fn schedule(&self) {
+        self.napi.schedule(|| self.mask());
+    }
+
+    /// Has the host interrupt when there is room in the ring: the poll wakes the queue then.
+    #[cold]
+    fn want_room(&self) {
+        if let Some(channel) = self.channel.as_ref() {
+            // It fails for a channel that is closed, where nobody waits.
+            let _ = channel.set_pending_send_size(WANTED_ROOM);
+        }
+        // There may be room since before the host knew.
+        self.schedule();
+    }
+
+    fn counters(&self) -> Option<&counters::Channel> {
+        self.session.port.counters.channel(self.number)
+    }
+
+    /// Sends a frame.
+    #[inline]
+    pub(crate) fn transmit(
+        &self,
+        queue: &TxQueue<'_>,
+        packet: TxPacket,
+        guard: &rcu::Guard,
+    ) -> Sent {
+        let Some(counters) = self.counters() else {
+            return packet.discard();
+        };
+        let (Some(transmit), Some(channel)) = (
+            self.transmit.as_ref(),
+            self.channel.as_ref().and_then(|channel| channel.pin(guard)),
+        ) else {
+            counters.tx.dropped.add(1);
+            return packet.discard();
+        };
+        let context = transmit::Context {
+            counters: &counters.tx,
+            queue,
+            channel: &channel,
+            want_room: &|| self.want_room(),
+        };
+        transmit.transmit(&context, packet)
+    }
+
+    fn packet(
+        &self,
+        packet: &Packet<'_>,
+        context: &Context<'_>,
+        sent: &counters::Sent,
+        sum: &mut Completed,
+        cx: &mut PollContext<'_>,
+    ) {
+        match packet.packet_type() {
+            PacketType::COMPLETION => self.completion(packet, context, sent, sum, cx),
+            PacketType::DATA_USING_XFER_PAGES => {
+                Receive::packet(self.session.receive(), context, packet, cx);
+            }
+            PacketType::DATA_INBAND => self.in_band(packet, context),
+            other => context.malformed("packet", &other),
+        }
+    }
+
+    fn completion(
+        &self,
+        packet: &Packet<'_>,
+        context: &Context<'_>,
+        sent: &counters::Sent,
+        sum: &mut Completed,
+        cx: &PollContext<'_>,
+    ) {
+        let (id, payload) = (packet.transaction_id(), packet.payload());
+        let known = match self.session.control.completed(id, payload) {
+            Control::Request(known) => known,
+            Control::Frame => self.transmit.as_ref().is_some_and(|transmit| {
+                transmit.completed(context.port, sent, id, payload, cx, sum)
+            }),
+        };
+        if !known {
+            context.counters.unknown.add(1);
+            context
+                .port
+                .complain("completion of what is not under way", &id);
+        }
+    }
+
+    /// Takes what the host says unasked. A completion is sent where one is wanted.
+    fn in_band(&self, packet: &Packet<'_>, context: &Context<'_>) {
+        if let Err(error) = self.session.incoming(packet.payload()) {
+            context.malformed("message", &error);
+        }
+        if packet.wants_completion() {
+            let id = packet.transaction_id();
+            self.completions
+                .answer(context.channel, context.counters, id, None);
+        }
+    }
+
+    fn poll_channel(
+        &self,
+        channel: &Channel,
+        counters: &counters::Channel,
+        cx: &mut PollContext<'_>,
+    ) -> Polled {
+        let mut sum = Completed::default();
+        let mut polled = Polled::Done;
+        let context = Context {
+            port: &self.session.port,
+            control: &self.session.control,
+            completions: &self.completions,
+            counters: &counters.rx,
+            channel,
+        };
+        if let Some(mut reader) = channel.try_reader() {
+            let mut packets = 0;
+            // Each may need a completion. Where none has room any more, the host waits.
+            while self.completions.has_room() {
+                let Some(packet) = reader.next_packet() else {
+                    break;
+                };
+                self.packet(&packet, &context, &counters.sent, &mut sum, cx);
+                packets += 1;
+                if cx.exhausted() || packets == PACKETS {
+                    polled = Polled::More;
+                    break;
+                }
+            }
+        }
+        self.wake(channel, counters, sum, cx);
+        // After that, which may tell the host that nobody waits for room.
+        self.completions.flush(channel);
+        polled
+    }
+
+    fn wake(
+        &self,
+        channel: &Channel,
+        counters: &counters::Channel,
+        sum: Completed,
+        cx: &PollContext<'_>,
+    ) {
+        let guard = rcu::read_lock();
+        let (Some(transmit), Some(pinned)) = (self.transmit.as_ref(), channel.pin(&guard)) else {
+            return;
+        };
+        let mut woken = transmit.wake(&pinned, cx, sum);
+        if transmit.is_stuck() {
+            // It fails for a channel that is closed, where nobody waits. There may be room since before the host knew.
+            let _ = channel.set_pending_send_size(WANTED_ROOM);
+            woken = transmit.wake(&pinned, cx, Completed::default());
+        }
+        if woken {
+            counters.sent.wake_queue.add(1);
+            // Nobody waits for the host to tell of room any more.
+            let _ = channel.set_pending_send_size(0);
+        }
+    }
+}
+
+impl NapiHandler for Queue {
+    fn poll(&self, cx: &mut PollContext<'_>) -> Polled {
+        match (self.channel.as_ref(), self.counters()) {
+            (Some(channel), Some(counters)) => self.poll_channel(channel, counters, cx),
+            _ => Polled::Done,
+        }
+    }
+
+    fn mask(&self) {
+        if let Some(channel) = self.channel.as_ref() {
+            // It fails for a channel that is closed, which does not interrupt.
+            let _ = channel.mask_interrupt();
+        }
+    }
+
+    fn unmask(&self) -> bool {
+        let channel = self.channel.as_ref();
+        let more = channel.is_some_and(|channel| channel.unmask_interrupt().unwrap_or(0) != 0);
+        // Without room for completions nothing is read, until the host interrupts since there is room.
+        more && self.completions.has_room()
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The send buffer, as the host has cut it, and the share that a channel has of it.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use rlis_net::{
+    FreeList,
+    TxPacket, //
+};
+use rlis_proto::nvsp::SendSections;
+use rlis_vmbus::GrantedMemory;
+
+/// Where the length of a message stands in it.
+const MESSAGE_LENGTH: u32 = 4;
+
+/// Bytes that messages begin at multiples of, at most: a page.
+const MAX_PADDING: usize = 4096;
+
+/// The send buffer.
+pub(crate) struct Sections {
+    buffer: GrantedMemory,
+    cut: SendSections,
+}
+
+impl Sections {
+    pub(crate) fn new(buffer: GrantedMemory, cut: SendSections) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { buffer, cut }, GFP_KERNEL)?)
+    }
+}
+
+/// The sections that belong to a channel: nobody else takes them.
+pub(crate) struct Share {
+    sections: Arc<Sections>,
+    first: u32,
+    /// Those that are free, counted from the first.
+    free: FreeList,
+}
+
+impl Share {
+    /// The share of one of `channels` channels; `None` if there are fewer sections than channels.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        sections: &Arc<Sections>,
+        channel: u16,
+        channels: u16,
+    ) -> Result<Option<Self>> {
+        let count = sections.cut.count() / u32::from(channels.max(1));
+        if count == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            sections: sections.clone(),
+            first: count * u32::from(channel),
+            free: FreeList::new(count.min(1 << 16))?,
+        }))
+    }
+
+    /// Bytes of a section.
+    #[inline]
+    pub(crate) fn size(&self) -> u32 {
+        self.sections.cut.size()
+    }
+
+    /// Takes a section and returns its number, if one is free. To be called under the lock of the transmit queue.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<u32> {
+        Some(self.first + self.free.take()?)
+    }
+
+    /// Undoes the last [`Self::take`].
+    pub(crate) fn untake(&self) {
+        self.free.untake();
+    }
+
+    /// Gives a section back, in the poll.
+    #[inline]
+    pub(crate) fn give(&self, section: u32) {
+        if let Some(number) = section.checked_sub(self.first) {
+            self.free.give(number);
+        }
+    }
+
+    /// Where `offset` bytes into a section are in the buffer.
+    #[inline]
+    fn position(&self, section: u32, offset: u32) -> Result<usize> {
+        let start = section.checked_mul(self.size()).ok_or(EINVAL)?;
+        Ok(usize::try_from(start.checked_add(offset).ok_or(EINVAL)?)?)
+    }
+
+    /// Writes header and frame to a section, `start` bytes into it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if they do not lie in the buffer.
+    #[inline]
+    pub(crate) fn write(
+        &self,
+        section: u32,
+        start: u32,
+        header: &[u8],
+        packet: &TxPacket,
+    ) -> Result {
+        let memory = self.sections.buffer.memory();
+        let position = self.position(section, start)?;
+        memory.copy_from(position, header)?;
+        packet.copy_to(memory, position + header.len())
+    }
+
+    /// Makes the message from `start` to `end` in a section end at `until`: what is between are zeros of its own.
+    pub(crate) fn stretch(&self, section: u32, start: u32, end: u32, until: u32) {
+        const ZEROS: [u8; MAX_PADDING] = [0; MAX_PADDING];
+        let memory = self.sections.buffer.memory();
+        let padding = usize::try_from(until.saturating_sub(end)).unwrap_or(0);
+        let length = until.saturating_sub(start);
+        if padding == 0 {
+            return;
+        }
+        // All of it lies in the section, as the message behind it.
+        let (Ok(at), Ok(behind)) = (
+            self.position(section, start.saturating_add(MESSAGE_LENGTH)),
+            self.position(section, end),
+        ) else {
+            return;
+        };
+        let _ = memory.copy_from(at, &length.to_le_bytes());
+        let _ = memory.copy_from(behind, ZEROS.get(..padding).unwrap_or(&ZEROS));
+    }
+}
