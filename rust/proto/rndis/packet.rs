@@ -48,7 +48,8 @@ const MIN_FRAME: u32 = 14;
 pub struct Packet {
     /// Where it begins, from the start of the message.
     pub offset: u32,
-    /// Its bytes, 14 or more. All of them lie in the message.
+    /// Its bytes, 14 or more; of a piece of a coalesced frame that is not the first, one or more. All of them lie in the
+    /// message.
     pub len: u32,
     /// What came with it.
     pub info: Ppis,
@@ -87,7 +88,7 @@ pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, P
     if offset < FIXED || offset > body {
         return Err(invalid("offset of a frame", offset));
     }
-    if len < MIN_FRAME || len > body - offset {
+    if len > body - offset {
         return Err(invalid("length of a frame", len));
     }
     let info = if info_offset == 0 {
@@ -101,6 +102,11 @@ pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, P
         }
         Ppis::parse(bytes, HEADER_SIZE.saturating_add(info_offset), info_len)?
     };
+    // What the host has joined to a frame is data of any length; the headers are in the first piece.
+    let is_data = info.piece().is_some_and(|piece| piece.is_data());
+    if len < if is_data { 1 } else { MIN_FRAME } {
+        return Err(invalid("length of a frame", len));
+    }
     Ok(Packet {
         offset: HEADER_SIZE.saturating_add(offset),
         len,
@@ -175,6 +181,21 @@ mod tests {
         let tagged = message([52, 60, 0, 0, 0, 36, 16, 0, 0], &[16, 6, 12, 5]);
         let got = read(&tagged).unwrap();
         assert_eq!((got.offset, got.len, got.info.vlan), (60, 60, Some(5)));
+        // What is joined to a frame may be a single byte; what it is joined to has headers.
+        for (flag, len, fine) in [
+            (1, 1, true),
+            (5, 1, true),
+            (5, 0, false),
+            (3, 13, false),
+            (7, 13, false),
+            (4, 13, false),
+            (0, 13, false),
+            (3, 14, true),
+        ] {
+            let id = [16, 1 << 31 | 1, 12, 1 | flag << 8];
+            let piece = message([52, len, 0, 0, 0, 36, 16, 0, 0], &id);
+            assert_eq!(read(&piece).is_ok(), fine, "{flag} {len}");
+        }
         // A short frame, as a guest may well send one.
         let got = read(&message([36, 14, 0, 0, 0, 0, 0, 0, 0], &[])).unwrap();
         assert_eq!(got.len, 14);
@@ -233,7 +254,7 @@ mod tests {
             let info: Vec<u32> = info.chunks(4).map(|c| u32::from(c[0] % 24)).collect();
             let bytes = message(words, &info);
             if let Ok(got) = read(&bytes) {
-                prop_assert!(got.offset >= 44 && got.len >= 14);
+                prop_assert!(got.offset >= 44 && got.len >= 1);
                 prop_assert!((got.offset + got.len) as usize <= bytes.len());
             }
         }

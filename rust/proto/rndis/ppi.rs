@@ -165,6 +165,11 @@ impl Ppis {
 }
 
 impl PacketId {
+    /// Whether the piece is neither a whole frame nor the first of several: it has no headers.
+    pub const fn is_data(&self) -> bool {
+        self.flag & (PKTINFO_SUBALLOC | PKTINFO_FIRST) == PKTINFO_SUBALLOC
+    }
+
     /// The value on the wire.
     pub const fn word(&self) -> u32 {
         let [low, high] = self.pkt_id.to_le_bytes();

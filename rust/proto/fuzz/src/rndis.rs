@@ -44,7 +44,8 @@ fn frame(bytes: &[u8], rsc: &mut Rsc, is_last: bool) {
     };
     assert!((8..=len).contains(&head.len));
     if let Ok(found) = packet(bytes, &head) {
-        assert!(found.offset >= 44 && found.len >= 14);
+        let is_data = found.info.piece().is_some_and(|piece| piece.is_data());
+        assert!(found.offset >= 44 && found.len >= if is_data { 1 } else { 14 });
         assert!(u64::from(found.offset) + u64::from(found.len) <= u64::from(head.len));
         let before = (rsc.pieces(), rsc.bytes());
         match rsc.piece(found.info.piece(), found.len, is_last) {
