@@ -20,7 +20,8 @@ check loss_armed host fault scsi0 no-reply 1
 dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null &
 reader=$!
 check command_lost wait_for 20 none_armed
-# Of the sub-channel, which is closed first.
+# Of the sub-channel, which is closed first. A host that withdraws it then is through with it, so this one does not.
+check no_withdrawal_armed host fault scsi0 bus-no-rescind 1
 check no_end_armed host fault vmbus bus-no-gpadl-torndown 1
 begin=$(cut -d. -f1 /proc/uptime)
 fails() { ! timeout 900 sg_reset -H /dev/sda 2>/dev/null; }

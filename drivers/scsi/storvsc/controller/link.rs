@@ -46,6 +46,11 @@ impl Controller {
         Link::from_bits(self.link.load(Acquire))
     }
 
+    /// Returns whether there is no way to the host.
+    pub(super) fn is_lost(&self) -> bool {
+        self.link() == Link::Lost
+    }
+
     fn set_link(&self, link: Link) {
         self.link.xchg(link.to_bits(), Full);
     }
