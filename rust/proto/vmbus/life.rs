@@ -252,30 +252,30 @@ impl Life {
     /// As a word.
     #[inline]
     pub const fn to_bits(self) -> u32 {
-        (self.kind as u32) << KIND
-            | (self.offer as u32) << OFFER
-            | (self.relid as u32) << RELID
-            | (self.device as u32) << DEVICE
-            | (self.rings as u32) << RINGS
-            | (self.listed as u32) << LISTED
-            | (self.added as u32) << ADDED
-            | (self.files as u32) << FILES
-            | (self.awaited as u32) << AWAITED
+        ((self.kind as u32) << KIND)
+            | ((self.offer as u32) << OFFER)
+            | ((self.relid as u32) << RELID)
+            | ((self.device as u32) << DEVICE)
+            | ((self.rings as u32) << RINGS)
+            | ((self.listed as u32) << LISTED)
+            | ((self.added as u32) << ADDED)
+            | ((self.files as u32) << FILES)
+            | ((self.awaited as u32) << AWAITED)
     }
 
     /// From a word of [`Self::to_bits`].
     #[inline]
     pub const fn from_bits(bits: u32) -> Self {
         Self {
-            kind: Kind::from_bits(bits >> KIND & 3),
-            offer: Offer::from_bits(bits >> OFFER & 3),
-            relid: Relid::from_bits(bits >> RELID & 3),
-            device: Device::from_bits(bits >> DEVICE & 7),
-            rings: Rings::from_bits(bits >> RINGS & 7),
-            listed: bits >> LISTED & 1 != 0,
-            added: bits >> ADDED & 1 != 0,
-            files: bits >> FILES & 1 != 0,
-            awaited: bits >> AWAITED & 1 != 0,
+            kind: Kind::from_bits((bits >> KIND) & 3),
+            offer: Offer::from_bits((bits >> OFFER) & 3),
+            relid: Relid::from_bits((bits >> RELID) & 3),
+            device: Device::from_bits((bits >> DEVICE) & 7),
+            rings: Rings::from_bits((bits >> RINGS) & 7),
+            listed: (bits >> LISTED) & 1 != 0,
+            added: (bits >> ADDED) & 1 != 0,
+            files: (bits >> FILES) & 1 != 0,
+            awaited: (bits >> AWAITED) & 1 != 0,
         }
     }
 
