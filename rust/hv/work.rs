@@ -12,7 +12,6 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -227,6 +226,10 @@ impl<T: Task> PinnedDrop for Worker<T> {
     }
 }
 
+/// The name of the lock in each [`Target`]. A literal in generic code has an address in each crate that uses the code, where
+/// lockdep expects one name for one class of locks.
+static TARGET_LOCK: &CStr = c"rlis_hv::work::Target";
+
 /// What a [`Task`] works on: a reference that it is given after its [`Worker`] was made, and that is taken away before the
 /// worker ends.
 ///
@@ -242,7 +245,7 @@ impl<T: Clone + Unpin> Target<T> {
     /// Nothing to work on yet.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            now <- new_mutex!(None),
+            now <- Mutex::new(None, TARGET_LOCK, kernel::static_lock_class!()),
         })
     }
 
