@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Two network cards on a switch, one of them in a namespace: large sends become coalesced frames, VLANs, promiscuous
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rust rustbus
 #: quick    none
 #: modules  hv_vmbus hv_netvsc
 #: programs perl ethtool ip

@@ -253,10 +253,11 @@ impl Connection {
         self.agreed.store(self.agreed.load(Relaxed) | what, Relaxed);
     }
 
-    /// The same of a buffer, unless the host has refused it. What makes no sense of its answer may be all that is wrong.
-    fn note_unless_refused<T>(&self, what: u32, answer: &core::result::Result<T, BufferError>) {
-        if !matches!(answer, Err(BufferError::Refused(_))) {
-            self.note(what);
+    /// The host has refused a buffer, so that there is nothing to be undone.
+    fn note_refusal<T>(&self, what: u32, answer: &core::result::Result<T, BufferError>) {
+        if matches!(answer, Err(BufferError::Refused(_))) {
+            self.agreed
+                .store(self.agreed.load(Relaxed) & !what, Relaxed);
         }
     }
 
@@ -281,9 +282,11 @@ impl Connection {
             .open
             .grant(SharedMemory::new(usize::try_from(size)?)?)?;
         let message = EstablishBuffer::receive(buffer.handle());
+        // The host may use it without an answer that makes sense.
+        self.note(RECEIVE);
         let sections = self.ask(&message).and_then(|reply| {
             let sections = ReceiveSections::parse(reply.bytes(), size, frame);
-            self.note_unless_refused(RECEIVE, &sections);
+            self.note_refusal(RECEIVE, &sections);
             sections.map_err(|error| {
                 self.session().port.report("receive buffer", &error);
                 EPROTO
@@ -310,9 +313,10 @@ impl Connection {
             .open
             .grant(SharedMemory::new(usize::try_from(size)?)?)?;
         let message = EstablishBuffer::send(buffer.handle());
+        self.note(SEND);
         let cut = self.ask(&message).and_then(|reply| {
             let sections = SendSections::parse(reply.bytes(), size);
-            self.note_unless_refused(SEND, &sections);
+            self.note_refusal(SEND, &sections);
             sections.map_err(|error| {
                 self.session().port.report("send buffer", &error);
                 EPROTO

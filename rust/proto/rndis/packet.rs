@@ -192,7 +192,7 @@ mod tests {
             (0, 13, false),
             (3, 14, true),
         ] {
-            let id = [16, 1 << 31 | 1, 12, 1 | flag << 8];
+            let id = [16, (1 << 31) | 1, 12, 1 | (flag << 8)];
             let piece = message([52, len, 0, 0, 0, 36, 16, 0, 0], &id);
             assert_eq!(read(&piece).is_ok(), fine, "{flag} {len}");
         }
