@@ -2,7 +2,7 @@
 #: what     Network cards: found, pinged through, unplugged, jumbo frames, rescinded, reloaded; also with the unmodified C driver
 #: host     rlis
 #: drivers  c rust mixed rustbus
-#: quick    none
+#: quick    rust
 #: modules  hv_vmbus hv_netvsc
 #: args     --no-ic --net net0,mac=00:15:5d:00:00:07 --net net1,version=1,peer=10.0.1.1/24,down
 #: cpus     1
