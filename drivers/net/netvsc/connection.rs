@@ -323,7 +323,11 @@ impl Connection {
             })
         });
         match cut {
-            Ok(Some(cut)) => Sections::new(buffer, cut).map(Some),
+            Ok(Some(cut)) => {
+                let sections = Sections::new(buffer, cut)?;
+                self.session().set_sections(sections.clone());
+                Ok(Some(sections))
+            }
             Ok(None) => {
                 self.session().keep(buffer);
                 Ok(None)

@@ -5,7 +5,8 @@
 use crate::{
     control::Control,
     port::Port,
-    receive::Receive, //
+    receive::Receive,
+    sections::Sections, //
 };
 use kernel::{
     prelude::*,
@@ -36,6 +37,8 @@ pub(crate) struct Session {
     receive: SetOnce<Receive>,
     /// A buffer that the host has and that is not used.
     kept: SetOnce<GrantedMemory>,
+    /// The send buffer: the host has it from before there are queues that use it.
+    sections: SetOnce<Arc<Sections>>,
     /// The packet filter that the host has.
     pub(crate) filter: Atomic<u32>,
     /// How many channels there are to be, the first one included.
@@ -52,6 +55,7 @@ impl Session {
                 port,
                 receive: SetOnce::new(),
                 kept: SetOnce::new(),
+            sections: SetOnce::new(),
                 // None has these bits.
                 filter: Atomic::new(u32::MAX),
                 channels: Atomic::new(1),
@@ -63,6 +67,11 @@ impl Session {
     /// Keeps a buffer that the host has, and that is not used, until the channel is closed. There is at most one.
     pub(crate) fn keep(&self, buffer: GrantedMemory) {
         self.kept.populate(buffer);
+    }
+
+    /// The host has taken the send buffer.
+    pub(crate) fn set_sections(&self, sections: Arc<Sections>) {
+        self.sections.populate(sections);
     }
 
     /// The host has taken the receive buffer.
