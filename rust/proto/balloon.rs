@@ -10,6 +10,7 @@
 //!
 //! All numbers of pages and all page numbers here count pages of 4 KiB, whatever those of the guest are.
 
+mod caps;
 mod hot_add;
 mod incoming;
 mod message;
@@ -19,6 +20,7 @@ mod policy;
 mod range;
 mod span_set;
 
+pub use caps::Caps;
 pub use hot_add::{answer_hot_add, HotAddStep, HotMemory, Runs, Shortfall};
 pub use incoming::{incoming, CapabilitiesAnswer, HotAddRequest, Incoming, Ranges};
 pub use message::{
@@ -27,7 +29,7 @@ pub use message::{
     Status, UnballoonRequest, UnballoonResponse, Version, VersionRequest, VersionResponse,
     MESSAGE_SIZE,
 };
-pub use negotiate::{Agreed, Caps, Negotiation, NegotiationError, NegotiationStep, Request};
+pub use negotiate::{Agreed, Negotiation, NegotiationError, NegotiationStep, Request};
 pub use outgoing::{outgoing, BalloonAnswer, Outgoing, Push, MAX_RANGES};
 pub use policy::{floor, to_balloon, Clipped, Grant, MemoryState, Pace, Pressure};
 pub use range::{PageRange, Span, MAX_COUNT, PFN_LIMIT};

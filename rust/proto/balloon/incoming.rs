@@ -211,15 +211,12 @@ fn info(bytes: &[u8]) -> Result<Incoming<'_>, ProtoError> {
 #[cfg(test)]
 mod tests {
     use super::super::message::{write_unballoon, MaxPages};
+    use super::super::range::range;
     use super::*;
     use proptest::prelude::*;
     use zerocopy::IntoBytes;
     extern crate std;
     use std::vec::Vec;
-
-    fn range(start: u64, count: u32) -> PageRange {
-        PageRange::new(start, count).unwrap()
-    }
 
     #[test]
     fn answers() {

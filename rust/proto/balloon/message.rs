@@ -2,6 +2,7 @@
 
 //! Wire structs, message types and versions of dynamic memory.
 
+use super::caps::Caps;
 use super::range::PageRange;
 use crate::error::{put_bytes, ProtoError};
 use core::mem::size_of;
@@ -121,7 +122,7 @@ wire_struct! {
     pub struct Capabilities {
         /// Type, size, transaction.
         pub hdr: Header,
-        /// What the guest can do, see [`Caps`](super::Caps).
+        /// What the guest can do, see [`Caps`].
         pub caps: u64,
         /// Zero; hosts do not look at it.
         pub min_page_cnt: u64,
@@ -293,7 +294,7 @@ impl VersionResponse {
 
 impl Capabilities {
     /// What the guest can do.
-    pub fn new(caps: super::Caps, trans_id: u32) -> Self {
+    pub fn new(caps: Caps, trans_id: u32) -> Self {
         Self {
             hdr: Header::of::<Self>(MessageType::DM_CAPABILITIES_REPORT, trans_id),
             caps: caps.to_bits(),

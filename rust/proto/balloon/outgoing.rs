@@ -2,12 +2,12 @@
 
 //! What the guest sends once the beginning is over: pages for the host, and what the host reads of it.
 
+use super::caps::Caps;
 use super::incoming::{message, Ranges};
 use super::message::{
     BalloonResponse, Capabilities, HotAddResponse, MessageType, Status, UnballoonResponse, Version,
     VersionRequest, MESSAGE_SIZE,
 };
-use super::negotiate::Caps;
 use super::policy::Pressure;
 use super::range::PageRange;
 use crate::error::{put_bytes, read_prefix, ProtoError};
@@ -184,16 +184,12 @@ pub fn outgoing(payload: &[u8]) -> Result<Outgoing<'_>, ProtoError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::range::MAX_COUNT;
+    use super::super::range::{range, MAX_COUNT};
     use super::*;
     use proptest::prelude::*;
     extern crate std;
     use std::vec;
     use std::vec::Vec;
-
-    fn range(start: u64, count: u32) -> PageRange {
-        PageRange::new(start, count).unwrap()
-    }
 
     #[test]
     fn an_answer_is_filled_to_the_last_byte() {

@@ -117,6 +117,12 @@ impl Span {
     }
 }
 
+/// A range that a test knows to be one.
+#[cfg(test)]
+pub(super) fn range(start: u64, count: u32) -> PageRange {
+    PageRange::new(start, count).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +163,6 @@ mod tests {
 
     #[test]
     fn ranges_join_at_either_end() {
-        let range = |start, count| PageRange::new(start, count).unwrap();
         assert_eq!(range(8, 2).join(range(10, 3)), Some(range(8, 5)));
         assert_eq!(range(10, 3).join(range(8, 2)), Some(range(8, 5)));
         assert_eq!(range(8, 2).join(range(11, 1)), None);
