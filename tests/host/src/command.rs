@@ -406,6 +406,42 @@ mod tests {
     }
 
     #[test]
+    fn input_is_understood() {
+        for good in [
+            "input",
+            "key 0x1e",
+            "key 0xe048 0xe11d 0x45 --up",
+            "type abc",
+            "type abc 25 --unicode",
+            "mouse 0 32767",
+            "mouse 1 2 left+right -3",
+            "mouse-line 5 6 20",
+        ] {
+            assert!(parse_line(good).is_ok(), "{good}: {:?}", parse_line(good));
+        }
+        for bad in [
+            "key",
+            "key 0x80",
+            "key 0",
+            "key 0xe21c",
+            "key 0xe09c",
+            "key a",
+            "key 0x1e --up --down",
+            "type",
+            "type abc 0",
+            "mouse 1",
+            "mouse 32768 0",
+            "mouse -1 0",
+            "mouse 1 1 back",
+            "mouse 1 1 left 32768",
+            "mouse-line 5 6 0",
+        ] {
+            let error = parse_line(bad).unwrap_err().to_string();
+            assert!(!error.is_empty() && !error.contains('\n'), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn help_names_every_command() {
         let text = help();
         for command in Line::command().get_subcommands() {

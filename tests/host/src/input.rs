@@ -184,47 +184,13 @@ fn shown(version: Option<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command;
+    use clap::Parser;
 
-    fn parse(line: &str) -> Result<command::Command> {
-        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-        command::parse(&words)
-    }
-
-    #[test]
-    fn commands_are_understood() {
-        for good in [
-            "input",
-            "key 0x1e",
-            "key 0xe048 0xe11d 0x45 --up",
-            "type abc",
-            "type abc 25 --unicode",
-            "mouse 0 32767",
-            "mouse 1 2 left+right -3",
-            "mouse-line 5 6 20",
-        ] {
-            assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
-        }
-        for bad in [
-            "key",
-            "key 0x80",
-            "key 0",
-            "key 0xe21c",
-            "key 0xe09c",
-            "key a",
-            "key 0x1e --up --down",
-            "type",
-            "type abc 0",
-            "mouse 1",
-            "mouse 32768 0",
-            "mouse -1 0",
-            "mouse 1 1 back",
-            "mouse 1 1 left 32768",
-            "mouse-line 5 6 0",
-        ] {
-            let error = parse(bad).unwrap_err().to_string();
-            assert!(!error.is_empty() && !error.contains('\n'), "{bad}: {error}");
-        }
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
     }
 
     #[test]
@@ -233,9 +199,7 @@ mod tests {
         assert_eq!(input.offers().count(), 0);
         assert_eq!(input.execute(Command::Input).unwrap(), [""; 0]);
         for line in ["key 0x1e", "type a", "mouse 1 1", "mouse-line 1 1 1"] {
-            let Ok(command::Command::Input(command)) = parse(line) else {
-                panic!("{line}");
-            };
+            let Line { command } = Line::try_parse_from(line.split(' ')).expect(line);
             let error = input.execute(command).unwrap_err().to_string();
             assert!(error.contains("without --"), "{error}");
         }
