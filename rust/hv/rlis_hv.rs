@@ -2,6 +2,7 @@
 
 //! The kernel layer: safe abstractions that the kernel crate lacks and that need no other subsystem.
 
+pub mod answer;
 pub mod chardev;
 pub mod completion;
 pub mod param;
@@ -13,6 +14,7 @@ pub mod shared;
 pub mod time;
 pub mod work;
 
+pub use answer::AnswerSlot;
 pub use completion::Completion;
 pub use ratelimit::RateLimit;
 pub use rcu_arc::{

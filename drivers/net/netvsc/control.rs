@@ -20,12 +20,11 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta,
-        Msecs, //
+        Delta, //
     }, //
 };
 use rlis_hv::{
-    Completion,
+    AnswerSlot,
     SharedMemory, //
 };
 use rlis_proto::{
@@ -60,9 +59,6 @@ const UNANSWERED: u64 = 1 << 62;
 /// Bits of a transaction id of [`RNDIS`] that name the request; those above name the page that it lies in.
 const REQUEST_BITS: u32 = 32;
 
-/// In the place of the id that is waited for: there will be no answer. No request has it.
-const FAILED: u64 = 1;
-
 /// Bytes of the longest message from the host that is no frame.
 pub(crate) const MESSAGE: usize = 1024;
 
@@ -75,9 +71,6 @@ const PAGES: usize = 4;
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
-
-/// How long to wait for an answer that has begun to arrive, in milliseconds.
-const ARRIVING_MS: Msecs = 10_000;
 
 /// How long to wait for room in the ring, in milliseconds, and between looks at it.
 const ROOM_MS: i64 = 1_000;
@@ -114,16 +107,11 @@ pub(crate) struct Control {
     /// The number of the last request. Whoever holds the lock may make the next one.
     #[pin]
     turn: Mutex<u32>,
-    /// The transaction id, or for RNDIS the id without a page, whose answer is waited for; or 0.
-    waiting: Atomic<u64>,
+    /// By the transaction id, for RNDIS by the id without a page.
+    #[pin]
+    answer: AnswerSlot<{ MESSAGE / 8 }>,
     /// The type that an answer of RNDIS has to have.
     expected: Atomic<u32>,
-    /// The answer. Written by who sets `waiting` to 0, before `done`; read after that.
-    answer: [Atomic<u64>; MESSAGE / 8],
-    answer_len: Atomic<u32>,
-    #[pin]
-    done: Completion,
-    given_up: Atomic<u32>,
     pages: SharedMemory,
     numbers: KVec<u64>,
     /// For each page the request in it that the host may still read, or 0.
@@ -142,12 +130,8 @@ impl Control {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             turn <- new_mutex!(0),
-            waiting: Atomic::new(0),
+            answer <- AnswerSlot::new(),
             expected: Atomic::new(0),
-            answer: [const { Atomic::new(0) }; MESSAGE / 8],
-            answer_len: Atomic::new(0),
-            done <- Completion::new(),
-            given_up: Atomic::new(0),
             pages: SharedMemory::new(PAGES * PAGE)?,
             numbers: pages.page_numbers()?,
             with_host: [const { Atomic::new(0) }; PAGES],
@@ -174,7 +158,7 @@ impl Control {
     pub(crate) fn ask(&self, channel: &Channel, message: &[u8]) -> Result<Reply> {
         let mut turn = self.turn.lock();
         let id = NVSP | u64::from(Self::next(&mut turn));
-        self.expect(id)?;
+        self.answer.expect(id)?;
         let sent = self.send(|| channel.send(PacketType::DATA_INBAND, message, id, true));
         self.wait(id, sent)
     }
@@ -278,7 +262,7 @@ impl Control {
         let request = Self::next(&mut turn);
         self.expected.store(kind.answer().0, Relaxed);
         let id = RNDIS | u64::from(request);
-        self.expect(id)?;
+        self.answer.expect(id)?;
         let sent = self.send_rndis(channel, request, build);
         self.wait(id, sent)
     }
@@ -287,18 +271,6 @@ impl Control {
     fn next(turn: &mut u32) -> u32 {
         *turn = turn.wrapping_add(1).max(1);
         *turn
-    }
-
-    /// From now on an answer with this id is waited for.
-    fn expect(&self, id: u64) -> Result {
-        self.done.reinit();
-        self.waiting.xchg(id, Full);
-        // Set before `done` is completed for good, and looked at after that was undone.
-        if self.given_up.load(Acquire) != 0 {
-            self.waiting.xchg(0, Full);
-            return Err(ENODEV);
-        }
-        Ok(())
     }
 
     /// Calls `send`, again and again for a while if there is no room in the ring.
@@ -355,52 +327,18 @@ impl Control {
 
     /// Waits for the answer to what was sent with this id.
     fn wait(&self, id: u64, sent: Result) -> Result<Reply> {
-        let waited = sent.and_then(|()| self.done.wait_timeout(ANSWER_MS));
-        if self.waiting.cmpxchg(id, 0, Full).is_ok() {
-            // There was no answer, and there will be none that counts.
-            waited?;
-            return Err(ENODEV);
-        }
-        if self.waiting.cmpxchg(FAILED, 0, Full).is_ok() {
-            return Err(EIO);
-        }
-        // The answer is here, or just being written down.
-        self.done.wait_timeout(ARRIVING_MS)?;
-        let mut reply = Reply {
-            bytes: [0; MESSAGE],
-            len: usize::try_from(self.answer_len.load(Relaxed))?,
-        };
-        for (to, from) in reply.bytes.chunks_exact_mut(8).zip(&self.answer) {
-            to.copy_from_slice(&from.load(Relaxed).to_ne_bytes());
-        }
-        Ok(reply)
-    }
-
-    /// Takes an answer. Returns whether it was waited for.
-    fn answered(&self, id: u64, bytes: &[u8]) -> bool {
-        if self.waiting.cmpxchg(id, 0, Full).is_err() {
-            return false;
-        }
-        let bytes = bytes.get(..MESSAGE).unwrap_or(bytes);
-        for (to, from) in self.answer.iter().zip(bytes.chunks(8)) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(from) {
-                *to = *from;
-            }
-            to.store(u64::from_ne_bytes(word), Relaxed);
-        }
-        // At most `MESSAGE`.
-        #[allow(clippy::cast_possible_truncation)]
-        self.answer_len.store(bytes.len() as u32, Relaxed);
-        self.done.complete_all();
-        true
+        let waited = sent.and_then(|()| self.answer.wait(ANSWER_MS));
+        let mut bytes = [0; MESSAGE];
+        let taken = self.answer.take(id, waited, &mut bytes)?;
+        let len = taken.ok_or(EIO)?;
+        Ok(Reply { bytes, len })
     }
 
     /// Takes a completion of the host, if it is not that of a frame. Any context.
     pub(crate) fn completed(&self, id: u64, payload: &[u8]) -> Completed {
         match id & KIND {
             0 => Completed::Frame,
-            NVSP => Completed::Request(self.answered(id, payload)),
+            NVSP => Completed::Request(self.answer.deliver(id, payload)),
             RNDIS => Completed::Request(self.page_back(id, payload)),
             // Some hosts answer what needs no answer.
             _ => Completed::Request(id == UNANSWERED),
@@ -420,10 +358,7 @@ impl Control {
         // Where it does not like the message, no answer will come.
         let status = rlis_proto::nvsp::completion_status(payload);
         if known && status != Ok(Status::NVSP_STAT_SUCCESS) {
-            let waiting = RNDIS | u64::from(request);
-            if self.waiting.cmpxchg(waiting, FAILED, Full).is_ok() {
-                self.done.complete_all();
-            }
+            self.answer.spoil(RNDIS | u64::from(request));
         }
         known
     }
@@ -440,12 +375,11 @@ impl Control {
         // An answer of another type than the request is none.
         answer.request().answer().0 == self.expected.load(Relaxed)
             && request != 0
-            && self.answered(RNDIS | u64::from(request), bytes)
+            && self.answer.deliver(RNDIS | u64::from(request), bytes)
     }
 
     /// Ends the wait that is under way, and all that come: no answer will. Any context.
     pub(crate) fn give_up(&self) {
-        self.given_up.xchg(1, Full);
-        self.done.complete_all();
+        self.answer.give_up();
     }
 }

@@ -64,7 +64,7 @@ impl Drop for Card {
     fn drop(&mut self) {
         // The worker may wait for the RTNL, so it ends before that is taken.
         self.nic.worker().disable();
-        self.nic.worker().look_after(None);
+        self.nic.worker().owner.change(None);
         // The interface goes down, and nothing is asked of the card any more.
         drop(self.registration.take());
         self.nic.disconnect();
@@ -128,7 +128,7 @@ impl Card {
         let driver = Arc::new(Interface(nic.clone()), GFP_KERNEL)?;
         card.registration = Some(interface.register(driver)?);
         Self::set_alias(&nic);
-        nic.worker().look_after(Some(nic.clone()));
+        nic.worker().owner.change(Some(nic.clone()));
         // Shows the state of the cable.
         nic.worker().queue();
         dev_info!(

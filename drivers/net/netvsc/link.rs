@@ -3,7 +3,6 @@
 //! What is left to a thread: the state of the cable, the packet filter, news for the neighbours.
 
 use kernel::{
-    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -11,11 +10,11 @@ use kernel::{
             Full,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     }, //
 };
 use rlis_hv::work::{
+    Target,
     Task,
     Worker, //
 };
@@ -92,40 +91,31 @@ pub(crate) trait Owner: Send + Sync {
     fn time(self: Arc<Self>);
 }
 
-/// The worker's task. It knows the card from the time that it is registered.
+/// The worker's task.
 #[pin_data]
 pub(crate) struct Chores {
+    /// The card, from the time that it is registered.
     #[pin]
-    owner: Mutex<Option<Arc<dyn Owner>>>,
+    pub(crate) owner: Target<Arc<dyn Owner>>,
 }
 
 impl Chores {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            owner <- new_mutex!(None),
+            owner <- Target::new(),
         })
-    }
-
-    /// Gives the worker a card to look after, or takes it away.
-    pub(crate) fn look_after(&self, owner: Option<Arc<dyn Owner>>) {
-        let before = core::mem::replace(&mut *self.owner.lock(), owner);
-        drop(before);
-    }
-
-    fn owner(&self) -> Option<Arc<dyn Owner>> {
-        self.owner.lock().clone()
     }
 }
 
 impl Task for Chores {
     fn run(this: &Worker<Self>) {
-        if let Some(owner) = this.owner() {
+        if let Some(owner) = this.owner.get() {
             owner.work();
         }
     }
 
     fn expired(this: &Worker<Self>) {
-        if let Some(owner) = this.owner() {
+        if let Some(owner) = this.owner.get() {
             owner.time();
         }
     }

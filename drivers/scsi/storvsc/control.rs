@@ -5,18 +5,10 @@
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        Mutex, //
-    },
+    sync::Mutex,
     time::Msecs, //
 };
-use rlis_hv::Completion;
+use rlis_hv::AnswerSlot;
 use rlis_proto::storvsc::VstorPacket;
 use rlis_vmbus::{
     Channel,
@@ -26,12 +18,6 @@ use zerocopy::IntoBytes;
 
 /// Set in the transaction ids of these requests, and never in those of commands.
 const CONTROL: u64 = 1 << 63;
-
-/// In `Control::waiting`, instead of an id: the answer cannot be read. No request has this id.
-const SPOILED: u64 = 1;
-
-/// How long to wait for an answer that is being copied, in milliseconds.
-const ARRIVING_MS: Msecs = 10_000;
 
 /// How long to wait for a signal before the ring is polled, in milliseconds.
 const LOOK_MS: Msecs = 1_000;
@@ -48,23 +34,15 @@ pub(crate) struct Control {
     /// The number of the last request. Whoever holds the lock makes the next one.
     #[pin]
     turn: Mutex<u64>,
-    /// The id of the request that has no answer yet, or 0.
-    waiting: Atomic<u64>,
-    /// The answer. Written by whoever sets `waiting` to 0, and read once `done` is completed.
-    answer: [Atomic<u64>; VstorPacket::SIZE / 8],
     #[pin]
-    done: Completion,
-    given_up: Atomic<u32>,
+    answer: AnswerSlot<{ VstorPacket::SIZE / 8 }>,
 }
 
 impl Control {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             turn <- new_mutex!(0),
-            waiting: Atomic::new(0),
-            answer: [const { Atomic::new(0) }; VstorPacket::SIZE / 8],
-            done <- Completion::new(),
-            given_up: Atomic::new(0),
+            answer <- AnswerSlot::new(),
         })
     }
 
@@ -89,28 +67,12 @@ impl Control {
         let mut turn = self.turn.lock();
         *turn = turn.wrapping_add(1);
         let id = CONTROL | (*turn & u64::from(u32::MAX));
-        self.done.reinit();
-        self.waiting.xchg(id, Full);
-        // `give_up` sets this before it completes `done`, so that a completion undone by `reinit` is not missed.
-        if self.given_up.load(Acquire) != 0 {
-            return Err(ENODEV);
-        }
+        self.answer.expect(id)?;
         let sent = channel.send(PacketType::DATA_INBAND, packet.as_bytes(), id, true);
         let waited = sent.and_then(|()| self.wait(channel, timeout));
-        if self.waiting.cmpxchg(id, 0, Full).is_ok() {
-            // There was no answer, and a later one will be ignored.
-            waited?;
-            return Err(ENODEV);
-        }
-        if self.waiting.cmpxchg(SPOILED, 0, Full).is_ok() {
-            return Err(EPROTO);
-        }
-        // The answer is there, or just being copied.
-        self.done.wait_timeout(ARRIVING_MS)?;
         let mut answer = [0u64; VstorPacket::SIZE / 8];
-        for (to, from) in answer.iter_mut().zip(&self.answer) {
-            *to = from.load(Relaxed);
-        }
+        let taken = self.answer.take(id, waited, answer.as_mut_bytes())?;
+        taken.ok_or(EPROTO)?;
         VstorPacket::parse(answer.as_bytes()).map_err(|_| EIO)
     }
 
@@ -121,7 +83,7 @@ impl Control {
         loop {
             let step = left.min(LOOK_MS);
             left -= step;
-            match self.done.wait_timeout(step) {
+            match self.answer.wait(step) {
                 Err(error) if left == 0 => break Err(error),
                 Err(_) if channel.is_readable()? => {
                     unreadable = 0;
@@ -136,30 +98,16 @@ impl Control {
 
     /// Delivers an answer from the host. Returns whether anybody waits for it. Any context.
     pub(crate) fn answered(&self, id: u64, packet: &VstorPacket) -> bool {
-        if id == 0 || self.waiting.cmpxchg(id, 0, Full).is_err() {
-            return false;
-        }
-        for (to, from) in self.answer.iter().zip(packet.as_bytes().chunks_exact(8)) {
-            let mut word = [0; 8];
-            word.copy_from_slice(from);
-            to.store(u64::from_ne_bytes(word), Relaxed);
-        }
-        self.done.complete_all();
-        true
+        self.answer.deliver(id, packet.as_bytes())
     }
 
     /// Notes that the answer with this id cannot be read. Returns whether anybody waits for it. Any context.
     pub(crate) fn spoiled(&self, id: u64) -> bool {
-        if !Self::is_control(id) || self.waiting.cmpxchg(id, SPOILED, Full).is_err() {
-            return false;
-        }
-        self.done.complete_all();
-        true
+        Self::is_control(id) && self.answer.spoil(id)
     }
 
     /// Ends the current wait and all later ones, because the host will not answer any more. Any context.
     pub(crate) fn give_up(&self) {
-        self.given_up.xchg(1, Full);
-        self.done.complete_all();
+        self.answer.give_up();
     }
 }

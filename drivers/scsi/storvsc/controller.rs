@@ -239,13 +239,13 @@ impl Controller {
     /// Notes that the device is being removed: from now on, a command that times out causes a reset.
     pub(crate) fn leave(&self) {
         self.leaving.xchg(1, Full);
-        self.look_for_withdrawal();
+        self.look_for_rescind();
     }
 
     /// Ends what waits for a device whose channel was lost, if the host has withdrawn it: of a closed channel nobody tells
     /// that. Any context.
-    fn look_for_withdrawal(&self) {
-        if self.is_lost() && self.device.is_withdrawn() {
+    fn look_for_rescind(&self) {
+        if self.is_lost() && self.device.is_rescinded() {
             self.host_is_gone();
         }
     }
@@ -380,7 +380,7 @@ impl HostOps for Controller {
         // memory, all that is left is to wait, if need be until the host rescinds the device.
         while result.is_err() && self.tags.holds(&command) {
             fsleep(Delta::from_millis(1_000));
-            self.look_for_withdrawal();
+            self.look_for_rescind();
         }
         result
     }
@@ -391,7 +391,7 @@ impl HostOps for Controller {
             self.suspect.xchg(1, Full);
         }
         self.tags.mark_overdue(&command);
-        self.look_for_withdrawal();
+        self.look_for_rescind();
         // The host completes every command eventually, unless it is gone.
         if self.is_gone() {
             if let Some(command) = self.tags.claim_in_flight(&command) {

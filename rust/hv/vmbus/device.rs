@@ -86,8 +86,8 @@ impl<Ctx> Device<Ctx> {
         Guid::from_bytes(unsafe { (*self.as_raw()).dev_instance.b })
     }
 
-    /// Returns whether the host has withdrawn the device. It may do so at any time, but never takes that back.
-    pub fn is_withdrawn(&self) -> bool {
+    /// Returns whether the host has rescinded the device. It may do so at any time, but never takes that back.
+    pub fn is_rescinded(&self) -> bool {
         let raw = self.raw_channel();
         // SAFETY: The channel lives as long as the device; the bus sets the flag with a plain store, so read it once.
         unsafe { (&raw const (*raw).rescind).read_volatile() }
