@@ -9,8 +9,7 @@
 #: cpus     4
 #: seconds  900
 
-# disk_of MIB: the disk with that size. Sizes tell the disks apart, whatever order they are found in.
-disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size")" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
+# disk_of_mib MIB: the disk with that size. Sizes tell the disks apart, whatever order they are found in.
 disks() { [ "$(ls -d /sys/block/sd* 2>/dev/null | wc -l)" = "$1" ]; }
 channels() { host list | grep -cE "^$1 .* open$"; }
 has_channels() { equal "$2" "$(channels "$1")"; }
@@ -40,7 +39,7 @@ four_jobs() { name=$1; file=$2; shift 2; run "$name" --filename="$file" --numjob
 
 for at in 'one 32' 'two 40' 'four 48'; do
 	name=${at% *}
-	disk=/dev/$(disk_of "${at#* }")
+	disk=/dev/$(disk_of_mib "${at#* }")
 	check "${name}_random_write" four_jobs w "$disk" --rw=randwrite
 	check "${name}_random_read" four_jobs r "$disk" --rw=randread
 	check "${name}_random_read_and_write" four_jobs rw "$disk" --rw=randrw --rwmixread=50
@@ -48,12 +47,12 @@ for at in 'one 32' 'two 40' 'four 48'; do
 	check "${name}_trim" trimmed "$disk"
 	check "${name}_buffered" four_jobs buffered "$disk" --rw=randwrite --direct=0 --ioengine=psync --iodepth=1 --fsync=64
 done
-check block_of_4096 run k4 --filename="/dev/$(disk_of 24)" --rw=randwrite --iodepth=16
-check odd_sizes run odd --filename="/dev/$(disk_of 56)" --rw=write --bsrange=512-40k --bs_unaligned=0 --bs=512 --size=256k
-check fibre_channel run fc --filename="/dev/$(disk_of 16)" --rw=randrw
+check block_of_4096 run k4 --filename="/dev/$(disk_of_mib 24)" --rw=randwrite --iodepth=16
+check odd_sizes run odd --filename="/dev/$(disk_of_mib 56)" --rw=write --bsrange=512-40k --bs_unaligned=0 --bs=512 --size=256k
+check fibre_channel run fc --filename="/dev/$(disk_of_mib 16)" --rw=randrw
 several() {
 	names=
-	for size in 32 24 40 48 56 16; do names="$names --name=u$size --filename=/dev/$(disk_of $size)"; done
+	for size in 32 24 40 48 56 16; do names="$names --name=u$size --filename=/dev/$(disk_of_mib $size)"; done
 	# shellcheck disable=SC2086
 	fio --minimal --ioengine=libaio --direct=1 --bs=4k --iodepth=4 --size=128k --rw=randrw --random_generator=lfsr \
 		--verify=crc32c --verify_fatal=1 $names >/tmp/fio 2>&1 || { grep -v '^[0-9];' /tmp/fio | tail -n 4; false; }
@@ -63,7 +62,7 @@ check all_channels_carried_requests test "$(host stats | grep -cE '^(one|two|fou
 check dvd_reads dd if=/dev/sr0 of=/dev/null bs=2048 count=512
 check dvd_is_read_only sh -c '! dd if=/dev/zero of=/dev/sr0 bs=2048 count=1 oflag=direct 2>/dev/null'
 
-disk=/dev/$(disk_of 56)
+disk=/dev/$(disk_of_mib 56)
 check ext4_made /usr/bin/mke2fs -q -t ext4 "$disk"
 mkdir -p /mnt/disk
 check ext4_mounts mount -o discard "$disk" /mnt/disk

@@ -14,16 +14,14 @@
 check slow_device load slow_freeze ms=5000
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
-disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size")" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
-check disk wait_for 60 disk_of 512 || exit 1
-swap=/dev/$(disk_of 512)
+check disk wait_for 60 disk_of_mib 512 || exit 1
+swap=/dev/$(disk_of_mib 512)
 mkswap "$swap" >/dev/null
 check swap swapon "$swap"
 echo test_resume >/sys/power/disk
 # disk_freeze.host adds and removes a disk meanwhile, again and again.
-round() { echo disk >/sys/power/state; }
-check round_trip round
-check last_disk_came wait_for 120 disk_of 19
+check round_trip hibernate
+check last_disk_came wait_for 120 disk_of_mib 19
 check still_reads dd if="$swap" of=/dev/null bs=4096 count=4 iflag=direct
 check swap_off swapoff "$swap"
 check driver_unloads wait_for 30 unload hv_storvsc

@@ -10,15 +10,14 @@
 #: memory   384M
 #: seconds  400
 
-disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size")" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
-three_disks() { disk_of 512 && disk_of 16 && disk_of 8; }
+three_disks() { disk_of_mib 512 && disk_of_mib 16 && disk_of_mib 8; }
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
 check disks wait_for 120 three_disks || exit 1
-swap=/dev/$(disk_of 512)
-files=/dev/$(disk_of 16)
-fc=/dev/$(disk_of 8)
-fc_host=$(basename "$(readlink -f "/sys/block/$(disk_of 8)/device")" | cut -d: -f1)
+swap=/dev/$(disk_of_mib 512)
+files=/dev/$(disk_of_mib 16)
+fc=/dev/$(disk_of_mib 8)
+fc_host=$(basename "$(readlink -f "/sys/block/$(disk_of_mib 8)/device")" | cut -d: -f1)
 name() { cat "/sys/class/fc_host/host$fc_host/port_name"; }
 name_before=$(name)
 sub_open() { host_says '^scsi0 .* sub=1 .* open' list; }
@@ -35,9 +34,8 @@ check swap swapon "$swap"
 
 # Writes the image, restores from it at once, and goes on.
 echo test_resume >/sys/power/disk
-round() { echo disk >/sys/power/state; }
 for n in 1 2; do
-	check "round_trip_$n" round
+	check "round_trip_$n" hibernate
 	check "host_here_$n" wait_for 20 host ping
 	check "sub_channel_open_$n" wait_for 20 sub_open
 	check "one_sub_channel_$n" equal 1 "$(host list | grep -c '^scsi0 .* sub=[1-9]')"

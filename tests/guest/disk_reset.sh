@@ -13,13 +13,11 @@
 
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
-disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size")" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
-both() { disk_of 16 && disk_of 8; }
+both() { disk_of_mib 16 && disk_of_mib 8; }
 check disks wait_for 60 both || exit 1
-a=$(disk_of 16)
+a=$(disk_of_mib 16)
 none_armed() { [ -z "$(host faults)" ]; }
-seconds_up() { cut -d. -f1 /proc/uptime; }
-until_time() { while [ "$(seconds_up)" -lt "$1" ]; do sleep 0.2; done; }
+until_time() { while [ "$(uptime)" -lt "$1" ]; do sleep 0.2; done; }
 time_out() { echo "$1" >"/sys/block/$a/device/timeout"; }
 # of LETTER: half a MiB of it.
 of() { head -c 524288 /dev/zero | tr '\0' "$1"; }
@@ -35,7 +33,7 @@ has() {
 # write_held SECONDS: a write of A that the host carries out so much later, with the content that its pages have by then;
 # a reset; then a write of B to the same place, which is what must be there in the end.
 write_held() {
-	end=$(($(seconds_up) + $1 + 5))
+	end=$(($(uptime) + $1 + 5))
 	host fault scsi0 hold-io 1 $(($1 * 1000)) || return 1
 	put A &
 	job=$!
@@ -50,7 +48,7 @@ write_held() {
 }
 # read_held SECONDS: likewise a read, by a program that uses its memory for something else as soon as read() has returned.
 read_held() {
-	end=$(($(seconds_up) + $1 + 5))
+	end=$(($(uptime) + $1 + 5))
 	host fault scsi0 hold-io 1 $(($1 * 1000)) || return 1
 	# 0x4000 is O_DIRECT, and 0 the call read.
 	perl -e 'sysopen(my $disk, "/dev/$ARGV[0]", 0x4000) or die $!;
@@ -100,7 +98,7 @@ if ! c_drivers; then
 	# spoiled OPCODE LUN: strikes the scan that the new disk causes.
 	spoiled() {
 		host fault scsi1 spoil-opcode 1 "$1" && host lun-add "scsi1:0:$2,size=$((16 + $2))M" || return 1
-		wait_for 30 disk_of $((16 + $2)) || { echo "no disk; armed: $(host faults)"; return 1; }
+		wait_for 30 disk_of_mib $((16 + $2)) || { echo "no disk; armed: $(host faults)"; return 1; }
 		wait_for 5 none_armed || { echo "it did not strike"; return 1; }
 	}
 	check test_unit_ready_spoiled spoiled 0x00 1

@@ -12,25 +12,23 @@
 # What happens while the guest sleeps is done by disk_resume.host: it adds a disk and takes one away each time, and the second
 # time withdraws scsi1 for good.
 
-disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size")" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
-three_disks() { disk_of 512 && disk_of 24 && disk_of 8; }
-no_disk_of() { ! disk_of "$1" >/dev/null; }
+three_disks() { disk_of_mib 512 && disk_of_mib 24 && disk_of_mib 8; }
+no_disk_of() { ! disk_of_mib "$1" >/dev/null; }
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
 check disks wait_for 120 three_disks || exit 1
-swap=/dev/$(disk_of 512)
-lost=/dev/$(disk_of 8)
+swap=/dev/$(disk_of_mib 512)
+lost=/dev/$(disk_of_mib 8)
 mkswap "$swap" >/dev/null
 check swap swapon "$swap"
 
 echo test_resume >/sys/power/disk
-round() { echo disk >/sys/power/state; }
-check round_trip_1 round
-check disk_came wait_for 20 disk_of 17
+check round_trip_1 hibernate
+check disk_came wait_for 20 disk_of_mib 17
 check disk_went wait_for 20 no_disk_of 24
 
-check round_trip_2 round
-check disk_came_again wait_for 20 disk_of 18
+check round_trip_2 hibernate
+check disk_came_again wait_for 20 disk_of_mib 18
 # A command ends, with an error.
 reads() { dd if="$lost" of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null; }
 fails() {

@@ -37,6 +37,12 @@ between() { [ "$3" -ge "$1" ] && [ "$3" -le "$2" ] || { echo "$3 is not between 
 # uptime: of the guest, in whole seconds.
 uptime() { cut -d. -f1 /proc/uptime; }
 
+# disk_of_mib SIZE: the name of the disk of that many MiB.
+disk_of_mib() { for d in /sys/block/sd*; do [ "$(cat "$d/size" 2>/dev/null)" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
+
+# hibernate: writes the image; with `test_resume` in /sys/power/disk it is restored at once.
+hibernate() { echo disk >/sys/power/state; }
+
 # wait_for SECONDS COMMAND...: tries COMMAND until it succeeds, for longer where the machine is busy with other things.
 wait_for() {
 	limit=$(($(uptime) + $1 * ${PATIENCE:-1}))

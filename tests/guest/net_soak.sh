@@ -14,7 +14,6 @@
 #: seconds  180
 
 # As long as SOAK_SECONDS says. What is drawn by lot is in the log, from the seed in its first line on.
-seconds_up() { cut -d. -f1 /proc/uptime; }
 seed=${SOAK_SEED:-$(date +%s)}
 note "seed $seed"
 # draw WORD...: sets drawn to one of them.
@@ -55,9 +54,9 @@ while [ -e /tmp/go ]; do ping -c 20 -i 0.05 -W 1 -s 1200 10.1.0.2 >/dev/null 2>&
 
 # answers: everybody can ask for the interfaces meanwhile.
 answers() {
-	before=$(seconds_up)
+	before=$(uptime)
 	ip link >/dev/null && ethtool -S "$eth" >/dev/null
-	took=$(($(seconds_up) - before))
+	took=$(($(uptime) - before))
 	[ $took -le $((5 * PATIENCE)) ] || { echo "ip and ethtool took $took s after $event"; return 1; }
 }
 faults='net-message-type net-message-length net-data-offset net-info-offset net-range-offset net-range-length net-piece-no-first
@@ -92,10 +91,10 @@ happens() {
 		;;
 	esac
 }
-until=$(($(seconds_up) + SOAK_SECONDS))
+until=$(($(uptime) + SOAK_SECONDS))
 events=0
 result=0
-while [ "$(seconds_up)" -lt "$until" ] && [ $result = 0 ]; do
+while [ "$(uptime)" -lt "$until" ] && [ $result = 0 ]; do
 	happens >/tmp/event 2>&1 || note "$event: $(tail -n 1 /tmp/event)"
 	events=$((events + 1))
 	if [ $((events % 10)) = 0 ]; then

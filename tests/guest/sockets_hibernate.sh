@@ -37,8 +37,7 @@ before=$(devices)
 holder
 check connected wait_for 20 said 'hello '
 echo test_resume >/sys/power/disk
-round() { echo disk >/sys/power/state; }
-check round_trip round
+check round_trip hibernate
 check host_here wait_for 20 host ping
 check reader_was_told wait_for 20 said 'hello read 0 write error 32'
 check no_violations_yet equal '' "$(host violations)"

@@ -26,8 +26,7 @@ check vss_before_thaw host vss thaw
 
 # Writes the image, restores from it at once, and goes on.
 echo test_resume >/sys/power/disk
-round() { echo disk >/sys/power/state; }
-check round_trip round
+check round_trip hibernate
 check host_here wait_for 20 host ping
 for device in heartbeat shutdown timesync kvp vss; do
 	check "open_$device" wait_for 20 host_says "^$device .* open" list

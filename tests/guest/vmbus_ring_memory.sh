@@ -24,10 +24,9 @@ no_pieces() {
 	echo -1 >$fail/times
 	echo 100 >$fail/probability
 }
-disk_of() { for d in /sys/block/sd*; do [ "$(cat "$d/size" 2>/dev/null)" = $(($1 * 2048)) ] && basename "$d"; done | grep .; }
-disks() { disk_of 512 && disk_of 16; }
+disks() { disk_of_mib 512 && disk_of_mib 16; }
 subs() { [ "$(host list | grep -c '^scsi0 .* sub=[1-9].* open')" -ge 1 ]; }
-reads() { dd if="/dev/$(disk_of 16)" of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null; }
+reads() { dd if="/dev/$(disk_of_mib 16)" of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null; }
 quiet() { ! dmesg | grep -A 5 'page allocation failure'; }
 
 check bus_loads load hv_vmbus
@@ -80,18 +79,17 @@ check uio_unloads unload uio_hv_generic
 check loads_again load hv_storvsc
 check disks_again wait_for 60 disks
 check sub_channel_again wait_for 60 subs
-swap=/dev/$(disk_of 512)
+swap=/dev/$(disk_of_mib 512)
 dd if=/dev/urandom of=/tmp/pattern bs=1M count=4 2>/dev/null
-dd if=/tmp/pattern of="/dev/$(disk_of 16)" bs=1M oflag=direct 2>/dev/null
+dd if=/tmp/pattern of="/dev/$(disk_of_mib 16)" bs=1M oflag=direct 2>/dev/null
 mkswap "$swap" >/dev/null
 check swap swapon "$swap"
 echo test_resume >/sys/power/disk
-round() { echo disk >/sys/power/state; }
 no_pieces 5
-check round_trip round
+check round_trip hibernate
 no_pieces
 check host_here wait_for 20 host ping
-same() { dd if="/dev/$(disk_of 16)" bs=1M count=4 iflag=direct 2>/dev/null | cmp - /tmp/pattern; }
+same() { dd if="/dev/$(disk_of_mib 16)" bs=1M count=4 iflag=direct 2>/dev/null | cmp - /tmp/pattern; }
 check content_after same
 check sub_channel_after wait_for 60 subs
 check nothing_reported quiet
