@@ -12,7 +12,7 @@ report() {
 
 # check NAME COMMAND...: ok if COMMAND succeeds; its last output lines are the detail if it does not.
 check() {
-	name=$1
+	local name=$1 output
 	shift
 	if output=$("$@" 2>&1); then
 		report "$name" ok
