@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rlis_proto::vmbus::version::Version;
 
+use crate::dynmem;
 use crate::hyperv::cpuid::Stimer;
 use crate::input;
 use crate::netvsp::spec::{parse_nic, NicSpec};
@@ -126,6 +127,9 @@ pub struct RunArgs {
     /// A PCI bus with a serial port, passed through: NAME[,version=1.1|1.2|1.3|1.4]; may be repeated.
     #[arg(long, value_parser = parse_pci)]
     pub pci: Vec<PciSpec>,
+    /// Dynamic memory.
+    #[command(flatten)]
+    pub dynmem: dynmem::Options,
     /// Keyboard and mouse.
     #[command(flatten)]
     pub input: input::Options,

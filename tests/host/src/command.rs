@@ -6,6 +6,7 @@ use anyhow::{bail, Result};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::dynmem;
 use crate::faults::Fault;
 use crate::ic::kvp::{Pool, ValueType};
 use crate::ic::shutdown;
@@ -301,6 +302,9 @@ pub enum Command {
         #[arg(long)]
         create_path: bool,
     },
+    /// Dynamic memory.
+    #[command(flatten)]
+    Memory(dynmem::Command),
     /// Keyboard and mouse.
     #[command(flatten)]
     Input(input::Command),

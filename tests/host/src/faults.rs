@@ -60,7 +60,8 @@ pub enum Fault {
     UnsolicitedCompletion,
     /// storvsp: the request fails with SRB status VALUE (default 4, SRB_STATUS_ERROR), without sense data.
     SrbStatus,
-    /// storvsp: the initialisation step fails with status VALUE (default 1). Keyboard and mouse: the version is refused.
+    /// storvsp: the initialisation step fails with status VALUE (default 1). Keyboard, mouse and dynamic memory: the
+    /// version is refused.
     InitStatus,
     /// storvsp: the request fails with CHECK CONDITION, sense key/ASC/ASCQ in VALUE as 0xKKAAQQ (default 0x031100).
     CheckCondition,
@@ -153,6 +154,23 @@ pub enum Fault {
     NetTableEntry,
     /// Network: takes a packet filter for granted and keeps the one before.
     NetIgnoreFilter,
+    /// Dynamic memory: the guest's capabilities are refused.
+    MemoryRefuseCapabilities,
+    /// Dynamic memory: asks for VALUE pages (default 0xffffffff).
+    MemoryBalloonCount,
+    /// Dynamic memory: asks for pages again before the guest has answered.
+    MemoryTwice,
+    /// Dynamic memory: asks to add the range VALUE (default 0: no pages).
+    MemoryAddRange,
+    /// Dynamic memory: names a region VALUE that the pages to add are not in (default: page 0).
+    MemoryAddRegion,
+    /// Dynamic memory: a message of the unknown type VALUE (default 99) before a request.
+    MemoryMessageType,
+    /// Dynamic memory: information of the unknown type VALUE (default 7), which says that it is longer than the message,
+    /// before a request.
+    MemoryInfo,
+    /// Dynamic memory: information whose message says that it has VALUE bytes (default 0xffff), before a request.
+    MemoryInfoSize,
     /// No answer to INITIATE_CONTACT.
     BusNoVersionResponse,
     /// Every version is refused.

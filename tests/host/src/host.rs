@@ -12,6 +12,7 @@ use anyhow::{bail, Context, Result};
 
 use crate::cli::Ic;
 use crate::command::{self, Command, LinkState};
+use crate::dynmem::{self, MemoryDevice};
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::input::Input;
 use crate::netvsp::nic::Nic;
@@ -65,6 +66,8 @@ pub struct Host {
     pub pcis: BTreeMap<String, Arc<Bus>>,
     /// Keyboard and mouse.
     pub input: Input,
+    /// Dynamic memory.
+    pub memory: Option<Arc<MemoryDevice>>,
     /// Hyper-V sockets.
     pub sockets: Option<Arc<Sockets>>,
     /// Everything that was offered at the start, to be offered again after a rescind.
@@ -364,6 +367,7 @@ impl Host {
                 )?;
                 nothing
             }
+            Command::Memory(command) => dynmem::execute(self.memory.as_deref(), command)?,
             Command::Input(command) => self.input.execute(command)?,
             Command::Quit => {
                 // The main thread is about to end the process; a second quit changes nothing.

@@ -13,6 +13,7 @@ use anyhow::{bail, Context, Result};
 
 use crate::cli::{Ic, RunArgs};
 use crate::control;
+use crate::dynmem::{MemoryDevice, Region};
 use crate::faults::Faults;
 use crate::host::{Components, Host};
 use crate::hyperv::cpuid::{Features, Stimer};
@@ -112,12 +113,16 @@ fn pcis(
 /// Boots the guest and waits for its end. Returns the exit code.
 pub fn run(args: &RunArgs) -> Result<u8> {
     let kvm = vcpu::open()?;
-    let memory = Arc::new(memory::allocate(args.memory)?);
+    let more = args.dynmem.hot_add;
+    let hot = more.map(|len| memory::hot_region(args.memory, len));
+    let hot = hot.transpose()?;
+    let memory = Arc::new(memory::allocate_with(args.memory, hot)?);
+    let below = hot.map_or(u64::MAX, |(start, _)| start);
     let features = Features {
         stimer: args.stimer,
         invariant_tsc: args.invariant_tsc,
     };
-    let (machine, lines) = Machine::new(&kvm, &memory, args.cpus, features)?;
+    let (machine, lines) = Machine::new(&kvm, &memory, below, args.cpus, features)?;
     let synic = Arc::new(Synic::new(
         memory.clone(),
         Box::new(lines),
@@ -154,6 +159,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         adapters: adapters(args)?,
         nics: nics(&args.net)?,
         pcis: pcis(args, &remapper, &mmio, &violations)?,
+        memory: args.dynmem.memory_device.then(|| {
+            let region = |(start, len)| Region::new(start, len, machine.plugger(memory.clone()));
+            let newest = args.dynmem.memory_version;
+            MemoryDevice::new(newest, args.memory, memory.clone(), hot.map(region))
+        }),
         input: Input::new(&args.input),
         sockets: args.sockets.then(|| Sockets::new(&server)),
         offers: Mutex::default(),
@@ -170,6 +180,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     for bus in host.pcis.values() {
         host.offer(bus.offer())?;
+    }
+    if let Some(device) = &host.memory {
+        host.offer(device.offer())?;
     }
     for offer in host.input.offers() {
         host.offer(offer)?;

@@ -5,12 +5,15 @@
 //! The only file of this crate with `unsafe` code.
 #![allow(unsafe_code)]
 
-use anyhow::{Context, Result};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use anyhow::{ensure, Context, Result};
 use kvm_bindings::{kvm_userspace_memory_region, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNIC};
 use kvm_ioctls::{VcpuFd, VmFd};
-use vm_memory::{Address, GuestMemory, GuestMemoryRegion};
+use vm_memory::{Address, GuestAddress, GuestMemory, GuestMemoryRegion};
 
-use crate::memory::Memory;
+use crate::memory::{Memory, Plug};
 
 /// What made a vCPU leave the guest with KVM_EXIT_HYPERV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +38,13 @@ pub enum HypervExit {
     Other(u32),
 }
 
-/// Tells KVM about every region of `memory`. The mapping must stay for as long as `vm` is used; the caller
-/// keeps `memory` alive for the whole run.
-pub fn register_memory(vm: &VmFd, memory: &Memory) -> Result<()> {
-    for (slot, region) in (0u32..).zip(memory.iter()) {
+/// Tells KVM about every region of `memory` below the address `hot`. The mapping must stay for as long as `vm` is used;
+/// the caller keeps `memory` alive for the whole run.
+pub fn register_memory(vm: &VmFd, memory: &Memory, hot: u64) -> Result<()> {
+    let regions = memory
+        .iter()
+        .filter(|region| region.start_addr().raw_value() < hot);
+    for (slot, region) in (0u32..).zip(regions) {
         let host = region
             .get_host_address(vm_memory::MemoryRegionAddress(0))
             .context("a memory region has no host address")?;
@@ -54,6 +60,48 @@ pub fn register_memory(vm: &VmFd, memory: &Memory) -> Result<()> {
         unsafe { vm.set_user_memory_region(entry) }.context("KVM refuses the guest's memory")?;
     }
     Ok(())
+}
+
+/// Memory that KVM learns of while the guest runs.
+pub struct Plugger {
+    vm: Arc<VmFd>,
+    memory: Arc<Memory>,
+    slot: AtomicU32,
+}
+
+impl Plugger {
+    /// Of `memory`, what [`register_memory`] has left out.
+    pub fn new(vm: Arc<VmFd>, memory: Arc<Memory>) -> Self {
+        // More than there are regions.
+        let slot = AtomicU32::new(16);
+        Self { vm, memory, slot }
+    }
+}
+
+impl Plug for Plugger {
+    fn plug(&self, start: u64, len: u64) -> Result<()> {
+        let place = self.memory.to_region_addr(GuestAddress(start));
+        let (region, offset) = place.context("there is no memory to plug in")?;
+        let room = region.len().saturating_sub(offset.raw_value());
+        ensure!(
+            len > 0 && len <= room,
+            "the memory to plug in is not in one piece"
+        );
+        let host = region
+            .get_host_address(offset)
+            .context("a memory region has no host address")?;
+        let entry = kvm_userspace_memory_region {
+            slot: self.slot.fetch_add(1, Ordering::Relaxed),
+            flags: 0,
+            guest_phys_addr: start,
+            memory_size: len,
+            userspace_addr: host as u64,
+        };
+        // SAFETY: `host` is the start of `len` bytes of a mapping that `memory` owns, as was looked at above. The main
+        // thread holds `memory` until the process exits, so it outlives every vCPU. KVM refuses a slot that overlaps
+        // another, and no number of a slot is used twice, so no slot in use is changed.
+        unsafe { self.vm.set_user_memory_region(entry) }.context("KVM refuses to plug in memory")
+    }
 }
 
 /// Reads the record of a KVM_EXIT_HYPERV exit. Call it only right after `VcpuExit::Hyperv`.

@@ -32,7 +32,7 @@ use crate::hyperv::hypercall::{self, Receiver};
 use crate::hyperv::hypercall_page;
 use crate::hyperv::remap::{MsiLine, Remapper};
 use crate::hyperv::synic::{self, SintLine, Synic, VMBUS_SINT};
-use crate::memory::Memory;
+use crate::memory::{Memory, Plug};
 
 /// HV_X64_MSR_CRASH_P0; P1 to P4 follow.
 const MSR_CRASH_P0: u32 = 0x4000_0100;
@@ -153,10 +153,12 @@ fn routes(cpus: u32) -> Vec<kvm_irq_routing_entry> {
 }
 
 impl Machine {
-    /// Creates the VM with its interrupt controllers, memory and `cpus` vCPUs. Returns it with the SINT lines.
+    /// Creates the VM with its interrupt controllers, memory below the address `hot` and `cpus` vCPUs. Returns it with the
+    /// SINT lines.
     pub fn new(
         kvm: &Kvm,
         memory: &Memory,
+        hot: u64,
         cpus: u8,
         features: Features,
     ) -> Result<(Self, SintEvents)> {
@@ -171,7 +173,7 @@ impl Machine {
             ..Default::default()
         })
         .context("KVM cannot create the PIT")?;
-        kvm::register_memory(&vm, memory)?;
+        kvm::register_memory(&vm, memory, hot)?;
 
         let mut vcpus = Vec::new();
         for index in 0..cpus {
@@ -227,6 +229,11 @@ impl Machine {
                 .clock
                 / 100)
         })
+    }
+
+    /// Gives the guest what it has not got yet of `memory`.
+    pub fn plugger(&self, memory: Arc<Memory>) -> Box<dyn Plug> {
+        Box::new(kvm::Plugger::new(self.vm.clone(), memory))
     }
 
     /// Where messages of devices that are passed through go.
