@@ -285,7 +285,7 @@ fn what_a_guest_must_not_give() {
     });
     assert_eq!(said.unwrap(), "pages=22 messages=4");
     for message in [
-        &UnballoonResponse::new(1).as_bytes()[..],
+        UnballoonResponse::new(1).as_bytes(),
         HotAddResponse::new(1, true, 1).as_bytes(),
     ] {
         bench.send(message);
