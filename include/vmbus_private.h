@@ -177,57 +177,7 @@ struct rlis_channel {
 	bool target_unanswered;
 };
 
-/* What rlis_helper_vmbus_screen() has found. */
-#define RLIS_SCREEN_UEFI 1	/* the guest was booted by UEFI */
-#define RLIS_SCREEN_KNOWN 2	/* there is a screen, or its PCI device */
-
-/* Read-only files of a device, in the order of the sysfs tables. */
-enum rlis_device_attr {
-	RLIS_DEVICE_id,
-	RLIS_DEVICE_state,
-	RLIS_DEVICE_monitor_id,
-	RLIS_DEVICE_class_id,
-	RLIS_DEVICE_device_id,
-	RLIS_DEVICE_modalias,
-	RLIS_DEVICE_numa_node,
-	RLIS_DEVICE_server_monitor_pending,
-	RLIS_DEVICE_client_monitor_pending,
-	RLIS_DEVICE_server_monitor_latency,
-	RLIS_DEVICE_client_monitor_latency,
-	RLIS_DEVICE_server_monitor_conn_id,
-	RLIS_DEVICE_client_monitor_conn_id,
-	RLIS_DEVICE_out_intr_mask,
-	RLIS_DEVICE_out_read_index,
-	RLIS_DEVICE_out_write_index,
-	RLIS_DEVICE_out_read_bytes_avail,
-	RLIS_DEVICE_out_write_bytes_avail,
-	RLIS_DEVICE_in_intr_mask,
-	RLIS_DEVICE_in_read_index,
-	RLIS_DEVICE_in_write_index,
-	RLIS_DEVICE_in_read_bytes_avail,
-	RLIS_DEVICE_in_write_bytes_avail,
-	RLIS_DEVICE_channel_vp_mapping,
-	RLIS_DEVICE_vendor,
-	RLIS_DEVICE_device,
-};
-
-/* Files of a channel. */
-enum rlis_channel_attr {
-	RLIS_CHANNEL_out_mask,
-	RLIS_CHANNEL_in_mask,
-	RLIS_CHANNEL_read_avail,
-	RLIS_CHANNEL_write_avail,
-	RLIS_CHANNEL_cpu,
-	RLIS_CHANNEL_pending,
-	RLIS_CHANNEL_latency,
-	RLIS_CHANNEL_interrupts,
-	RLIS_CHANNEL_events,
-	RLIS_CHANNEL_intr_in_full,
-	RLIS_CHANNEL_intr_out_empty,
-	RLIS_CHANNEL_out_full_first,
-	RLIS_CHANNEL_out_full_total,
-	RLIS_CHANNEL_monitor_id,
-	RLIS_CHANNEL_subchannel_id,
-};
+/* The module parameter, in drivers/hv/vmbus/module_info.c. */
+extern unsigned int rlis_vmbus_max_version;
 
 #endif

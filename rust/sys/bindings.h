@@ -25,7 +25,9 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/notifier.h>
+#include <linux/panic_notifier.h>
 #include <linux/percpu.h>
+#include <linux/platform_device.h>
 #include <linux/poll.h>
 #include <linux/ptp_clock_kernel.h>
 #include <linux/random.h>
@@ -52,6 +54,7 @@
 #include <scsi/scsi_transport.h>
 #include <scsi/scsi_transport_fc.h>
 
+#include <clocksource/hyperv_timer.h>
 #include <asm/mshyperv.h>
 #if __has_include(<hyperv/hvhdk.h>)
 #include <hyperv/hvhdk.h>

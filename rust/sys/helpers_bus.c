@@ -3,34 +3,37 @@
  * Inline functions and macros that only the bus needs, as functions that Rust can call.
  */
 
+#include <linux/acpi.h>
 #include <linux/clockchips.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/efi.h>
 #include <linux/hyperv.h>
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/pci.h>
 #include <linux/percpu.h>
+#include <linux/platform_device.h>
 #include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/reciprocal_div.h>
 #include <linux/sched/isolation.h>
+#include <linux/screen_info.h>
 #include <linux/set_memory.h>
 #include <linux/slab.h>
+#include <linux/sysfb.h>
+#include <linux/sysfs.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 #include <clocksource/hyperv_timer.h>
 #include <asm/mshyperv.h>
 
 #include "helpers_bus.h"
-
-unsigned int rlis_helper_vmbus_max_version(void)
-{
-	return rlis_vmbus_max_version;
-}
 
 int rlis_helper_hv_context_alloc(void)
 {
@@ -71,11 +74,6 @@ unsigned int rlis_helper_next_present_cpu(int cpu)
 unsigned int rlis_helper_next_online_cpu(int cpu)
 {
 	return cpumask_next(cpu, cpu_online_mask);
-}
-
-bool rlis_helper_cpu_online(unsigned int cpu)
-{
-	return cpu < nr_cpu_ids && cpu_online(cpu);
 }
 
 bool rlis_helper_cpu_housekeeping(unsigned int cpu)
@@ -382,30 +380,10 @@ void rlis_helper_tasklet_enable(struct tasklet_struct *t)
 	tasklet_enable(t);
 }
 
-/*
- * The queues that add and remove devices need a rescuer: what is written back to a controller that the host has taken
- * away ends only when it is removed, and a removal waits for the addition. Drivers wait there for work of all kinds, as they
- * do on the C bus's queues; __WQ_LEGACY, which create_workqueue() sets, says that this is known.
- */
-#define DEVICE_QUEUE (__WQ_LEGACY | WQ_MEM_RECLAIM)
-
-struct workqueue_struct *rlis_helper_workqueue_ordered(const char *name)
+struct workqueue_struct *rlis_helper_vmbus_alloc_workqueue(const char *name, unsigned int flags,
+							   int max_active)
 {
-	return alloc_ordered_workqueue("%s", DEVICE_QUEUE, name);
-}
-
-struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name)
-{
-#ifdef RLIS_HAVE_WQ_PERCPU
-	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_PERCPU, 1, name);
-#else
-	return alloc_workqueue("%s", WQ_MEM_RECLAIM, 1, name);
-#endif
-}
-
-struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name)
-{
-	return alloc_workqueue("%s", DEVICE_QUEUE | WQ_UNBOUND, 0, name);
+	return alloc_workqueue("%s", flags, max_active, name);
 }
 
 static DECLARE_WORK(control_work, rlis_bus_control_work);
@@ -517,8 +495,13 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 	INIT_WORK(&c->rescind_work, rlis_bus_rescind_channel_work);
 	timer_setup(&c->look_again, channel_look_again, 0);
 	/* From here on the reference count of the kobject is that of the channel. */
-	rlis_helper_channel_kobject_init(&c->channel);
+	kobject_init(&c->channel.kobj, &rlis_channel_ktype);
 	return &c->channel;
+}
+
+void rlis_helper_channel_free(struct vmbus_channel *channel)
+{
+	kfree_rcu(channel, rcu);
 }
 
 /* Older kernels' struct has no room for these; there the bus does not load in a confidential VM, and they stay false. */
@@ -549,6 +532,22 @@ void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ri
 #endif
 }
 
+/* Has the driver that owns the channel map its rings for a program. */
+int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *file,
+				 struct vm_area_struct *vma)
+{
+#ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
+	struct vm_area_desc desc;
+	int ret;
+
+	compat_set_desc_from_vma(&desc, file, vma);
+	ret = channel->mmap_prepare_ring_buffer(channel, &desc);
+	return ret ?: __compat_vma_mmap(&desc, vma);
+#else
+	return channel->mmap_ring_buffer(channel, vma);
+#endif
+}
+
 /*
  * Runs fn in hard interrupt context. The vector is never threaded, so fn may take a spinlock_t there, which
  * lockdep would have to report for PREEMPT_RT's sake; on PREEMPT_RT the module does not load.
@@ -574,4 +573,84 @@ bool rlis_helper_vmbus_ratelimit_minute(void)
 	static DEFINE_RATELIMIT_STATE(rs, 60 * HZ, DEFAULT_RATELIMIT_BURST);
 
 	return __ratelimit(&rs);
+}
+
+/* Which driver alone may have a device: newer kernels keep that in the driver core, and make the file. */
+#ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
+static int device_match_driver_override(struct device *dev, const struct device_driver *drv)
+{
+	const char *only = device_to_hv_device(dev)->driver_override;
+
+	return only ? !strcmp(only, drv->name) : -1;
+}
+
+ssize_t rlis_helper_driver_override_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	guard(device)(dev);
+	return sysfs_emit(buf, "%s\n", device_to_hv_device(dev)->driver_override);
+}
+
+ssize_t rlis_helper_driver_override_store(struct device *dev, struct device_attribute *attr,
+					  const char *buf, size_t count)
+{
+	return driver_set_override(dev, &device_to_hv_device(dev)->driver_override, buf, count) ?: count;
+}
+#endif
+
+int rlis_helper_match_driver_override(struct device *dev, const struct device_driver *drv)
+{
+	return device_match_driver_override(dev, drv);
+}
+
+void rlis_helper_hv_device_free(struct hv_device *dev)
+{
+#ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
+	kfree(dev->driver_override);
+#endif
+	kfree(dev);
+}
+
+int rlis_helper_vmbus_platform_driver_register(struct platform_driver *drv)
+{
+	return platform_driver_register(drv);
+}
+
+struct acpi_device *rlis_helper_acpi_companion(struct device *dev)
+{
+	return ACPI_COMPANION(dev);
+}
+
+void rlis_helper_acpi_companion_set(struct device *dev, struct acpi_device *companion)
+{
+	ACPI_COMPANION_SET(dev, companion);
+}
+
+bool rlis_helper_efi_boot(void)
+{
+	return efi_enabled(EFI_BOOT);
+}
+
+/* Where firmware says that the framebuffer is; false if the kernel does not know about screens. */
+bool rlis_helper_sysfb_framebuffer(u64 *base, u64 *size)
+{
+#if defined(CONFIG_SYSFB) && defined(RLIS_HAVE_SYSFB_PRIMARY_DISPLAY)
+	*base = sysfb_primary_display.screen.lfb_base;
+	*size = sysfb_primary_display.screen.lfb_size;
+#elif defined(CONFIG_SYSFB)
+	*base = screen_info.lfb_base;
+	*size = screen_info.lfb_size;
+#endif
+	return IS_ENABLED(CONFIG_SYSFB);
+}
+
+/* The memory of a generation 1 VM's display adapter; false if there is none. */
+bool rlis_helper_hyperv_video_bar(struct resource *bar)
+{
+	struct pci_dev *pdev = pci_get_device(PCI_VENDOR_ID_MICROSOFT, PCI_DEVICE_ID_HYPERV_VIDEO, NULL);
+
+	if (!pdev)
+		return false;
+	*bar = pdev->resource[0];
+	pci_dev_put(pdev);
+	return true;
 }

@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What only the bus needs: prototypes of helpers_bus*.c, read by the C compiler and
- * by bindgen, and of the Rust functions that those files call.
+ * What only the bus needs: prototypes of helpers_bus.c, read by the C compiler and by bindgen, and of what that file has
+ * from Rust.
  */
 #ifndef RLIS_SYS_HELPERS_BUS_H
 #define RLIS_SYS_HELPERS_BUS_H
 
+#include <linux/acpi.h>
 #include <linux/hyperv.h>
+#include <linux/platform_device.h>
 #include <linux/rcupdate.h>
 
 #include "../../include/vmbus_private.h"
-
-/* ---- helpers_bus.c: inline functions and macros ---- */
-
-/* The module parameter, in drivers/hv/vmbus/module_info.c. */
-extern unsigned int rlis_vmbus_max_version;
-unsigned int rlis_helper_vmbus_max_version(void);
 
 /* Per CPU state and CPU masks. Iterators start with -1 and end with a number >= nr_cpu_ids. */
 int rlis_helper_hv_context_alloc(void);
@@ -24,7 +20,6 @@ struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu);
 struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void);
 unsigned int rlis_helper_next_present_cpu(int cpu);
 unsigned int rlis_helper_next_online_cpu(int cpu);
-bool rlis_helper_cpu_online(unsigned int cpu);
 bool rlis_helper_cpu_housekeeping(unsigned int cpu);
 int rlis_helper_cpu_to_node(unsigned int cpu);
 u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu);
@@ -81,9 +76,8 @@ void rlis_helper_dynids_init(struct hv_driver *drv);
 bool rlis_helper_wait_for_completion_ms(struct completion *c, unsigned int ms);
 void rlis_helper_tasklet_disable(struct tasklet_struct *t);
 void rlis_helper_tasklet_enable(struct tasklet_struct *t);
-struct workqueue_struct *rlis_helper_workqueue_ordered(const char *name);
-struct workqueue_struct *rlis_helper_workqueue_per_cpu(const char *name);
-struct workqueue_struct *rlis_helper_workqueue_unbound(const char *name);
+struct workqueue_struct *rlis_helper_vmbus_alloc_workqueue(const char *name, unsigned int flags,
+							   int max_active);
 void rlis_helper_queue_control_work(void);
 void rlis_helper_flush_control_work(void);
 bool rlis_helper_vmbus_ratelimit(void);
@@ -93,6 +87,9 @@ void rlis_helper_usleep_range(unsigned int min, unsigned int max);
 
 /* Channels. */
 struct vmbus_channel *rlis_helper_channel_alloc(void);
+void rlis_helper_channel_free(struct vmbus_channel *channel);
+int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *file,
+				 struct vm_area_struct *vma);
 bool rlis_helper_channel_co_ring_buffer(const struct vmbus_channel *channel);
 bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel);
 void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map);
@@ -107,70 +104,30 @@ void rlis_helper_vmbus_retarget_begin(void);
 void rlis_helper_vmbus_retarget_end(void);
 void rlis_helper_isr_annotated(void (*fn)(void));
 
-/* ---- helpers_bus_sysfs.c: files ---- */
+/* Devices and drivers, ACPI, screens. */
+#ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
+ssize_t rlis_helper_driver_override_show(struct device *dev, struct device_attribute *attr, char *buf);
+ssize_t rlis_helper_driver_override_store(struct device *dev, struct device_attribute *attr,
+					  const char *buf, size_t count);
+#endif
+int rlis_helper_match_driver_override(struct device *dev, const struct device_driver *drv);
+void rlis_helper_hv_device_free(struct hv_device *dev);
+int rlis_helper_vmbus_platform_driver_register(struct platform_driver *drv);
+struct acpi_device *rlis_helper_acpi_companion(struct device *dev);
+void rlis_helper_acpi_companion_set(struct device *dev, struct acpi_device *companion);
+bool rlis_helper_efi_boot(void);
+bool rlis_helper_sysfb_framebuffer(u64 *base, u64 *size);
+bool rlis_helper_hyperv_video_bar(struct resource *bar);
 
-void rlis_helper_channel_kobject_init(struct vmbus_channel *channel);
-int rlis_helper_channel_add_sysfs(struct hv_device *dev, struct vmbus_channel *channel);
-void rlis_helper_channel_remove_sysfs(struct vmbus_channel *channel);
-int rlis_helper_channel_update_sysfs(struct vmbus_channel *channel);
+/* ---- in Rust ---- */
 
 #ifndef __BINDGEN__
-extern const struct attribute_group *vmbus_dev_groups[];
-extern const struct attribute_group *vmbus_bus_groups[];
-extern const struct attribute_group *vmbus_drv_groups[];
+extern const struct kobj_type rlis_channel_ktype;
 #endif
-
-/* ---- helpers_bus_driver.c: tables of callbacks ---- */
-
-int rlis_helper_vmbus_bus_register(void);
-void rlis_helper_vmbus_bus_unregister(void);
-void rlis_helper_driver_set_bus(struct hv_driver *drv, struct module *owner, const char *mod_name);
-const char *rlis_helper_hv_dev_name(const struct device *dev);
-int rlis_helper_hv_device_register(struct hv_device *dev, struct device *parent);
-int rlis_helper_platform_register(void);
-void rlis_helper_platform_unregister(void);
-struct device *rlis_helper_platform_device(void);
-int rlis_helper_acpi_walk_windows(void *ctx);
-unsigned int rlis_helper_vmbus_screen(u64 *start, u64 *size);
-void rlis_helper_vmbus_tell_mmio(const struct resource *first, const struct resource *second,
-				 const struct resource *framebuffer);
-struct resource *rlis_helper_vmbus_request_mem_region_exclusive(u64 start, u64 size, const char *name);
-struct resource *rlis_helper_request_region_in(struct resource *parent, u64 start, u64 size,
-					       const char *name, bool busy);
-void rlis_helper_vmbus_release_mem_region(u64 start, u64 size);
-int rlis_helper_cpuhp_setup(void);
-void rlis_helper_cpuhp_remove(int state);
-void rlis_helper_vmbus_panic_notifier(bool on);
-void rlis_helper_vmbus_syscore(bool on);
-void rlis_helper_stimer_cleanup_cpu(unsigned int cpu);
-
-/* ---- Rust functions that C calls ---- */
-
 void rlis_bus_on_message(unsigned long cpu_context);
 void rlis_bus_on_event(unsigned long channel);
-void rlis_bus_isr(void);
 void rlis_bus_control_work(struct work_struct *work);
 void rlis_bus_add_channel_work(struct work_struct *work);
 void rlis_bus_rescind_channel_work(struct work_struct *work);
-int rlis_bus_cpu_online(unsigned int cpu);
-int rlis_bus_cpu_offline(unsigned int cpu);
-int rlis_bus_match(struct hv_device *dev, const struct hv_driver *drv, int override);
-int rlis_bus_probe(struct hv_device *dev, struct hv_driver *drv, int override);
-void rlis_bus_remove(struct hv_device *dev, struct hv_driver *drv);
-void rlis_bus_shutdown(struct hv_device *dev, struct hv_driver *drv);
-int rlis_bus_suspend_device(struct hv_device *dev, struct hv_driver *drv);
-int rlis_bus_resume_device(struct hv_device *dev, struct hv_driver *drv);
-void rlis_bus_release_device(struct hv_device *dev);
-ssize_t rlis_bus_new_id(struct hv_driver *drv, const char *buf, size_t count);
-ssize_t rlis_bus_remove_id(struct hv_driver *drv, const char *buf, size_t count);
-ssize_t rlis_bus_device_show(struct hv_device *dev, enum rlis_device_attr attr, char *buf);
-ssize_t rlis_bus_channel_show(struct vmbus_channel *channel, enum rlis_channel_attr attr, char *buf);
-ssize_t rlis_bus_channel_set_cpu(struct vmbus_channel *channel, const char *buf, size_t count);
-int rlis_bus_mmio_window(void *ctx, u64 start, u64 end);
-void rlis_bus_panic(void);
-int rlis_bus_suspend(void);
-int rlis_bus_resume(void);
-void rlis_bus_synic_suspend(void);
-void rlis_bus_synic_resume(void);
 
 #endif

@@ -9,13 +9,14 @@ document=$RLIS_TOP/Documentation/sysfs-and-parameters.md
 
 # Both lists have lines `section name mode`, sorted.
 in_code() {
-	local top=$1 files=$1/rust/sys/helpers_bus_sysfs.c file module
+	local top=$1 files=$1/rust/hv/bus/sysfs file module
 	{
-		sed -nE 's/^DEVICE_FILE\(([a-z_]+)\);/device \1 0444/p' "$files"
-		sed -nE 's/^CHANNEL_FILE\(([a-z_]+), (0[0-7]+)\);/channel \1 \2/p' "$files"
-		sed -nE 's/.*\.attr = \{ \.name = "([a-z_]+)", \.mode = (0[0-7]+) \}.*/channel \1 \2/p' "$files"
-		sed -nE 's/^static BUS_ATTR_RO\(([a-z_]+)\);/bus \1 0444/p; s/^static BUS_ATTR_RW\(([a-z_]+)\);/bus \1 0644/p' "$files"
-		sed -nE 's/^static DRIVER_ATTR_WO\(([a-z_]+)\);/driver \1 0200/p' "$files"
+		sed -nE 's/^ *(read_only|of_monitor)\(c"([a-z_]+)",.*/device \2 0444/p' "$files/device.rs"
+		sed -nE -e 's/^ *(read_only|of_monitor)\(c"([a-z_]+)",.*/channel \2 0444/p' \
+			-e 's/^ *writable\(c"([a-z_]+)",.*/channel \1 0644/p' \
+			-e 's/.*attr = attribute\(c"([a-z_]+)", 0o([0-7]+)\);/channel \1 0\2/p' "$files/channel.rs"
+		sed -nE -e 's/.*attr = attribute\(c"([a-z_]+)", 0o(4[0-7]+)\);/bus \1 0\2/p' \
+			-e 's/.*attr = attribute\(c"([a-z_]+)", 0o(2[0-7]+)\);/driver \1 0\2/p' "$files/bus.rs"
 		for file in "$top"/drivers/*/*/; do
 			module=hv_$(basename "$file")
 			cat "$file"*.c "$file"*.rs | awk -v m="$module" '
@@ -62,7 +63,7 @@ finds() {
 	rm -rf "${work:?}/top"
 	mkdir -p "$work/top/rust"
 	cp -r "$RLIS_TOP/drivers" "$work/top/"
-	cp -r "$RLIS_TOP/rust/sys" "$work/top/rust/"
+	cp -r "$RLIS_TOP/rust/hv" "$work/top/rust/"
 	cp "$document" "$work/top/document.md"
 	sed -i -E "$2" "$work/top/$3"
 	if cmp -s "$work/top/$3" "$RLIS_TOP/$3" || cmp -s "$work/top/$3" "$document"; then
@@ -76,7 +77,8 @@ finds() {
 finds missing_file '/^\| `vendor` /d' document.md
 finds wrong_mode 's/^(\| `cpu` \| )0644/\10444/' document.md
 finds missing_parameter '/^\| `fcopy` /d' document.md
-finds renamed_file 's/^CHANNEL_FILE\(events,/CHANNEL_FILE(signals,/' rust/sys/helpers_bus_sysfs.c
+finds renamed_file 's/read_only\(c"events"/read_only(c"signals"/' rust/hv/bus/sysfs/channel.rs
+finds wrong_mode_of_a_driver 's/("remove_id", 0o)200/\1220/' rust/hv/bus/sysfs/bus.rs
 finds changed_parameter 's/"timesync_implicit", Mode::Writable/"timesync_implicit", Mode::ReadOnly/' drivers/hv/utils/utils.rs
 finds new_parameter 's/"logging_level"/"log_level"/' drivers/scsi/storvsc/settings.rs
 results_summary

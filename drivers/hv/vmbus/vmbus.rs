@@ -32,12 +32,12 @@ mod retarget;
 use crate::connection::Connection;
 use kernel::prelude::*;
 use rlis_bus::{
+    bus_type::BusType,
     channel::{
         Callback,
         Channel,
         Owned, //
     },
-    driver::BusType,
     gpadl::{
         Gpadl,
         Kind, //

@@ -47,7 +47,6 @@ use core::{
     }, //
 };
 use kernel::{
-    error::to_result,
     prelude::*,
     sync::aref::{
         ARef,
@@ -57,7 +56,6 @@ use kernel::{
 };
 use rlis_proto::{
     vmbus::{
-        life::Event,
         message::OfferChannel,
         retarget::Route, //
     },
@@ -402,48 +400,10 @@ impl Channel {
         unsafe { (*self.raw()).intr_in_full += 1 };
     }
 
-    /// Shows the file `ring`, which is mapped with the driver's function.
-    ///
-    /// # Errors
-    ///
-    /// Those of sysfs.
-    pub(crate) fn show_ring(&self, map: bindings::rlis_map_ring_t) -> Result {
-        // SAFETY: Only the driver that has the channel calls this.
-        to_result(unsafe {
-            bindings::channel_set_map_ring(self.raw(), map);
-            (*self.raw()).ring_sysfs_visible = true;
-            bindings::channel_update_sysfs(self.raw())
-        })
-    }
-
-    /// Hides the file `ring`. It is gone before its function.
-    ///
-    /// # Errors
-    ///
-    /// Those of sysfs.
-    pub(crate) fn hide_ring(&self) -> Result {
-        // SAFETY: Only the driver that has the channel calls this.
-        to_result(unsafe {
-            (*self.raw()).ring_sysfs_visible = false;
-            let ret = bindings::channel_update_sysfs(self.raw());
-            bindings::channel_set_map_ring(self.raw(), None);
-            ret
-        })
-    }
-
     /// Waits until the tasklet does not run, for a channel that nobody schedules it for any more. Sleeps.
     pub fn kill_tasklet(&self) {
         // SAFETY: Initialised with the channel.
         unsafe { bindings::tasklet_kill(&raw mut (*self.raw()).callback_event) };
-    }
-
-    /// Removes the channel's files in sysfs, if it has any. Sleeps.
-    pub fn remove_files(&self) {
-        let _files = Files::of(self);
-        if self.on(Event::FilesGone).is_some() {
-            // SAFETY: The files were added and are removed once.
-            unsafe { bindings::channel_remove_sysfs(self.raw()) };
-        }
     }
 
     /// Waits for the end of the channel's addition, and says whether it had to. Sleeps; not from the addition.

@@ -4,6 +4,7 @@
 //! [`crate::driver`].
 
 use crate::{
+    bus_type,
     channel::{
         self,
         Channel,
@@ -11,14 +12,14 @@ use crate::{
         Files,
         Owned, //
     },
+    driver,
     ops,
-    root, //
+    root,
+    sysfs,
+    table::callbacks, //
 };
 use core::ptr;
-use kernel::{
-    error::to_result,
-    prelude::*, //
-};
+use kernel::prelude::*;
 use rlis_proto::vmbus::life::{
     Device,
     Event, //
@@ -54,13 +55,14 @@ pub fn register(channel: &Channel) -> Result {
         (*device).dev_instance.b = { offer.offer.if_instance }.b;
         (*device).vendor_id = VENDOR_ID;
         (*device).device_id = channel.class();
+        (*device).device.release = Some(release);
     }
     channel.set_device(device);
     // SAFETY: The object is ready to be registered, and the root device exists as long as the bus does.
-    let registered = to_result(unsafe { bindings::hv_device_register(device, root::device()) });
+    let registered = unsafe { bus_type::register_device(device, root::device()) };
     match registered {
         Ok(()) => _ = channel.on(Event::Registered),
-        // SAFETY: `hv_device_register` initialised the reference count. The last one releases the device, and with it the
+        // SAFETY: `register_device` initialised the reference count. The last one releases the device, and with it the
         // channel.
         Err(_) => unsafe { bindings::put_device(&raw mut (*device).device) },
     }
@@ -119,7 +121,7 @@ pub fn add_files(channel: &Channel) -> Result {
         }
     }
     // SAFETY: The device is registered and has its kset; the channel was not added before.
-    to_result(unsafe { bindings::channel_add_sysfs(device, channel.raw()) }).inspect_err(|_| {
+    unsafe { sysfs::channel::add(channel, (*device).channels_kset) }.inspect_err(|_| {
         channel.on(Event::FilesGone);
     })
 }
@@ -143,16 +145,17 @@ pub fn unregister(channel: &Channel) -> bool {
     true
 }
 
-/// The last reference to a device is gone.
-#[no_mangle]
-unsafe extern "C" fn rlis_bus_release_device(device: *mut bindings::hv_device) {
-    // SAFETY: The channel lives until it is removed, which happens here, and no driver has it any more.
-    let channel = unsafe { Channel::from_raw((*device).channel) };
-    let channel = ChannelRef::from(channel);
-    if let Ok(ops) = ops() {
-        // SAFETY: As above.
-        ops.device_released(&unsafe { Owned::new(&channel) });
+callbacks! {
+    /// The last reference to a device is gone.
+    fn release(device: *mut bindings::device => &driver::Device) {
+        // The channel lives until it is removed, which happens here.
+        let channel = ChannelRef::from(device.channel());
+        // SAFETY: No driver has the channel any more. The device was allocated by `register`, and nobody has a reference to it.
+        unsafe {
+            if let Ok(ops) = ops() {
+                ops.device_released(&Owned::new(&channel));
+            }
+            bindings::hv_device_free(device.raw());
+        }
     }
-    // SAFETY: Allocated by `register`; nobody has a reference any more.
-    unsafe { bindings::kfree(device.cast()) };
 }

@@ -2,7 +2,7 @@
 
 //! Drivers: what stands between the driver core and `struct hv_driver`.
 //!
-//! The tables of callbacks are in rust/sys/helpers_bus_driver.c and helpers_bus_sysfs.c.
+//! The callbacks of the driver core are in [`crate::bus_type`].
 
 use crate::{
     channel::{
@@ -16,18 +16,19 @@ use crate::{
     lock::SpinGuard,
     ops,
     ratelimit,
-    root, //
+    table::{
+        Contains,
+        FromKernel,
+        Table, //
+    }, //
 };
 use core::{
-    ptr,
-    slice, //
+    mem::offset_of,
+    ptr, //
 };
 use kernel::{
     error::to_result,
-    ffi::{
-        c_char,
-        c_int, //
-    },
+    ffi::c_int,
     prelude::*,
     str::CStr,
     types::Opaque, //
@@ -69,20 +70,58 @@ impl Device {
         unsafe { ((*self.0.get()).vendor_id, (*self.0.get()).device_id) }
     }
 
-    fn name(&self) -> &CStr {
+    /// The C object.
+    pub(crate) fn raw(&self) -> *mut bindings::hv_device {
+        self.0.get()
+    }
+
+    /// The driver that it is bound to, or about to be. In callbacks of the driver core.
+    pub(crate) fn driver(&self) -> Option<&Driver> {
+        // SAFETY: The driver core holds the device's lock, or is the only one left, so that the driver stays; it is one of
+        // this bus.
+        unsafe {
+            let driver = (*self.0.get()).device.driver;
+            (!driver.is_null()).then(|| FromKernel::from_kernel(driver))
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &CStr {
         // SAFETY: By the invariants; the name of a registered device stays.
-        unsafe { CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*self.0.get()).device)) }
+        unsafe { CStr::from_char_ptr(bindings::dev_name(&raw const (*self.0.get()).device)) }
     }
 }
 
-/// What a driver does with its devices.
-type DeviceFunction = Option<unsafe extern "C" fn(*mut bindings::hv_device) -> c_int>;
+// SAFETY: The driver core, and sysfs, have only devices that `crate::device` has registered with this bus.
+unsafe impl Contains<bindings::device> for Device {
+    const OFFSET: usize = offset_of!(bindings::hv_device, device);
+}
 
-/// A driver that is registered with this bus.
+// SAFETY: As above; files of devices are those of their kobject.
+unsafe impl Contains<bindings::kobject> for Device {
+    const OFFSET: usize =
+        offset_of!(bindings::hv_device, device) + offset_of!(bindings::device, kobj);
+}
+
+// SAFETY: The driver core, and sysfs, have only drivers that `crate::bus_type` has registered with this bus.
+unsafe impl Contains<bindings::device_driver> for Driver {
+    const OFFSET: usize = offset_of!(bindings::hv_driver, driver);
+}
+
+/// What a driver is called for, besides its probe.
+enum Call {
+    Remove,
+    Shutdown,
+    Suspend,
+    Resume,
+}
+
+/// A driver of devices of this bus.
 ///
 /// # Invariants
 ///
-/// It is valid, and its lists of ids are initialised.
+/// It stays valid from its registration to its unregistration, in which time its list of ids is initialised; its functions are
+/// called with devices of this bus.
 #[repr(transparent)]
 pub(crate) struct Driver(Opaque<bindings::hv_driver>);
 
@@ -94,6 +133,17 @@ struct DynId {
 }
 
 impl Driver {
+    /// The C object.
+    pub(crate) fn raw(&self) -> *mut bindings::hv_driver {
+        self.0.get()
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: By the invariants; a name that stays.
+        unsafe { CStr::from_char_ptr((*self.0.get()).name) }
+    }
+
     /// The entry of the driver's static table for this class, or null.
     fn find_static(&self, class: &Guid) -> *const bindings::hv_vmbus_device_id {
         // SAFETY: By the invariants; the table is terminated by an entry with a null GUID.
@@ -147,7 +197,7 @@ impl Driver {
     }
 
     /// Adds a dynamic id, and binds the driver to devices that wait for one. Sleeps.
-    fn add_dynid(&self, class: &Guid) -> Result {
+    pub(crate) fn add_dynid(&self, class: &Guid) -> Result {
         if self.has_dynid(class) {
             return Err(EEXIST);
         }
@@ -168,7 +218,7 @@ impl Driver {
     }
 
     /// Removes a dynamic id.
-    fn remove_dynid(&self, class: &Guid) -> Result {
+    pub(crate) fn remove_dynid(&self, class: &Guid) -> Result {
         let guard = self.lock_dynids();
         let id = self.find_dynid(class, &guard).ok_or(ENODEV)?;
         // SAFETY: On the list, whose lock is held; nobody keeps a pointer to it: see `dynid`.
@@ -180,7 +230,7 @@ impl Driver {
     }
 
     /// Frees all dynamic ids: nobody looks at them any more.
-    fn free_dynids(&self) {
+    pub(crate) fn free_dynids(&self) {
         // SAFETY: By the invariants; the driver is unregistered, so that there is nobody but the caller.
         unsafe {
             let head = &raw mut (*self.0.get()).dynids.list;
@@ -194,78 +244,61 @@ impl Driver {
         }
     }
 
+    /// Whether user space has chosen it for a device, or another one; `None` if it has chosen none.
+    fn is_chosen_for(&self, dev: &Device) -> Option<bool> {
+        // SAFETY: A registered driver, and a device of this bus.
+        let chosen = unsafe {
+            bindings::match_driver_override(
+                &raw mut (*dev.0.get()).device,
+                &raw const (*self.0.get()).driver,
+            )
+        };
+        (chosen >= 0).then_some(chosen != 0)
+    }
+
     /// Whether it is for Hyper-V sockets.
     fn takes_sockets(&self) -> bool {
         // SAFETY: By the invariants.
         unsafe { (*self.0.get()).hvsock }
     }
 
-    /// Calls a function of the driver that takes nothing but the device; `None` if there is no such function.
-    fn call(&self, dev: &Device, function: DeviceFunction) -> Option<c_int> {
-        // SAFETY: A function of the driver, called as declared with a device that it is for.
-        function.map(|function| unsafe { function(dev.0.get()) })
+    /// Calls a function of the driver, and returns what it does; `None` if there is no such function.
+    fn call(&self, dev: &Device, call: Call) -> Option<c_int> {
+        let (drv, dev) = (self.0.get(), dev.0.get());
+        // SAFETY: By the invariants; a function of the driver is called as declared with a device that it is for.
+        unsafe {
+            match call {
+                Call::Remove => (*drv).remove.map(|f| {
+                    f(dev);
+                    0
+                }),
+                Call::Shutdown => (*drv).shutdown.map(|f| {
+                    f(dev);
+                    0
+                }),
+                Call::Suspend => (*drv).suspend.map(|f| f(dev)),
+                Call::Resume => (*drv).resume.map(|f| f(dev)),
+            }
+        }
     }
-}
-
-/// What is written to `new_id` and `remove_id`: a GUID, with or without braces, and a line end.
-fn parse_guid(buf: *const c_char, count: usize) -> Result<Guid> {
-    // SAFETY: sysfs hands over a buffer of that size.
-    let text = unsafe { slice::from_raw_parts(buf.cast::<u8>(), count) };
-    let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
-    Guid::parse(text.trim()).ok_or(EINVAL)
-}
-
-fn to_ssize(result: Result, count: usize) -> isize {
-    match result {
-        Ok(()) => isize::try_from(count).unwrap_or(isize::MAX),
-        Err(e) => e.to_errno() as isize,
-    }
-}
-
-/// `new_id`: another class that the driver shall be bound to.
-#[no_mangle]
-extern "C" fn rlis_bus_new_id(drv: &Driver, buf: *const c_char, count: usize) -> isize {
-    let result = parse_guid(buf, count).and_then(|class| drv.add_dynid(&class));
-    to_ssize(result, count)
-}
-
-/// `remove_id`: undoes `new_id`.
-#[no_mangle]
-extern "C" fn rlis_bus_remove_id(drv: &Driver, buf: *const c_char, count: usize) -> isize {
-    let result = parse_guid(buf, count).and_then(|class| drv.remove_dynid(&class));
-    to_ssize(result, count)
 }
 
 /// What a driver that is bound by name only gets as its id.
-struct NoId(bindings::hv_vmbus_device_id);
+static NO_ID: Table<bindings::hv_vmbus_device_id> = Table::new(pin_init::zeroed());
 
-// SAFETY: Never written.
-unsafe impl Sync for NoId {}
-
-static NO_ID: NoId = NoId(pin_init::zeroed());
-
-/// Whether the driver is for this device. `overridden` is 1 if the device may only be bound to this driver,
-/// 0 if only to another one, negative if nothing is said.
-#[no_mangle]
-extern "C" fn rlis_bus_match(dev: &Device, drv: &Driver, overridden: c_int) -> c_int {
-    let matches = if dev.channel().is_hvsock() {
-        drv.takes_sockets()
-    } else {
-        match overridden {
-            0 => false,
-            1.. => true,
-            _ => {
-                let class = dev.class();
-                drv.has_dynid(&class) || !drv.find_static(&class).is_null()
-            }
-        }
-    };
-    c_int::from(matches)
+/// Whether the driver is for this device.
+pub(crate) fn matches(dev: &Device, drv: &Driver) -> bool {
+    if dev.channel().is_hvsock() {
+        return drv.takes_sockets();
+    }
+    drv.is_chosen_for(dev).unwrap_or_else(|| {
+        let class = dev.class();
+        drv.has_dynid(&class) || !drv.find_static(&class).is_null()
+    })
 }
 
 /// Calls the driver's probe.
-#[no_mangle]
-extern "C" fn rlis_bus_probe(dev: &Device, drv: &Driver, overridden: c_int) -> c_int {
+pub(crate) fn probe(dev: &Device, drv: &Driver) -> c_int {
     // SAFETY: A registered driver.
     let Some(probe) = (unsafe { (*drv.0.get()).probe }) else {
         pr_err!("probe not set for driver of {}\n", dev.name());
@@ -277,8 +310,8 @@ extern "C" fn rlis_bus_probe(dev: &Device, drv: &Driver, overridden: c_int) -> c
         Some(id) => ptr::from_ref(id),
         None => drv.find_static(&class),
     };
-    let id = if id.is_null() && overridden > 0 {
-        &raw const NO_ID.0
+    let id = if id.is_null() && drv.is_chosen_for(dev) == Some(true) {
+        NO_ID.get().cast_const()
     } else {
         id
     };
@@ -296,19 +329,13 @@ extern "C" fn rlis_bus_probe(dev: &Device, drv: &Driver, overridden: c_int) -> c
 }
 
 /// Calls the driver's remove.
-#[no_mangle]
-extern "C" fn rlis_bus_remove(dev: &Device, drv: &Driver) {
+pub(crate) fn remove(dev: &Device, drv: &Driver) {
     let channel = dev.channel();
     // A rescind from here on waits for the end of this instead of calling a driver that is letting go.
     if !channel.is_hvsock() {
         channel.clear_rescind_callback();
     }
-    // SAFETY: A registered driver, whose function is called as declared with its device.
-    unsafe {
-        if let Some(remove) = (*drv.0.get()).remove {
-            remove(dev.0.get());
-        }
-    }
+    drv.call(dev, Call::Remove);
     driver_gone(dev);
 }
 
@@ -322,91 +349,17 @@ fn driver_gone(dev: &Device) {
 }
 
 /// Calls the driver's shutdown.
-#[no_mangle]
-extern "C" fn rlis_bus_shutdown(dev: &Device, drv: &Driver) {
-    // SAFETY: A registered driver, whose function is called as declared with its device.
-    unsafe {
-        if let Some(shutdown) = (*drv.0.get()).shutdown {
-            shutdown(dev.0.get());
-        }
-    }
+pub(crate) fn shutdown(dev: &Device, drv: &Driver) {
+    drv.call(dev, Call::Shutdown);
 }
 
 /// Calls the driver's suspend.
-#[no_mangle]
-extern "C" fn rlis_bus_suspend_device(dev: &Device, drv: &Driver) -> c_int {
-    // SAFETY: A registered driver.
-    let suspend = unsafe { (*drv.0.get()).suspend };
-    drv.call(dev, suspend).unwrap_or(EOPNOTSUPP.to_errno())
+pub(crate) fn suspend(dev: &Device, drv: &Driver) -> c_int {
+    drv.call(dev, Call::Suspend)
+        .unwrap_or(EOPNOTSUPP.to_errno())
 }
 
 /// Calls the driver's resume.
-#[no_mangle]
-extern "C" fn rlis_bus_resume_device(dev: &Device, drv: &Driver) -> c_int {
-    // SAFETY: A registered driver.
-    let resume = unsafe { (*drv.0.get()).resume };
-    drv.call(dev, resume).unwrap_or(EOPNOTSUPP.to_errno())
-}
-
-/// Registers a driver.
-///
-/// # Safety
-///
-/// `drv` stays valid until [`unregister_driver`]; its functions may be called with devices of this bus.
-pub(crate) unsafe fn register_driver(
-    drv: *mut bindings::hv_driver,
-    owner: *mut bindings::module,
-    mod_name: *const c_char,
-) -> Result {
-    if root::device().is_null() {
-        return Err(ENODEV);
-    }
-    // SAFETY: The caller vouches for the driver.
-    unsafe {
-        pr_info!("registering driver {}\n", CStr::from_char_ptr((*drv).name));
-        bindings::driver_set_bus(drv, owner, mod_name);
-        bindings::dynids_init(drv);
-        to_result(bindings::driver_register(&raw mut (*drv).driver))
-    }
-}
-
-/// Unregisters a driver; its devices are removed from it.
-///
-/// # Safety
-///
-/// `drv` is a registered driver.
-pub(crate) unsafe fn unregister_driver(drv: *mut bindings::hv_driver) {
-    // SAFETY: The caller vouches for the driver.
-    let driver = unsafe {
-        pr_info!(
-            "unregistering driver {}\n",
-            CStr::from_char_ptr((*drv).name)
-        );
-        bindings::driver_unregister(&raw mut (*drv).driver);
-        &*drv.cast::<Driver>()
-    };
-    driver.free_dynids();
-}
-
-/// Registers the bus type.
-pub struct BusType(());
-
-impl BusType {
-    /// Registers it.
-    ///
-    /// # Errors
-    ///
-    /// Those of `bus_register`.
-    pub fn register() -> Result<Self> {
-        // SAFETY: The bus type is static.
-        to_result(unsafe { bindings::vmbus_bus_register() })?;
-        Ok(Self(()))
-    }
-}
-
-impl Drop for BusType {
-    fn drop(&mut self) {
-        // SAFETY: Registered by `register`; devices and drivers are gone.
-        unsafe { bindings::vmbus_bus_unregister() };
-    }
+pub(crate) fn resume(dev: &Device, drv: &Driver) -> c_int {
+    drv.call(dev, Call::Resume).unwrap_or(EOPNOTSUPP.to_errno())
 }

@@ -7,7 +7,7 @@
 //! from callbacks of the bus and are used only while the driver has them; buffers have the lengths given; a
 //! channel is read in one place at a time, and closed by the one who opened it. Where a type can say so, the
 //! parameter has that type: `&Channel` is a `struct vmbus_channel *` that is valid during the call, [`Owned`] one that
-//! the caller opens or closes. The comments below call the rest *the driver's promise*.
+//! the caller opens or closes, [`Given`] a pointer to a buffer. The comments below call the rest *the driver's promise*.
 
 mod channel;
 mod device;
@@ -26,16 +26,34 @@ fn to_int(result: Result) -> c_int {
     result.map_or_else(|e| e.to_errno(), |()| 0)
 }
 
-/// A slice, empty for a length of 0 whatever the pointer.
+/// A pointer that a driver passes to a function of the API.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// `data` points to `len` elements that are not written during `'a`, or `len` is 0.
-unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
-    if len == 0 {
-        &[]
-    } else {
-        // SAFETY: As the caller promises.
-        unsafe { slice::from_raw_parts(data, len) }
+/// It came as an argument of an exported function, and the driver keeps its promise: it is null, or there are as many
+/// elements as the argument beside it says, or one where there is none. Until the function returns nobody else writes them, nor
+/// reads those that are written.
+#[repr(transparent)]
+struct Given<T>(*mut T);
+
+impl<T> Given<T> {
+    /// The elements, none for a length of 0 whatever the pointer.
+    #[inline]
+    fn slice(&self, len: usize) -> &[T] {
+        if len == 0 {
+            return &[];
+        }
+        // SAFETY: By the invariants.
+        unsafe { slice::from_raw_parts(self.0, len) }
+    }
+
+    /// The elements, for writing.
+    #[inline]
+    fn slice_mut(&mut self, len: usize) -> &mut [T] {
+        if len == 0 {
+            return &mut [];
+        }
+        // SAFETY: By the invariants.
+        unsafe { slice::from_raw_parts_mut(self.0, len) }
     }
 }

@@ -2,7 +2,7 @@
 
 //! CPUs that come and go: their SynIC, and which of them serve channels.
 //!
-//! A CPU serves channels between `rlis_bus_cpu_online` and the beginning of `rlis_bus_cpu_offline`. The flag
+//! A CPU serves channels between `comes_online` and the beginning of `goes_offline`. The flag
 //! that says so changes under the lock of channels, so that no channel is placed on a CPU that is leaving.
 
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
         context, //
     },
     ops,
-    synic, //
+    synic,
+    table::callbacks, //
 };
 use core::sync::atomic::{
     AtomicU64,
@@ -72,7 +73,16 @@ impl Hotplug {
     /// Those of `cpuhp_setup_state`.
     pub fn new() -> Result<Self> {
         // SAFETY: The callbacks are those below; the pages exist.
-        let state = unsafe { bindings::cpuhp_setup() };
+        let state = unsafe {
+            bindings::__cpuhp_setup_state(
+                bindings::cpuhp_state_CPUHP_AP_ONLINE_DYN,
+                c"hyperv/vmbus:online".as_char_ptr(),
+                true,
+                Some(comes_online),
+                Some(goes_offline),
+                false,
+            )
+        };
         if state < 0 {
             return Err(Error::from_errno(state));
         }
@@ -103,7 +113,7 @@ pub fn disable_all() {
     let state = STATE.swap(0, Ordering::Relaxed);
     if state != 0 {
         // SAFETY: `Hotplug::new` made the state, and it is removed once.
-        unsafe { bindings::cpuhp_remove(state as c_int) };
+        unsafe { bindings::__cpuhp_remove_state(state as c_int, true) };
     }
 }
 
@@ -114,31 +124,30 @@ impl Drop for Hotplug {
     }
 }
 
-/// The CPU has come online. Runs on it.
-#[no_mangle]
-extern "C" fn rlis_bus_cpu_online(cpu: c_uint) -> c_int {
-    // SAFETY: The context of a present CPU.
-    if unsafe { (*context(cpu)).hyp_synic_event_page.is_null() } {
-        // It was not present when the bus was loaded.
-        return ENOMEM.to_errno();
-    }
-    synic::enable(cpu);
-    // SAFETY: The CPU's SynIC is set up, and this runs on it.
-    unsafe { bindings::stimer_messages_on(cpu, c_int::from(VMBUS_MESSAGE_SINT)) };
-    set_serving(cpu, true, &channel::lock());
-    0
-}
-
-/// The CPU is about to go offline. Runs on it. An error keeps it online.
-#[no_mangle]
-extern "C" fn rlis_bus_cpu_offline(cpu: c_uint) -> c_int {
-    if let Err(e) = ops().and_then(|ops| ops.cpu_leaves(cpu)) {
+callbacks! {
+    /// The CPU has come online. Runs on it.
+    fn comes_online(cpu: c_uint) -> c_int {
+        if synic::event_flags(context(cpu)).is_none() {
+            // It was not present when the bus was loaded.
+            return ENOMEM.to_errno();
+        }
+        synic::enable(cpu);
+        // SAFETY: The CPU's SynIC is set up, and this runs on it.
+        unsafe { bindings::stimer_messages_on(cpu, c_int::from(VMBUS_MESSAGE_SINT)) };
         set_serving(cpu, true, &channel::lock());
-        return e.to_errno();
+        0
     }
-    set_serving(cpu, false, &channel::lock());
-    // SAFETY: This runs on the CPU, whose SynIC is still set up.
-    unsafe { bindings::stimer_messages_off(cpu) };
-    synic::disable();
-    0
+
+    /// The CPU is about to go offline. Runs on it. An error keeps it online.
+    fn goes_offline(cpu: c_uint) -> c_int {
+        if let Err(e) = ops().and_then(|ops| ops.cpu_leaves(cpu)) {
+            set_serving(cpu, true, &channel::lock());
+            return e.to_errno();
+        }
+        set_serving(cpu, false, &channel::lock());
+        // SAFETY: This runs on the CPU, whose SynIC is still set up.
+        unsafe { bindings::stimer_messages_off(cpu) };
+        synic::disable();
+        0
+    }
 }

@@ -23,6 +23,12 @@ pub fn vtl() -> u8 {
     unsafe { bindings::hv_vtl() }
 }
 
+/// Whether the host lets the guest hibernate.
+pub(crate) fn may_hibernate() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::hv_is_hibernation_supported() }
+}
+
 /// What the hypervisor and the kernel say about this machine.
 pub fn machine() -> Machine {
     // SAFETY: No requirements; the variable is set at boot.

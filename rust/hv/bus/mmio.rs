@@ -5,7 +5,13 @@
 //! The windows form a resource tree of their own. A piece is taken twice: there, and in the kernel's tree of
 //! physical memory, where everyone else looks. Part of the first window is kept for the framebuffer.
 
-use crate::root;
+use crate::{
+    root,
+    table::{
+        callbacks,
+        FromKernel, //
+    }, //
+};
 use core::{
     ffi::CStr,
     ptr,
@@ -15,8 +21,8 @@ use core::{
     }, //
 };
 use kernel::{
-    error::to_result,
     ffi::{
+        c_char,
         c_int,
         c_void, //
     },
@@ -32,13 +38,26 @@ use rlis_proto::vmbus::mmio::{
 };
 use rlis_sys as bindings;
 
+/// `AE_OK` of <acpi/acexcep.h>, which bindgen cannot evaluate.
+const AE_OK: bindings::acpi_status = 0;
+/// `AE_NO_MEMORY` of the same.
+const AE_NO_MEMORY: bindings::acpi_status = 4;
+
 struct Windows {
     /// Sorted, disjoint, not touching. Boxed, as their children point to them.
     windows: KVec<KBox<Window>>,
-    framebuffer: *mut bindings::resource,
+    /// First and last address of the framebuffer's part.
+    framebuffer: Option<(u64, u64)>,
 }
 
 struct Window(bindings::resource);
+
+impl Window {
+    fn tree(&mut self) -> Tree {
+        // INVARIANT: Pieces are given back before the bus, and with it the windows, goes.
+        Tree(&raw mut self.0)
+    }
+}
 
 // SAFETY: The resources are accessed under the mutex, or by the kernel under its own lock.
 unsafe impl Send for Windows {}
@@ -68,13 +87,9 @@ impl Mmio {
         unsafe { WINDOWS.init() };
         let mut windows = Windows {
             windows: KVec::new(),
-            framebuffer: ptr::null_mut(),
+            framebuffer: None,
         };
-        if root::device().is_null() {
-            return Err(ENODEV);
-        }
-        // SAFETY: The callback gets this very object.
-        to_result(unsafe { bindings::acpi_walk_windows((&raw mut windows).cast()) })?;
+        windows.read()?;
         windows.reserve_framebuffer();
         *WINDOWS.lock() = Some(windows);
         READY.store(true, Ordering::Release);
@@ -88,32 +103,142 @@ impl Drop for Mmio {
         let Some(mut windows) = WINDOWS.lock().take() else {
             return;
         };
-        let fb = windows.framebuffer;
-        if !fb.is_null() {
-            // SAFETY: The region was requested by `reserve_framebuffer` in the first window.
-            unsafe {
-                let (start, size) = ((*fb).start, (*fb).end - (*fb).start + 1);
-                if let Some(first) = windows.first() {
-                    bindings::__release_region(first, start, size);
-                }
-            }
+        if let (Some((first, last)), Some(window)) = (windows.framebuffer, windows.first()) {
+            window.release(first, last - first + 1);
         }
     }
 }
 
-/// Adds a window that ACPI describes; `ctx` is the object of [`Mmio::new`].
-#[no_mangle]
-unsafe extern "C" fn rlis_bus_mmio_window(ctx: *mut c_void, start: u64, end: u64) -> c_int {
-    // SAFETY: `Mmio::new` passes its object, which nobody else uses meanwhile.
-    let windows = unsafe { &mut *ctx.cast::<Windows>() };
-    windows
-        .add(start, end)
-        .map_or_else(|e| e.to_errno(), |()| 0)
+/// A tree of resources: a window's, which outlives what is taken from it, or the kernel's tree of physical memory.
+///
+/// # Invariants
+///
+/// The pointer is to the root of one.
+#[derive(Clone, Copy)]
+struct Tree(*mut bindings::resource);
+
+impl Tree {
+    /// The kernel's tree of physical memory.
+    fn memory() -> Self {
+        // INVARIANT: It is static.
+        Self(&raw mut bindings::iomem_resource)
+    }
+
+    /// Takes a piece; null if it is not free. Names live as long as the piece. Sleeps.
+    fn request(
+        self,
+        start: u64,
+        size: u64,
+        name: *const c_char,
+        flags: u32,
+    ) -> *mut bindings::resource {
+        // SAFETY: By the invariants.
+        unsafe { bindings::__request_region(self.0, start, size, name, flags as c_int) }
+    }
+
+    /// Gives a piece back. Sleeps.
+    fn release(self, start: u64, size: u64) {
+        // SAFETY: By the invariants.
+        unsafe { bindings::__release_region(self.0, start, size) };
+    }
+}
+
+/// A description of address space, of any kind.
+struct Description(Option<(u64, u64)>);
+
+impl FromKernel<*mut bindings::acpi_resource> for Description {
+    unsafe fn from_kernel(arg: *mut bindings::acpi_resource) -> Self {
+        // Windows of a bridge are "address" descriptors; "memory" descriptors are registers of a device.
+        // SAFETY: ACPI calls the callback with a resource, whose type says which member of the union there is.
+        Self(unsafe {
+            let data = &raw const (*arg).data;
+            match (*arg).type_ {
+                bindings::ACPI_RESOURCE_TYPE_ADDRESS32 => {
+                    let window = data.cast::<bindings::acpi_resource_address32>();
+                    let address = (&raw const (*window).address).read_unaligned();
+                    Some((address.minimum.into(), address.maximum.into()))
+                }
+                bindings::ACPI_RESOURCE_TYPE_ADDRESS64 => {
+                    let window = data.cast::<bindings::acpi_resource_address64>();
+                    let address = (&raw const (*window).address).read_unaligned();
+                    Some((address.minimum, address.maximum))
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
+/// The reading of one device's descriptions.
+struct Reading<'a> {
+    windows: &'a mut Windows,
+    found: bool,
+    result: Result,
+}
+
+impl FromKernel<*mut c_void> for &mut Reading<'_> {
+    unsafe fn from_kernel(arg: *mut c_void) -> Self {
+        // SAFETY: `Windows::read_device` passes its object, which nobody else uses meanwhile.
+        unsafe { &mut *arg.cast() }
+    }
+}
+
+callbacks! {
+    /// Takes a description of a device, and ends the reading if there is no memory for it.
+    fn on_description(
+        description: *mut bindings::acpi_resource => Description,
+        reading: *mut c_void => &mut Reading<'_>,
+    ) -> bindings::acpi_status {
+        let Some((start, end)) = description.0 else {
+            return AE_OK;
+        };
+        reading.found = true;
+        reading.result = reading.windows.add(start, end);
+        if reading.result.is_ok() { AE_OK } else { AE_NO_MEMORY }
+    }
 }
 
 impl Windows {
-    fn first(&mut self) -> Option<*mut bindings::resource> {
-        self.windows.first_mut().map(|w| &raw mut w.0)
+    fn first(&mut self) -> Option<Tree> {
+        self.windows.first_mut().map(|w| w.tree())
+    }
+
+    /// Takes the windows of the bus's device or, if it has none, those of its nearest ancestor with any.
+    fn read(&mut self) -> Result {
+        let mut devices = root::with_ancestors();
+        let mut found = self.read_device(devices.next().ok_or(ENODEV)?)?;
+        while let (false, Some(ancestor)) = (found, devices.next()) {
+            found = match self.read_device(ancestor) {
+                // Not every ancestor describes address space.
+                Err(e) if e != ENOMEM => false,
+                read => read?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Adds the windows of a device in ACPI, and says whether it has any.
+    fn read_device(&mut self, device: bindings::acpi_handle) -> Result<bool> {
+        let mut reading = Reading {
+            windows: self,
+            found: false,
+            result: Ok(()),
+        };
+        // SAFETY: The callback gets this very object; ACPI does not write the name.
+        let status = unsafe {
+            bindings::acpi_walk_resources(
+                device,
+                c"_CRS".as_char_ptr().cast_mut(),
+                Some(on_description),
+                (&raw mut reading).cast(),
+            )
+        };
+        reading.result?;
+        if status == AE_OK {
+            Ok(reading.found)
+        } else {
+            Err(ENODEV)
+        }
     }
 
     /// Adds a window, merging it with those that it touches.
@@ -150,9 +275,9 @@ impl Windows {
 
     /// Keeps the framebuffer's part of the first window, the one below 4 GiB.
     fn reserve_framebuffer(&mut self) {
-        let Some(window) = self.first() else { return };
-        // SAFETY: The window is ours.
-        let low_base = unsafe { (*window).start };
+        let Some(low_base) = self.windows.first().map(|w| w.0.start) else {
+            return;
+        };
         let (place, odd) = framebuffer(firmware(), low_base);
         match odd {
             Some(Oddity::LowBase) => pr_warn!("Unexpected low mmio base {:#x}\n", low_base),
@@ -160,41 +285,52 @@ impl Windows {
             None => {}
         }
         let Some((start, size)) = place else { return };
+        let mut trees = [ptr::null_mut(); 2];
+        for (tree, window) in trees.iter_mut().zip(&mut self.windows) {
+            *tree = window.tree().0;
+        }
+        let [first, second] = trees;
+        let mut part = ptr::null_mut();
         for size in framebuffer_sizes(size) {
-            // SAFETY: The window outlives the region, which `drop` releases.
-            self.framebuffer = unsafe {
-                bindings::request_region_in(window, start, size, c"fb_range".as_char_ptr(), false)
-            };
-            if !self.framebuffer.is_null() {
+            // INVARIANT: The first window's.
+            part = Tree(first).request(start, size, c"fb_range".as_char_ptr(), 0);
+            if !part.is_null() {
+                self.framebuffer = Some((start, start + (size - 1)));
                 break;
             }
         }
-        let second = self
-            .windows
-            .get_mut(1)
-            .map_or(ptr::null_mut(), |w| &raw mut w.0);
-        // SAFETY: Resources of ours, or null.
-        unsafe { bindings::vmbus_tell_mmio(window, second, self.framebuffer) };
-    }
-
-    /// First and last address of the framebuffer's part.
-    fn framebuffer_range(&self) -> Option<(u64, u64)> {
-        // SAFETY: A region that `reserve_framebuffer` requested.
-        unsafe { self.framebuffer.as_ref() }.map(|r| (r.start, r.end))
+        // The words of the C driver, which people look for when a device finds no address space.
+        let text = c"\x016hv_vmbus: hv_mmio=%pR,%pR fb=%pR\n".as_char_ptr();
+        // SAFETY: `%pR` takes a resource, or null.
+        unsafe { bindings::_printk(text, first, second, part) };
     }
 }
 
 /// What firmware says of the framebuffer.
 fn firmware() -> Firmware {
-    let mut place = (0, 0);
-    // SAFETY: The numbers are valid for writes; process context.
-    let found = unsafe { bindings::vmbus_screen(&raw mut place.0, &raw mut place.1) };
-    let place = |known| (found & known != 0).then_some(place);
-    if found & bindings::RLIS_SCREEN_UEFI != 0 {
-        Firmware::Uefi(place(bindings::RLIS_SCREEN_KNOWN))
-    } else {
-        Firmware::Bios(place(bindings::RLIS_SCREEN_KNOWN))
+    let (mut start, mut size) = (0, 0);
+    let mut bar: bindings::resource = pin_init::zeroed();
+    // SAFETY: The variables are valid for writes; process context.
+    unsafe {
+        if bindings::efi_boot() {
+            let known = bindings::sysfb_framebuffer(&raw mut start, &raw mut size);
+            return Firmware::Uefi(known.then_some((start, size)));
+        }
+        if !bindings::hyperv_video_bar(&raw mut bar) {
+            return Firmware::Bios(None);
+        }
     }
+    if bar.flags & bindings::IORESOURCE_MEM as usize != 0 {
+        (start, size) = (bar.start, length(&bar));
+    }
+    Firmware::Bios(Some((start, size)))
+}
+
+fn length(resource: &bindings::resource) -> u64 {
+    if resource.end == 0 {
+        return 0;
+    }
+    resource.end - resource.start + 1
 }
 
 /// Takes a piece of `size` bytes within `min` to `max`, aligned to `align`, a power of two. The framebuffer's
@@ -219,15 +355,16 @@ pub(crate) fn allocate(
     }
     let mut guard = WINDOWS.lock();
     let windows = guard.as_mut().ok_or(ENXIO)?;
-    let framebuffer = windows.framebuffer_range();
-    let name: *const kernel::ffi::c_char = name.as_char_ptr();
+    let framebuffer = windows.framebuffer;
+    let name: *const c_char = name.as_char_ptr();
+    let request_exclusive =
+        |start| Tree::memory().request(start, size, name, bindings::IORESOURCE_EXCLUSIVE);
 
     // Its part was taken from the window already.
     if let Some((first, last)) = framebuffer.filter(|&(f, l)| fb_overlap_ok && min <= l && max >= f)
     {
         for start in starts(first, last, size, align) {
-            // SAFETY: No requirements.
-            let new = unsafe { bindings::vmbus_request_mem_region_exclusive(start, size, name) };
+            let new = request_exclusive(start);
             if !new.is_null() {
                 return Ok(new);
             }
@@ -243,19 +380,16 @@ pub(crate) fn allocate(
             if !fb_overlap_ok && framebuffer.is_some_and(|(f, l)| start <= l && end >= f) {
                 continue;
             }
-            // SAFETY: The window outlives the region: pieces are given back before the bus goes.
-            unsafe {
-                let parent = &raw mut window.0;
-                let shadow = bindings::request_region_in(parent, start, size, ptr::null(), true);
-                if shadow.is_null() {
-                    continue;
-                }
-                let new = bindings::vmbus_request_mem_region_exclusive(start, size, name);
-                if !new.is_null() {
-                    return Ok(new);
-                }
-                bindings::__release_region(parent, start, size);
+            let tree = window.tree();
+            let shadow = tree.request(start, size, ptr::null(), bindings::IORESOURCE_BUSY);
+            if shadow.is_null() {
+                continue;
             }
+            let new = request_exclusive(start);
+            if !new.is_null() {
+                return Ok(new);
+            }
+            tree.release(start, size);
         }
     }
     Err(ENXIO)
@@ -274,17 +408,14 @@ pub(crate) fn free(start: u64, size: u64) {
         return;
     };
     let in_framebuffer = windows
-        .framebuffer_range()
+        .framebuffer
         .is_some_and(|(first, last)| start >= first && end <= last);
-    // SAFETY: The caller gives back what it took.
-    unsafe {
-        if !in_framebuffer {
-            for window in &mut windows.windows {
-                if window.0.start <= end && window.0.end >= start {
-                    bindings::__release_region(&raw mut window.0, start, size);
-                }
+    if !in_framebuffer {
+        for window in &mut windows.windows {
+            if window.0.start <= end && window.0.end >= start {
+                window.tree().release(start, size);
             }
         }
-        bindings::vmbus_release_mem_region(start, size);
     }
+    Tree::memory().release(start, size);
 }

@@ -6,64 +6,99 @@ use crate::{
     cpu,
     hotplug,
     ops,
-    synic, //
+    synic,
+    table::{
+        callbacks,
+        Table, //
+    }, //
 };
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
+use kernel::ffi::{
+    c_int,
+    c_void, //
 };
 use rlis_sys as bindings;
 
-/// Suspends the bus; devices are suspended already.
-#[no_mangle]
-extern "C" fn rlis_bus_suspend() -> c_int {
-    to_int(ops().and_then(|ops| ops.suspend()))
+callbacks! {
+    /// The kernel panics.
+    fn on_panic(
+        _block: *mut bindings::notifier_block,
+        _reason: usize,
+        _data: *mut c_void,
+    ) -> c_int {
+        panic();
+        bindings::NOTIFY_DONE as c_int
+    }
 }
 
-/// Resumes the bus, before its devices.
-#[no_mangle]
-extern "C" fn rlis_bus_resume() -> c_int {
-    to_int(ops().and_then(|ops| ops.resume()))
-}
-
-fn to_int(result: Result) -> c_int {
-    result.map_or_else(|e| e.to_errno(), |()| 0)
-}
-
-/// CPU 0's SynIC before the image is made: all other CPUs are offline.
-#[no_mangle]
-extern "C" fn rlis_bus_synic_suspend() {
-    synic::disable_pages();
-}
-
-/// CPU 0's SynIC after the image is loaded.
-#[no_mangle]
-extern "C" fn rlis_bus_synic_resume() {
-    synic::enable(cpu::CONNECT_CPU);
-}
-
-/// The kernel panics.
-#[no_mangle]
-extern "C" fn rlis_bus_panic() {
+fn panic() {
     if let Ok(ops) = ops() {
         ops.panic();
     }
 }
 
-unsafe extern "C" fn kexec() {
-    if let Ok(ops) = ops() {
-        ops.unload(false);
+/// Nearly last: others still want to say something over the bus.
+static PANIC: Table<bindings::notifier_block> = Table::new({
+    let mut block: bindings::notifier_block = pin_init::zeroed();
+    block.notifier_call = Some(on_panic);
+    block.priority = c_int::MIN + 1;
+    block
+});
+
+callbacks! {
+    fn kexec() {
+        if let Ok(ops) = ops() {
+            ops.unload(false);
+        }
+        hotplug::disable_all();
     }
-    hotplug::disable_all();
+
+    /// A crash kernel is about to be started. Only this CPU can be cleaned up, which is enough for it.
+    fn crash(_regs: *mut bindings::pt_regs) {
+        panic();
+        // SAFETY: Interrupts are off.
+        unsafe { bindings::hv_stimer_cleanup(bindings::vmbus_smp_processor_id()) };
+        synic::disable_pages();
+    }
 }
 
-/// A crash kernel is about to be started. Only this CPU can be cleaned up, which is enough for it.
-unsafe extern "C" fn crash(_regs: *mut bindings::pt_regs) {
-    rlis_bus_panic();
-    // SAFETY: Interrupts are off.
-    unsafe { bindings::stimer_cleanup_cpu(bindings::vmbus_smp_processor_id()) };
-    synic::disable_pages();
+// The SynIC of CPU 0, around the making and the loading of the image: all other CPUs are offline then.
+callbacks! {
+    #[cfg(RLIS_HAVE_SYSCORE_OBJECT)]
+    fn suspend_synic(_data: *mut c_void) -> c_int {
+        synic::disable_pages();
+        0
+    }
+
+    #[cfg(RLIS_HAVE_SYSCORE_OBJECT)]
+    fn resume_synic(_data: *mut c_void) {
+        synic::enable(cpu::CONNECT_CPU);
+    }
+
+    #[cfg(not(RLIS_HAVE_SYSCORE_OBJECT))]
+    fn suspend_synic() -> c_int {
+        synic::disable_pages();
+        0
+    }
+
+    #[cfg(not(RLIS_HAVE_SYSCORE_OBJECT))]
+    fn resume_synic() {
+        synic::enable(cpu::CONNECT_CPU);
+    }
 }
+
+static SYNIC: Table<bindings::syscore_ops> = Table::new({
+    let mut synic: bindings::syscore_ops = pin_init::zeroed();
+    synic.suspend = Some(suspend_synic);
+    synic.resume = Some(resume_synic);
+    synic
+});
+
+#[cfg(RLIS_HAVE_SYSCORE_OBJECT)]
+static SYSCORE: Table<bindings::syscore> = Table::new({
+    let mut syscore: bindings::syscore = pin_init::zeroed();
+    syscore.ops = SYNIC.get();
+    syscore
+});
 
 /// The handlers for panic, kexec, crash and the suspend of CPU 0.
 pub struct Handlers(());
@@ -73,10 +108,15 @@ impl Handlers {
     pub fn set() -> Self {
         // SAFETY: The functions are what is expected; drop takes them back.
         unsafe {
-            bindings::vmbus_panic_notifier(true);
+            let list = &raw mut bindings::panic_notifier_list;
+            // Of a list of this kind it never fails.
+            let _ = bindings::atomic_notifier_chain_register(list, PANIC.get());
             bindings::hv_setup_kexec_handler(Some(kexec));
             bindings::hv_setup_crash_handler(Some(crash));
-            bindings::vmbus_syscore(true);
+            #[cfg(RLIS_HAVE_SYSCORE_OBJECT)]
+            bindings::register_syscore(SYSCORE.get());
+            #[cfg(not(RLIS_HAVE_SYSCORE_OBJECT))]
+            bindings::register_syscore_ops(SYNIC.get());
         }
         Self(())
     }
@@ -86,10 +126,14 @@ impl Drop for Handlers {
     fn drop(&mut self) {
         // SAFETY: Set by `set`.
         unsafe {
-            bindings::vmbus_syscore(false);
+            #[cfg(RLIS_HAVE_SYSCORE_OBJECT)]
+            bindings::unregister_syscore(SYSCORE.get());
+            #[cfg(not(RLIS_HAVE_SYSCORE_OBJECT))]
+            bindings::unregister_syscore_ops(SYNIC.get());
             bindings::hv_remove_kexec_handler();
             bindings::hv_remove_crash_handler();
-            bindings::vmbus_panic_notifier(false);
+            let list = &raw mut bindings::panic_notifier_list;
+            bindings::atomic_notifier_chain_unregister(list, PANIC.get());
         }
     }
 }

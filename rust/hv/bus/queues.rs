@@ -47,6 +47,12 @@ pub enum Queue {
 static ORDERED: [AtomicPtr<bindings::workqueue_struct>; 2] =
     [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 
+/// Says that a queue is not unbound, in kernels that want to be told.
+#[cfg(RLIS_HAVE_WQ_PERCPU)]
+const PER_CPU: u32 = bindings::wq_flags_WQ_PERCPU;
+#[cfg(not(RLIS_HAVE_WQ_PERCPU))]
+const PER_CPU: u32 = 0;
+
 impl Queue {
     /// In the order in which they are destroyed: work on one may queue work on a later one.
     const ALL: [Self; 6] = [
@@ -84,16 +90,22 @@ impl Queue {
             Self::Pci => c"hv_pci_chan",
         }
         .as_char_ptr();
-        // SAFETY: The name is a C string, which the functions copy.
-        unsafe {
-            match self {
-                Self::Control => bindings::workqueue_per_cpu(name),
-                Self::Removal | Self::Device | Self::SubChannel => {
-                    bindings::workqueue_unbound(name)
-                }
-                Self::Nic | Self::Pci => bindings::workqueue_ordered(name),
+        // Drivers wait there for work of all kinds, as they do on the C bus's queues; the legacy flag, which
+        // create_workqueue() sets, says that this is known. A rescuer is needed: what is written back to a controller that the
+        // host has taken away ends only when it is removed, and a removal waits for the addition.
+        let of_devices = bindings::wq_flags___WQ_LEGACY | bindings::wq_flags_WQ_MEM_RECLAIM;
+        let (flags, max_active) = match self {
+            Self::Control => (bindings::wq_flags_WQ_MEM_RECLAIM | PER_CPU, 1),
+            Self::Removal | Self::Device | Self::SubChannel => {
+                (of_devices | bindings::wq_flags_WQ_UNBOUND, 0)
             }
-        }
+            Self::Nic | Self::Pci => (
+                of_devices | bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags___WQ_ORDERED,
+                1,
+            ),
+        };
+        // SAFETY: The name is a C string, which the function copies.
+        unsafe { bindings::vmbus_alloc_workqueue(name, flags, max_active) }
     }
 
     /// Waits for the work that is on the queue now. Sleeps.

@@ -10,7 +10,8 @@
 //! - [`connection`], [`request`], [`inbox`], [`queues`]: what the connection consists of, requests that the host answers,
 //!   messages that it sends of its own accord, and where they are worked on;
 //! - [`channel`], [`gpadl`], [`ring`], [`requestor`]: channels, their rings, and memory that the host may use;
-//! - [`device`], [`driver`], [`device_class`], [`sysfs`], [`mmio`], [`root`]: the Linux device model around them;
+//! - [`bus_type`], [`device`], [`driver`], [`device_class`], [`sysfs`], [`mmio`], [`root`]: the Linux device model around them;
+//!   [`table`]: the tables of callbacks that it is given;
 //! - [`hotplug`], [`power`]: CPUs that come and go, suspend, shutdown and crash.
 //!
 //! # Objects
@@ -25,6 +26,7 @@
 
 const __LOG_PREFIX: &[u8] = b"hv_vmbus\0";
 
+pub mod bus_type;
 pub mod channel;
 pub mod connection;
 pub mod cpu;
@@ -52,6 +54,7 @@ pub mod root;
 mod signal;
 pub mod synic;
 mod sysfs;
+mod table;
 pub mod wait;
 
 use self::ops::ops;

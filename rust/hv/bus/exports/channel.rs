@@ -3,8 +3,8 @@
 //! Channels: rings, opening and closing, GPADLs, request ids.
 
 use super::{
-    slice,
-    to_int, //
+    to_int,
+    Given, //
 };
 use crate::{
     channel::{
@@ -74,22 +74,20 @@ extern "C" fn vmbus_connect_ring(
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_open(
+extern "C" fn vmbus_open(
     channel: Owned<'_>,
     send_size: u32,
     recv_size: u32,
-    userdata: *mut c_void,
+    userdata: Given<u8>,
     userdata_len: u32,
     function: Function,
     context: *mut c_void,
 ) -> c_int {
-    // SAFETY: The driver's promise.
-    let userdata = unsafe { slice(userdata.cast::<u8>().cast_const(), userdata_len as usize) };
     let in_one_piece = channel.primary().is_some_and(ring::is_in_one_piece);
     let callback = Callback { function, context };
     let opened = ring::alloc(&channel, send_size, recv_size, in_one_piece).and_then(|()| {
         ops()?
-            .connect(&channel, userdata, callback)
+            .connect(&channel, userdata.slice(userdata_len as usize), callback)
             .inspect_err(|_| ring::keep(&channel))
     });
     to_int(opened)
@@ -171,11 +169,7 @@ extern "C" fn vmbus_alloc_buffer(
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_free_buffer(
-    buffer: *mut c_void,
-    _chunks: *mut *mut page,
-    _chunk_cnt: u32,
-) {
+extern "C" fn vmbus_free_buffer(buffer: *mut c_void, _chunks: *mut *mut page, _chunk_cnt: u32) {
     // SAFETY: The driver's promise: the buffer is of `vmbus_alloc_buffer`, which never returns chunks.
     unsafe { gpadl::free_buffer(buffer) };
 }

@@ -3,26 +3,25 @@
 //! The bus, its devices and drivers, MMIO, and the connection.
 
 use super::{
-    slice,
-    to_int, //
+    to_int,
+    Given, //
 };
 use crate::{
+    bus_type,
     channel::Channel,
     connection,
-    driver,
+    driver::{
+        Device,
+        Driver, //
+    },
     hypercall,
     mmio,
     ops,
     root, //
 };
-use core::ffi::CStr;
-use kernel::{
-    ffi::{
-        c_char,
-        c_int,
-        c_void, //
-    },
-    prelude::*, //
+use kernel::ffi::{
+    c_char,
+    c_int, //
 };
 use rlis_proto::{
     vmbus::message::{
@@ -32,11 +31,7 @@ use rlis_proto::{
     Guid, //
 };
 use rlis_sys as bindings;
-use rlis_sys::{
-    guid_t,
-    hv_device,
-    hv_driver, //
-};
+use rlis_sys::guid_t;
 use zerocopy::IntoBytes;
 
 #[no_mangle]
@@ -63,29 +58,25 @@ extern "C" fn hv_vmbus_exists() -> bool {
 }
 
 #[no_mangle]
-unsafe extern "C" fn __vmbus_driver_register(
-    drv: *mut hv_driver,
+extern "C" fn __vmbus_driver_register(
+    driver: &Driver,
     owner: *mut bindings::module,
     mod_name: *const c_char,
 ) -> c_int {
-    // SAFETY: The driver's promise.
-    to_int(unsafe { driver::register_driver(drv, owner, mod_name) })
+    to_int(bus_type::register_driver(driver, owner, mod_name))
 }
 
 #[no_mangle]
-unsafe extern "C" fn vmbus_driver_unregister(drv: *mut hv_driver) {
+extern "C" fn vmbus_driver_unregister(driver: &Driver) {
     if hv_vmbus_exists() {
-        // SAFETY: The driver's promise.
-        unsafe { driver::unregister_driver(drv) };
+        bus_type::unregister_driver(driver);
     }
 }
 
 #[no_mangle]
-extern "C" fn vmbus_device_unregister(dev: *mut hv_device) {
-    // SAFETY: The driver's promise: the device is registered, and so has its channel.
-    let channel = unsafe { Channel::from_raw((*dev).channel) };
+extern "C" fn vmbus_device_unregister(device: &Device) {
     if let Ok(ops) = ops() {
-        ops.unregister_device(channel);
+        ops.unregister_device(device.channel());
     }
 }
 
@@ -109,17 +100,15 @@ extern "C" fn hv_remove_ring_sysfs(channel: &Channel) -> c_int {
 #[no_mangle]
 extern "C" fn vmbus_allocate_mmio(
     new: &mut *mut bindings::resource,
-    dev: *mut hv_device,
+    device: &Device,
     min: bindings::resource_size_t,
     max: bindings::resource_size_t,
     size: bindings::resource_size_t,
     align: bindings::resource_size_t,
     fb_overlap_ok: bool,
 ) -> c_int {
-    // SAFETY: The driver's promise; a registered device has a name that lives as long as it does, which is
-    // longer than the driver keeps the piece.
-    let name = unsafe { CStr::from_char_ptr(bindings::hv_dev_name(&raw const (*dev).device)) };
-    match mmio::allocate(name, min, max, size, align, fb_overlap_ok) {
+    // A registered device has its name as long as it lives, which is longer than the driver keeps the piece.
+    match mmio::allocate(device.name(), min, max, size, align, fb_overlap_ok) {
         Ok(resource) => {
             *new = resource;
             0
@@ -141,20 +130,15 @@ extern "C" fn vmbus_initiate_unload(crash: bool) {
 }
 
 #[no_mangle]
-unsafe extern "C" fn hv_post_message(
+extern "C" fn hv_post_message(
     connection_id: bindings::hv_connection_id,
     message_type: bindings::hv_message_type,
-    payload: *mut c_void,
+    payload: Given<u8>,
     size: usize,
 ) -> c_int {
-    // SAFETY: The caller's promise; any bits are valid for the number in the union.
-    let (id, payload) = unsafe {
-        (
-            *connection_id.asu32.as_ref(),
-            slice(payload.cast::<u8>().cast_const(), size),
-        )
-    };
-    match hypercall::post_once(id, message_type, payload) {
+    // SAFETY: Any bits are valid for the number in the union.
+    let id = unsafe { *connection_id.asu32.as_ref() };
+    match hypercall::post_once(id, message_type, payload.slice(size)) {
         Ok(status) => c_int::from(status.0),
         Err(e) => e.to_errno(),
     }

@@ -2,8 +2,7 @@
 
 //! Version negotiation of the integration components, which the bus does for their drivers.
 
-use super::slice;
-use core::slice::from_raw_parts_mut;
+use super::Given;
 use kernel::{
     ffi::c_int,
     prelude::*, //
@@ -28,30 +27,30 @@ fn unpack(version: c_int) -> IcVersion {
 /// Answers the negotiation message in `buf`, whose header `_header` is, in place. Status and flags are the
 /// driver's to set. Without a common version the answer, and what is returned, is 0.0.
 #[no_mangle]
-unsafe extern "C" fn vmbus_prep_negotiate_resp(
+extern "C" fn vmbus_prep_negotiate_resp(
     _header: *mut bindings::icmsg_hdr,
-    buf: *mut u8,
+    mut buf: Given<u8>,
     buf_len: u32,
-    fw_version: *const c_int,
+    fw_version: Given<c_int>,
     fw_count: c_int,
-    srv_version: *const c_int,
+    srv_version: Given<c_int>,
     srv_count: c_int,
-    nego_fw_version: *mut c_int,
-    nego_srv_version: *mut c_int,
+    nego_fw_version: Option<&mut c_int>,
+    nego_srv_version: Option<&mut c_int>,
 ) -> bool {
     let count = |n: c_int| usize::try_from(n).unwrap_or(0);
-    // SAFETY: The driver's promise: `buf` and the lists have these lengths.
-    let (packet, framework, message) = unsafe {
-        (
-            from_raw_parts_mut(buf, buf_len as usize),
-            slice(fw_version, count(fw_count)),
-            slice(srv_version, count(srv_count)),
-        )
-    };
     let agreed = ic::answer_negotiate(
-        packet,
-        framework.iter().copied().map(unpack),
-        message.iter().copied().map(unpack),
+        buf.slice_mut(buf_len as usize),
+        fw_version
+            .slice(count(fw_count))
+            .iter()
+            .copied()
+            .map(unpack),
+        srv_version
+            .slice(count(srv_count))
+            .iter()
+            .copied()
+            .map(unpack),
     );
     let agreed = match agreed {
         Ok(agreed) => agreed,
@@ -66,9 +65,8 @@ unsafe extern "C" fn vmbus_prep_negotiate_resp(
         (nego_fw_version, agreed.map(|a| a.framework)),
         (nego_srv_version, agreed.map(|a| a.message)),
     ] {
-        if !to.is_null() {
-            // SAFETY: The driver's promise.
-            unsafe { *to = version.map_or(0, pack) };
+        if let Some(to) = to {
+            *to = version.map_or(0, pack);
         }
     }
     agreed.is_some()

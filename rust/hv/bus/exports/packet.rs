@@ -3,8 +3,8 @@
 //! Packets.
 
 use super::{
-    slice,
-    to_int, //
+    to_int,
+    Given, //
 };
 use crate::{
     channel::Channel,
@@ -16,14 +16,11 @@ use crate::{
     }, //
 };
 use core::{
-    ptr,
-    slice::from_raw_parts_mut, //
+    mem::offset_of,
+    ptr, //
 };
 use kernel::{
-    ffi::{
-        c_int,
-        c_void, //
-    },
+    ffi::c_int,
     prelude::*, //
 };
 use rlis_proto::ring::{
@@ -37,15 +34,10 @@ use rlis_sys as bindings;
 use rlis_sys::vmpacket_descriptor;
 
 /// Sends a packet of any kind.
-///
-/// # Safety
-///
-/// The driver's promise.
 #[inline]
-unsafe fn send(
+fn send(
     channel: &Channel,
-    payload: *mut c_void,
-    payload_len: u32,
+    payload: &[u8],
     request_id: u64,
     packet_type: bindings::vmbus_packet_type,
     flags: u32,
@@ -53,8 +45,6 @@ unsafe fn send(
     let (Ok(packet_type), Ok(flags)) = (u16::try_from(packet_type), u16::try_from(flags)) else {
         return Err(EINVAL);
     };
-    // SAFETY: The driver's promise.
-    let payload = unsafe { slice(payload.cast::<u8>().cast_const(), payload_len as usize) };
     ring::send(
         channel,
         &ring::Packet {
@@ -70,15 +60,15 @@ unsafe fn send(
 #[no_mangle]
 extern "C" fn vmbus_sendpacket_getid(
     channel: &Channel,
-    buffer: *mut c_void,
+    buffer: Given<u8>,
     buffer_len: u32,
     request_id: u64,
     trans_id: Option<&mut u64>,
     packet_type: bindings::vmbus_packet_type,
     flags: u32,
 ) -> c_int {
-    // SAFETY: The driver's promise.
-    match unsafe { send(channel, buffer, buffer_len, request_id, packet_type, flags) } {
+    let payload = buffer.slice(buffer_len as usize);
+    match send(channel, payload, request_id, packet_type, flags) {
         Ok(id) => {
             if let Some(trans_id) = trans_id {
                 *trans_id = id;
@@ -92,46 +82,40 @@ extern "C" fn vmbus_sendpacket_getid(
 #[no_mangle]
 extern "C" fn vmbus_sendpacket(
     channel: &Channel,
-    buffer: *mut c_void,
+    buffer: Given<u8>,
     buffer_len: u32,
     request_id: u64,
     packet_type: bindings::vmbus_packet_type,
     flags: u32,
 ) -> c_int {
-    // SAFETY: The driver's promise.
-    let sent = unsafe { send(channel, buffer, buffer_len, request_id, packet_type, flags) };
-    to_int(sent.map(|_| ()))
+    let payload = buffer.slice(buffer_len as usize);
+    to_int(send(channel, payload, request_id, packet_type, flags).map(|_| ()))
 }
 
 #[no_mangle]
 extern "C" fn vmbus_sendpacket_mpb_desc(
     channel: &Channel,
-    desc: *mut bindings::vmbus_packet_mpb_array,
+    mut desc: Given<u8>,
     desc_size: u32,
-    buffer: *mut c_void,
+    buffer: Given<u8>,
     buffer_len: u32,
     request_id: u64,
 ) -> c_int {
-    // SAFETY: The driver's promise: `desc` is the descriptor with its page numbers, in `desc_size` bytes. What
-    // the ring's descriptor consists of is written there; of the rest only `reserved` is the bus's.
-    let (extension, payload) = unsafe {
-        (*desc).reserved = 0;
-        let Some(extension_len) = desc_size.checked_sub(DESCRIPTOR_SIZE) else {
-            return EINVAL.to_errno();
-        };
-        (
-            slice(
-                desc.cast::<u8>().cast_const().add(DESCRIPTOR_SIZE as usize),
-                extension_len as usize,
-            ),
-            slice(buffer.cast::<u8>().cast_const(), buffer_len as usize),
-        )
+    // `desc` is a `struct vmbus_packet_mpb_array`, the page numbers included. What the ring's descriptor consists of is written
+    // there; of the rest only `reserved` is the bus's.
+    const RESERVED: usize = offset_of!(bindings::vmbus_packet_mpb_array, reserved);
+    let desc = desc.slice_mut(desc_size as usize);
+    if let Some(reserved) = desc.get_mut(RESERVED..RESERVED + size_of::<u32>()) {
+        reserved.fill(0);
+    }
+    let Some(extension) = desc.get(DESCRIPTOR_SIZE as usize..) else {
+        return EINVAL.to_errno();
     };
     let packet = ring::Packet {
         packet_type: PacketType::VM_PKT_DATA_USING_GPA_DIRECT,
         flags: VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED,
         extension,
-        payload,
+        payload: buffer.slice(buffer_len as usize),
         request_id,
     };
     to_int(ring::send(channel, &packet).map(|_| ()))
@@ -146,7 +130,7 @@ fn reader(channel: &Channel) -> Option<Reader<'_>> {
 
 fn receive(
     channel: &Channel,
-    buffer: *mut c_void,
+    mut buffer: Given<u8>,
     buffer_len: u32,
     actual_len: &mut u32,
     request_id: &mut u64,
@@ -155,8 +139,7 @@ fn receive(
     if buffer_len == 0 {
         return EINVAL.to_errno();
     }
-    // SAFETY: The driver's promise.
-    let buffer = unsafe { from_raw_parts_mut(buffer.cast::<u8>(), buffer_len as usize) };
+    let buffer = buffer.slice_mut(buffer_len as usize);
     let received = reader(channel).map_or(Received::Nothing, |r| r.receive(buffer, raw_packet));
     let (len, id, result) = match received {
         Received::Nothing => (0, 0, 0),
@@ -170,7 +153,7 @@ fn receive(
 #[no_mangle]
 extern "C" fn vmbus_recvpacket(
     channel: &Channel,
-    buffer: *mut c_void,
+    buffer: Given<u8>,
     buffer_len: u32,
     actual_len: &mut u32,
     request_id: &mut u64,
@@ -181,7 +164,7 @@ extern "C" fn vmbus_recvpacket(
 #[no_mangle]
 extern "C" fn vmbus_recvpacket_raw(
     channel: &Channel,
-    buffer: *mut c_void,
+    buffer: Given<u8>,
     buffer_len: u32,
     actual_len: &mut u32,
     request_id: &mut u64,
@@ -197,10 +180,10 @@ extern "C" fn hv_pkt_iter_first(channel: &Channel) -> *mut vmpacket_descriptor {
 #[no_mangle]
 extern "C" fn __hv_pkt_iter_next(
     channel: &Channel,
-    packet: *const vmpacket_descriptor,
+    packet: &vmpacket_descriptor,
 ) -> *mut vmpacket_descriptor {
-    // SAFETY: The driver's promise: `packet` is what the last call returned, a private copy.
-    let len8 = unsafe { (*packet).len8 };
+    // What the last call returned, a private copy.
+    let len8 = packet.len8;
     reader(channel).map_or(ptr::null_mut(), |r| r.next(len8))
 }
 

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bus type: what the driver core calls, and what it is told of devices and drivers.
+
+use crate::{
+    driver::{
+        self,
+        Device,
+        Driver, //
+    },
+    root,
+    sysfs,
+    table::{
+        callbacks,
+        Table, //
+    }, //
+};
+use kernel::{
+    error::to_result,
+    ffi::{
+        c_char,
+        c_int, //
+    },
+    prelude::*, //
+};
+use rlis_sys as bindings;
+
+callbacks! {
+    fn matches(
+        device: *mut bindings::device => &Device,
+        driver: *const bindings::device_driver => &Driver,
+    ) -> c_int {
+        c_int::from(driver::matches(device, driver))
+    }
+
+    fn probe(device: *mut bindings::device => &Device) -> c_int {
+        device.driver().map_or(0, |driver| driver::probe(device, driver))
+    }
+
+    fn remove(device: *mut bindings::device => &Device) {
+        if let Some(driver) = device.driver() {
+            driver::remove(device, driver);
+        }
+    }
+
+    fn shutdown(device: *mut bindings::device => &Device) {
+        if let Some(driver) = device.driver() {
+            driver::shutdown(device, driver);
+        }
+    }
+
+    fn suspend(device: *mut bindings::device => &Device) -> c_int {
+        device.driver().map_or(0, |driver| driver::suspend(device, driver))
+    }
+
+    fn resume(device: *mut bindings::device => &Device) -> c_int {
+        device.driver().map_or(0, |driver| driver::resume(device, driver))
+    }
+
+    /// The alias is the class GUID as it lies in memory, which is what file2alias writes into modules.
+    fn uevent(
+        device: *const bindings::device => &Device,
+        environment: *mut bindings::kobj_uevent_env,
+    ) -> c_int {
+        let class = device.class().b;
+        let format = c"MODALIAS=vmbus:%*phN".as_char_ptr();
+        // SAFETY: `%*ph` takes a length and so many bytes.
+        unsafe { bindings::add_uevent_var(environment, format, class.len() as c_int, class.as_ptr()) }
+    }
+
+    fn dma_configure(device: *mut bindings::device) -> c_int {
+        // SAFETY: A device of this bus; the host's DMA is coherent.
+        unsafe { bindings::hv_setup_dma_ops(device, true) };
+        0
+    }
+}
+
+/// What devices do for hibernation, and for nothing else: suspend to idle must leave the bus working, or nothing could wake a
+/// generation 2 VM. "noirq", since pass-through PCI devices are suspended and resumed in that phase and need their bus.
+static PM: Table<bindings::dev_pm_ops> = Table::new(noirq(suspend, resume));
+
+type Phase = unsafe extern "C" fn(*mut bindings::device) -> c_int;
+
+/// Callbacks of hibernation.
+pub(crate) const fn noirq(suspend: Phase, resume: Phase) -> bindings::dev_pm_ops {
+    let mut pm: bindings::dev_pm_ops = pin_init::zeroed();
+    pm.freeze_noirq = Some(suspend);
+    pm.thaw_noirq = Some(resume);
+    pm.poweroff_noirq = Some(suspend);
+    pm.restore_noirq = Some(resume);
+    pm
+}
+
+static BUS: Table<bindings::bus_type> = Table::new({
+    let mut bus: bindings::bus_type = pin_init::zeroed();
+    bus.name = c"vmbus".as_ptr().cast();
+    #[cfg(RLIS_HAVE_MATCH_DRIVER_OVERRIDE)]
+    {
+        bus.driver_override = true;
+    }
+    bus.match_ = Some(matches);
+    bus.probe = Some(probe);
+    bus.remove = Some(remove);
+    bus.shutdown = Some(shutdown);
+    bus.uevent = Some(uevent);
+    bus.dma_configure = Some(dma_configure);
+    bus.dev_groups = sysfs::device::GROUPS.get().cast();
+    bus.drv_groups = sysfs::bus::DRIVER_GROUPS.get().cast();
+    bus.bus_groups = sysfs::bus::BUS_GROUPS.get().cast();
+    bus.pm = PM.get();
+    bus
+});
+
+/// The registration of the bus type.
+pub struct BusType(());
+
+impl BusType {
+    /// Registers it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `bus_register`.
+    pub fn register() -> Result<Self> {
+        // SAFETY: The table is static.
+        to_result(unsafe { bindings::bus_register(BUS.get()) })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for BusType {
+    fn drop(&mut self) {
+        // SAFETY: Registered by `register`; devices and drivers are gone.
+        unsafe { bindings::bus_unregister(BUS.get()) };
+    }
+}
+
+/// Registers a device, which is named by its instance. Sleeps.
+///
+/// # Errors
+///
+/// Those of the driver core. Whether there is one or not, the device is refcounted from here on, and its release function is
+/// called with the last reference.
+///
+/// # Safety
+///
+/// `device` is zeroed but for what says which device it is and its release function, which may be called with it; the parent
+/// exists as long as the device.
+pub(crate) unsafe fn register_device(
+    device: *mut bindings::hv_device,
+    parent: *mut bindings::device,
+) -> Result {
+    const MASK: u64 = u64::MAX;
+    // SAFETY: The caller's object is new; `%pUl` takes the address of a GUID.
+    unsafe {
+        let dev = &raw mut (*device).device;
+        bindings::device_initialize(dev);
+        (*dev).bus = BUS.get();
+        (*dev).parent = parent;
+        (*dev).dma_parms = &raw mut (*device).dma_parms;
+        (*dev).dma_mask = &raw mut (*device).dma_mask;
+        let instance = &raw const (*device).dev_instance;
+        to_result(bindings::dev_set_name(dev, c"%pUl".as_char_ptr(), instance))?;
+        // A mask of 64 bits is never refused.
+        let _ = bindings::dma_set_mask(dev, MASK);
+        let _ = bindings::dma_set_coherent_mask(dev, MASK);
+        to_result(bindings::device_add(dev))
+    }
+}
+
+/// Registers a driver, for the module `owner`, which is named `mod_name` or has null there.
+///
+/// # Errors
+///
+/// `ENODEV` if there is no bus; those of the driver core.
+pub(crate) fn register_driver(
+    driver: &Driver,
+    owner: *mut bindings::module,
+    mod_name: *const c_char,
+) -> Result {
+    if root::device().is_null() {
+        return Err(ENODEV);
+    }
+    pr_info!("registering driver {}\n", driver.name());
+    let drv = driver.raw();
+    // SAFETY: The driver is not registered yet, so that only its module has it, which calls this about itself.
+    unsafe {
+        let driver = &raw mut (*drv).driver;
+        (*driver).name = (*drv).name;
+        (*driver).owner = owner;
+        (*driver).mod_name = mod_name;
+        (*driver).bus = BUS.get();
+        bindings::dynids_init(drv);
+        to_result(bindings::driver_register(driver))
+    }
+}
+
+/// Unregisters a driver; its devices are removed from it.
+pub(crate) fn unregister_driver(driver: &Driver) {
+    pr_info!("unregistering driver {}\n", driver.name());
+    // SAFETY: A registered driver, which its module unregisters once.
+    unsafe { bindings::driver_unregister(&raw mut (*driver.raw()).driver) };
+    driver.free_dynids();
+}

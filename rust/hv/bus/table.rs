@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tables of callbacks that the kernel is given: the bus type, files in sysfs, and the like; and the callbacks in them.
+
+use core::cell::UnsafeCell;
+
+/// A structure that is registered with the kernel by its address, as a C driver has it in a static variable.
+///
+/// # Invariants
+///
+/// Rust code makes the structure and hands out its address; it neither reads nor writes what the kernel may write.
+#[repr(transparent)]
+pub(crate) struct Table<T>(UnsafeCell<T>);
+
+// SAFETY: By the invariants only the kernel writes the structure, under the rules of whatever it is registered with.
+unsafe impl<T> Sync for Table<T> {}
+
+impl<T> Table<T> {
+    /// A table for a static.
+    pub(crate) const fn new(table: T) -> Self {
+        // INVARIANT: Nobody has it yet.
+        Self(UnsafeCell::new(table))
+    }
+
+    /// Its address.
+    pub(crate) const fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+/// What a callback makes of something that the kernel calls it with.
+pub(crate) trait FromKernel<C> {
+    /// # Safety
+    ///
+    /// The kernel has called a callback of a table of this bus with `arg`; the value is not used after its return.
+    unsafe fn from_kernel(arg: C) -> Self;
+}
+
+/// Objects that callbacks get by a C structure in them.
+///
+/// # Safety
+///
+/// At `OFFSET` in the object is the C structure, and wherever the kernel calls a callback of this bus with a structure that is
+/// taken for such an object, it is in one, which stays valid until the callback returns.
+pub(crate) unsafe trait Contains<C> {
+    /// Where the C structure is, in bytes.
+    const OFFSET: usize;
+}
+
+impl<C, T: Contains<C>> FromKernel<*const C> for &T {
+    unsafe fn from_kernel(arg: *const C) -> Self {
+        // SAFETY: The implementer of the trait vouches for it.
+        unsafe { &*arg.wrapping_byte_sub(T::OFFSET).cast() }
+    }
+}
+
+impl<C, T: Contains<C>> FromKernel<*mut C> for &T {
+    unsafe fn from_kernel(arg: *mut C) -> Self {
+        // SAFETY: As above.
+        unsafe { FromKernel::from_kernel(arg.cast_const()) }
+    }
+}
+
+/// Defines functions for tables. An argument is given as in C, and `=>` what the body sees instead; what makes the second of
+/// the first, and may do so because of who calls the function, is in the implementation of [`FromKernel`].
+macro_rules! callbacks {
+    ($(
+        $(#[$attribute:meta])*
+        fn $name:ident($($arg:ident: $c:ty $(=> $rust:ty)?),* $(,)?) $(-> $out:ty)? $body:block
+    )*) => {$(
+        $(#[$attribute])*
+        unsafe extern "C" fn $name($($arg: $c),*) $(-> $out)? {
+            $($(
+                // SAFETY: Only a table names the function, so that the kernel has called it; the value lives as long as the body.
+                let $arg = unsafe { <$rust as $crate::table::FromKernel<$c>>::from_kernel($arg) };
+            )?)*
+            $body
+        }
+    )*};
+}
+pub(crate) use callbacks;
