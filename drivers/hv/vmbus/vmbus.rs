@@ -138,6 +138,8 @@ impl Parts {
 /// What the bus does when something happens.
 struct Bus;
 
+rlis_bus::exports!(Bus);
+
 impl BusOps for Bus {
     fn message(&self, message: Message<'_>) -> bool {
         control::message(message)

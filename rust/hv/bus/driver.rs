@@ -49,7 +49,7 @@ fn guid_of(guid: &bindings::guid_t) -> Guid {
 ///
 /// It is valid, and has a channel.
 #[repr(transparent)]
-pub(crate) struct Device(Opaque<bindings::hv_device>);
+pub struct Device(Opaque<bindings::hv_device>);
 
 impl Device {
     /// Its primary channel.

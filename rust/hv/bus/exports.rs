@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The API of `<linux/hyperv.h>`, as C code calls it. drivers/hv/vmbus/exports_*.c makes the symbols known to
-//! other modules.
+//! other modules. What the bus decides about is in [`entry`], and becomes functions for the module's bus by the macro
+//! [`crate::exports!`]; the rest are functions here.
 //!
 //! All of it is called by drivers of this bus, which promise what the header says: channels and devices come
 //! from callbacks of the bus and are used only while the driver has them; buffers have the lengths given; a
@@ -11,6 +12,9 @@
 
 mod channel;
 mod device;
+#[doc(hidden)]
+#[allow(missing_docs)] // What a C function of this name does.
+pub mod entry;
 mod negotiate;
 mod packet;
 
@@ -34,7 +38,7 @@ fn to_int(result: Result) -> c_int {
 /// elements as the argument beside it says, or one where there is none. Until the function returns nobody else writes them, nor
 /// reads those that are written.
 #[repr(transparent)]
-struct Given<T>(*mut T);
+pub struct Given<T>(*mut T);
 
 impl<T> Given<T> {
     /// The elements, none for a length of 0 whatever the pointer.

@@ -33,7 +33,7 @@ pub mod cpu;
 pub mod device;
 pub mod device_class;
 pub mod driver;
-mod exports;
+pub mod exports;
 pub mod gpadl;
 pub mod hotplug;
 pub mod hypercall;

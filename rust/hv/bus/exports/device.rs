@@ -16,7 +16,6 @@ use crate::{
     },
     hypercall,
     mmio,
-    ops,
     root, //
 };
 use kernel::ffi::{
@@ -38,13 +37,6 @@ use zerocopy::IntoBytes;
 extern "C" fn vmbus_is_confidential() -> bool {
     // The module does not load where VMBus is confidential.
     false
-}
-
-#[no_mangle]
-extern "C" fn vmbus_set_skip_unload(skip: bool) {
-    if let Ok(ops) = ops() {
-        ops.set_skip_unload(skip);
-    }
 }
 
 #[no_mangle]
@@ -70,20 +62,6 @@ extern "C" fn __vmbus_driver_register(
 extern "C" fn vmbus_driver_unregister(driver: &Driver) {
     if hv_vmbus_exists() {
         bus_type::unregister_driver(driver);
-    }
-}
-
-#[no_mangle]
-extern "C" fn vmbus_device_unregister(device: &Device) {
-    if let Ok(ops) = ops() {
-        ops.unregister_device(device.channel());
-    }
-}
-
-#[no_mangle]
-extern "C" fn vmbus_hvsock_device_unregister(channel: &Channel) {
-    if let Ok(ops) = ops() {
-        ops.unregister_socket(channel);
     }
 }
 
@@ -120,13 +98,6 @@ extern "C" fn vmbus_allocate_mmio(
 #[no_mangle]
 extern "C" fn vmbus_free_mmio(start: bindings::resource_size_t, size: bindings::resource_size_t) {
     mmio::free(start, size);
-}
-
-#[no_mangle]
-extern "C" fn vmbus_initiate_unload(crash: bool) {
-    if let Ok(ops) = ops() {
-        ops.unload(crash);
-    }
 }
 
 #[no_mangle]
