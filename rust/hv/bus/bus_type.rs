@@ -12,6 +12,7 @@ use crate::{
     sysfs,
     table::{
         callbacks,
+        noirq,
         Table, //
     }, //
 };
@@ -78,18 +79,6 @@ callbacks! {
 /// What devices do for hibernation, and for nothing else: suspend to idle must leave the bus working, or nothing could wake a
 /// generation 2 VM. "noirq", since pass-through PCI devices are suspended and resumed in that phase and need their bus.
 static PM: Table<bindings::dev_pm_ops> = Table::new(noirq(suspend, resume));
-
-type Phase = unsafe extern "C" fn(*mut bindings::device) -> c_int;
-
-/// Callbacks of hibernation.
-pub(crate) const fn noirq(suspend: Phase, resume: Phase) -> bindings::dev_pm_ops {
-    let mut pm: bindings::dev_pm_ops = pin_init::zeroed();
-    pm.freeze_noirq = Some(suspend);
-    pm.thaw_noirq = Some(resume);
-    pm.poweroff_noirq = Some(suspend);
-    pm.restore_noirq = Some(resume);
-    pm
-}
 
 static BUS: Table<bindings::bus_type> = Table::new({
     let mut bus: bindings::bus_type = pin_init::zeroed();

@@ -3,10 +3,10 @@
 //! The bus's own device, which ACPI describes.
 
 use crate::{
-    bus_type::noirq,
     ops,
     table::{
         callbacks,
+        noirq,
         Table, //
     }, //
 };

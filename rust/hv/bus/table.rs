@@ -3,6 +3,8 @@
 //! Tables of callbacks that the kernel is given: the bus type, files in sysfs, and the like; and the callbacks in them.
 
 use core::cell::UnsafeCell;
+use kernel::ffi::c_int;
+use rlis_sys as bindings;
 
 /// A structure that is registered with the kernel by its address, as a C driver has it in a static variable.
 ///
@@ -26,6 +28,18 @@ impl<T> Table<T> {
     pub(crate) const fn get(&self) -> *mut T {
         self.0.get()
     }
+}
+
+type Phase = unsafe extern "C" fn(*mut bindings::device) -> c_int;
+
+/// Callbacks for hibernation, in the phase in which interrupts are off.
+pub(crate) const fn noirq(suspend: Phase, resume: Phase) -> bindings::dev_pm_ops {
+    let mut pm: bindings::dev_pm_ops = pin_init::zeroed();
+    pm.freeze_noirq = Some(suspend);
+    pm.thaw_noirq = Some(resume);
+    pm.poweroff_noirq = Some(suspend);
+    pm.restore_noirq = Some(resume);
+    pm
 }
 
 /// What a callback makes of something that the kernel calls it with.
