@@ -16,6 +16,7 @@ pub mod monitor;
 pub mod negotiate;
 pub mod offer;
 pub mod parse;
+pub mod placement;
 pub mod probe;
 pub mod retarget;
 pub mod synic;

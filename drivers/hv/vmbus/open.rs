@@ -52,6 +52,7 @@ use rlis_proto::vmbus::{
 
 use crate::{
     gpadl,
+    placement,
     removal, //
 };
 
@@ -93,7 +94,7 @@ pub(crate) fn connect(channel: &Owned<'_>, userdata: &[u8], callback: Callback) 
         channel.on(Event::OpenBegun).ok_or(EINVAL)?;
         let mut route = channel.route(&list);
         route.open();
-        channel.set_route(&route, &list);
+        placement::set_route(channel, &route, &list);
         message.target_vp = cpu::vp_number(route.cpu);
     }
     let undo_state = ScopeGuard::new(|| _ = channel.on(Event::OpenFailed));

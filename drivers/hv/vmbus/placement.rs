@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! On which CPU a performance-critical channel gets its interrupts.
+//! On which CPU a performance-critical channel gets its interrupts, and how many each CPU serves.
 
 use kernel::prelude::*;
 use rlis_bus::{
@@ -9,78 +9,77 @@ use rlis_bus::{
         ChannelLock, //
     },
     cpu,
-    hotplug, //
+    hotplug::{
+        self,
+        MAX_CPUS, //
+    }, //
+};
+use rlis_proto::vmbus::{
+    placement::Counts,
+    retarget::Route, //
 };
 
-/// Chooses the CPU of a new channel: one that no channel of the same device uses, if there is any; among those the one with
-/// the fewest channels. Where that leaves a choice, the NUMA node with the fewest channels, so that nodes fill up
-/// evenly. A channel that is not performance-critical goes to the CPU that gets the host's messages.
+/// The performance-critical channels of each CPU, of those that are on a list. Under the lock of channels.
+static COUNTS: Counts<MAX_CPUS> = Counts::new();
+
+/// Places a new channel, which was just put on its list; see [`Counts::choose`]. One that is not performance-critical goes to
+/// the CPU that gets the host's messages.
 pub(crate) fn place(list: &ChannelLock, channel: &Channel) {
     let chosen = if channel.is_perf() {
-        least_used(list, channel)
+        choose(list, channel)
     } else {
         None
     };
-    channel.set_target_cpu(chosen.unwrap_or(cpu::CONNECT_CPU), list);
+    let cpu = chosen.unwrap_or(cpu::CONNECT_CPU);
+    channel.set_target_cpu(cpu, list);
+    if is_counted(list, channel) {
+        COUNTS.come(cpu);
+    }
 }
 
-fn least_used(list: &ChannelLock, channel: &Channel) -> Option<u32> {
-    let census = Census::of(list, channel).ok()?;
-    cpu::online()
-        .filter(|&cpu| hotplug::may_serve(cpu))
-        .min_by_key(|&cpu| {
-            let (users, own) = census.cpu(cpu);
-            (own, users, census.node(cpu), cpu)
-        })
-}
-
-/// How many performance-critical channels each CPU and each node serves.
-struct Census {
-    /// By CPU: channels, and how many of them are of the device in question.
-    cpus: KVec<(u32, u32)>,
-    /// By node.
-    nodes: KVec<u32>,
-}
-
-impl Census {
-    /// Counts all channels but this one, for whose device it is.
-    fn of(list: &ChannelLock, channel: &Channel) -> Result<Self> {
-        let highest = cpu::online().filter_map(node_index).max();
-        let mut census = Self {
-            cpus: KVec::from_elem((0, 0), cpu::count() as usize, GFP_KERNEL)?,
-            nodes: KVec::from_elem(0, highest.map_or(0, |n| n + 1), GFP_KERNEL)?,
-        };
-        let primary = channel.primary().unwrap_or(channel);
-        for other in list.all() {
-            if !other.is_perf() || core::ptr::eq(other, channel) {
-                continue;
-            }
-            let at = other.target_cpu();
-            if let Some((users, own)) = census.cpus.get_mut(at as usize) {
-                *users += 1;
-                *own += u32::from(core::ptr::eq(other.primary().unwrap_or(other), primary));
-            }
-            if let Some(users) = node_index(at).and_then(|n| census.nodes.get_mut(n)) {
-                *users += 1;
-            }
-        }
-        Ok(census)
-    }
-
-    /// The channels of a CPU, and how many of them are of the device in question.
-    fn cpu(&self, cpu: u32) -> (u32, u32) {
-        self.cpus.get(cpu as usize).copied().unwrap_or_default()
-    }
-
-    /// The channels of a CPU's node.
-    fn node(&self, cpu: u32) -> u32 {
-        node_index(cpu)
-            .and_then(|n| self.nodes.get(n).copied())
-            .unwrap_or_default()
-    }
+fn choose(list: &ChannelLock, channel: &Channel) -> Option<u32> {
+    let nodes = cpu::online().filter_map(node).max().map_or(0, |n| n + 1);
+    let mut nodes = KVec::from_elem(0, nodes, GFP_KERNEL).ok()?;
+    let mut scratch = KVec::from_elem(0, cpu::count() as usize, GFP_KERNEL).ok()?;
+    let primary = channel.primary().unwrap_or(channel);
+    let own = Iterator::chain(core::iter::once(primary), list.sub_channels(primary))
+        .filter(|other| other.is_perf() && !core::ptr::eq(*other, channel))
+        .map(Channel::target_cpu);
+    let candidates = cpu::online().filter(|&cpu| hotplug::may_serve(cpu));
+    COUNTS.choose(candidates, own, node, &mut scratch, &mut nodes)
 }
 
 /// The CPU's node, unless it has none.
-fn node_index(cpu: u32) -> Option<usize> {
+fn node(cpu: u32) -> Option<usize> {
     usize::try_from(cpu::node(cpu)).ok()
+}
+
+fn is_counted(list: &ChannelLock, channel: &Channel) -> bool {
+    channel.is_perf() && list.has(channel)
+}
+
+/// Moves a channel that is not open to another CPU.
+pub(crate) fn set_target_cpu(channel: &Channel, cpu: u32, list: &ChannelLock) {
+    moved(channel, cpu, list);
+    channel.set_target_cpu(cpu, list);
+}
+
+/// Stores what is known of the CPU of a channel, which may be another one than before.
+pub(crate) fn set_route(channel: &Channel, route: &Route, list: &ChannelLock) {
+    moved(channel, route.cpu, list);
+    channel.set_route(route, list);
+}
+
+fn moved(channel: &Channel, to: u32, list: &ChannelLock) {
+    if is_counted(list, channel) {
+        COUNTS.go(channel.target_cpu());
+        COUNTS.come(to);
+    }
+}
+
+/// The channel was just taken off its list.
+pub(crate) fn forget(channel: &Channel, _list: &ChannelLock) {
+    if channel.is_perf() {
+        COUNTS.go(channel.target_cpu());
+    }
 }

@@ -34,7 +34,10 @@ use rlis_proto::vmbus::{
     }, //
 };
 
-use crate::queue;
+use crate::{
+    placement,
+    queue, //
+};
 
 /// Begins the removal of a channel: the host has withdrawn it, or it does not outlive a suspend.
 pub(crate) fn withdraw(channel: &Channel) {
@@ -124,6 +127,7 @@ pub(crate) fn remove(channel: &Channel) {
     let Some(unlinked) = list.unlink(channel) else {
         return;
     };
+    placement::forget(channel, &list);
     let waiting = give_place(&mut list, channel, relid, unlinked.step);
     drop(list);
 

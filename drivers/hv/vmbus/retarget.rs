@@ -32,6 +32,8 @@ use rlis_proto::vmbus::{
     Version, //
 };
 
+use crate::placement;
+
 /// Asks the host to send the channel's interrupts to virtual processor `target_vp`, and from protocol 5.3 on
 /// waits until it does. Sleeps.
 ///
@@ -83,7 +85,7 @@ pub(crate) fn set_cpu(channel: &Channel, target: u32) -> Result {
             return Ok(());
         }
         let request = route.begin(target);
-        channel.set_route(&route, &list);
+        placement::set_route(channel, &route, &list);
         request
     };
     match change_over(channel, request, target) {
@@ -107,7 +109,7 @@ fn change_over(channel: &Channel, request: Move, to: u32) -> Outcome {
     let mut route = channel.route(&list);
     let from = route.cpu;
     let outcome = route.end(request, answer);
-    channel.set_route(&route, &list);
+    placement::set_route(channel, &route, &list);
     if outcome == Outcome::Moved && from != to && channel.life().rings == Rings::Opened {
         channel.tell_target_cpu(from, to, &list);
     }
@@ -150,7 +152,7 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
         let mut route = channel.route(&list);
         match channel.life().rings {
             Rings::New | Rings::Closed => {
-                channel.set_target_cpu(other, &list);
+                placement::set_target_cpu(channel, other, &list);
                 return Ok(());
             }
             Rings::Opening | Rings::Closing => return Err(EBUSY),
@@ -158,7 +160,7 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
             Rings::Opened if channel.is_rescinded() => {
                 route.cpu = other;
                 route.unsure = false;
-                channel.set_route(&route, &list);
+                placement::set_route(channel, &route, &list);
                 return Ok(());
             }
             Rings::Opened => {}
@@ -168,7 +170,7 @@ pub(crate) fn leave_cpu(channel: &Channel, leaving: u32) -> Result {
         }
         let target = route.away_from(leaving, other);
         let request = route.begin(target);
-        channel.set_route(&route, &list);
+        placement::set_route(channel, &route, &list);
         (request, target)
     };
     if change_over(channel, request, target) == Outcome::Moved {

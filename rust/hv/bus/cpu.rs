@@ -18,6 +18,12 @@ pub fn count() -> u32 {
     unsafe { bindings::nr_cpu_ids }
 }
 
+/// The CPU that this runs on, as long as it stays there.
+pub(crate) fn this() -> u32 {
+    // SAFETY: No requirements.
+    unsafe { bindings::vmbus_smp_processor_id() }
+}
+
 /// Whether the CPU takes interrupts that the kernel may place.
 pub(crate) fn is_housekeeping(cpu: u32) -> bool {
     // SAFETY: No requirements.

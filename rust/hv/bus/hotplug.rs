@@ -14,26 +14,31 @@ use crate::{
         self,
         context, //
     },
+    lock::Retargeting,
     ops,
     synic,
     table::callbacks, //
 };
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering, //
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    }, //
 };
 use kernel::{
     ffi::{
         c_int,
-        c_uint, //
+        c_uint,
+        c_void, //
     },
     prelude::*, //
 };
 use rlis_proto::vmbus::VMBUS_MESSAGE_SINT;
 use rlis_sys as bindings;
 
-/// CPUs that the mask of serving CPUs has room for; the kernel's own limit for x86 is 8192.
-const MAX_CPUS: usize = 8192;
+/// CPUs that there can be: the kernel's own limit for x86.
+pub const MAX_CPUS: usize = 8192;
 
 static SERVING: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
 
@@ -68,26 +73,60 @@ pub struct Hotplug(c_int);
 impl Hotplug {
     /// Enables the SynIC on all CPUs that are online, and on others when they come online.
     ///
+    /// CPUs do so side by side, with an interrupt each: the registers take the hypervisor a while, and there may be hundreds
+    /// of CPUs. Where a CPU's timer hangs on the SynIC, they do so one after the other, as that has to be done in a task.
+    ///
     /// # Errors
     ///
-    /// Those of `cpuhp_setup_state`.
+    /// `ENOMEM` if a CPU was not present when the pages were allocated; those of `cpuhp_setup_state`.
     pub fn new() -> Result<Self> {
-        // SAFETY: The callbacks are those below; the pages exist.
+        // No CPU comes or goes from the first step to the last.
+        let _cpus = Retargeting::begin();
+        let one_by_one = timers_need_bus();
+        if !one_by_one {
+            if cpu::online().any(|cpu| synic::event_flags(context(cpu)).is_none()) {
+                return Err(ENOMEM);
+            }
+            on_each_cpu(enable_here);
+        }
+        // SAFETY: The callbacks are those below; the pages exist; the lock of CPUs is held.
         let state = unsafe {
-            bindings::__cpuhp_setup_state(
+            bindings::__cpuhp_setup_state_cpuslocked(
                 bindings::cpuhp_state_CPUHP_AP_ONLINE_DYN,
                 c"hyperv/vmbus:online".as_char_ptr(),
-                true,
+                one_by_one,
                 Some(comes_online),
                 Some(goes_offline),
                 false,
             )
         };
         if state < 0 {
+            if !one_by_one {
+                on_each_cpu(disable_here);
+            }
             return Err(Error::from_errno(state));
+        }
+        if !one_by_one {
+            let list = channel::lock();
+            cpu::online().for_each(|cpu| set_serving(cpu, true, &list));
         }
         STATE.store(state as u32, Ordering::Relaxed);
         Ok(Self(state))
+    }
+}
+
+/// Whether the kernel takes its time from timers that expire with messages.
+fn timers_need_bus() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::stimer_needs_bus() }
+}
+
+/// Has a function run on all CPUs that are online, in an interrupt, and waits for that. Sleeps; CPUs neither come nor go.
+fn on_each_cpu(function: unsafe extern "C" fn(*mut c_void)) {
+    // SAFETY: The functions are those below, which ignore their argument.
+    unsafe {
+        let online = &raw const bindings::__cpu_online_mask;
+        bindings::on_each_cpu_cond_mask(None, Some(function), ptr::null_mut(), true, online);
     }
 }
 
@@ -96,12 +135,10 @@ impl Hotplug {
 /// The kernel may not find another timer for the boot CPU: its local APIC's serves all CPUs by then, as the broadcast
 /// device. A CPU without a timer stands still.
 pub fn stay_for_timers() {
-    // SAFETY: No requirements; the module is being loaded, and so has a reference that is not given up yet.
-    unsafe {
-        if bindings::stimer_needs_bus() {
-            pr_info!("the host's timers expire with messages, so this module cannot be unloaded\n");
-            bindings::vmbus_stay_loaded();
-        }
+    if timers_need_bus() {
+        pr_info!("the host's timers expire with messages, so this module cannot be unloaded\n");
+        // SAFETY: The module is being loaded, and so has a reference that is not given up yet.
+        unsafe { bindings::vmbus_stay_loaded() };
     }
 }
 
@@ -125,6 +162,16 @@ impl Drop for Hotplug {
 }
 
 callbacks! {
+    /// Enables the SynIC of this CPU, whose pages there are. With interrupts off.
+    fn enable_here(_nothing: *mut c_void) {
+        synic::enable(cpu::this());
+    }
+
+    /// Undoes that.
+    fn disable_here(_nothing: *mut c_void) {
+        synic::disable();
+    }
+
     /// The CPU has come online. Runs on it.
     fn comes_online(cpu: c_uint) -> c_int {
         if synic::event_flags(context(cpu)).is_none() {

@@ -56,7 +56,7 @@ callbacks! {
     fn crash(_regs: *mut bindings::pt_regs) {
         panic();
         // SAFETY: Interrupts are off.
-        unsafe { bindings::hv_stimer_cleanup(bindings::vmbus_smp_processor_id()) };
+        unsafe { bindings::hv_stimer_cleanup(cpu::this()) };
         synic::disable_pages();
     }
 }
