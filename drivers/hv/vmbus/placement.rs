@@ -78,7 +78,7 @@ fn moved(channel: &Channel, to: u32, list: &ChannelLock) {
 }
 
 /// The channel was just taken off its list.
-pub(crate) fn forget(channel: &Channel, _list: &ChannelLock) {
+pub(crate) fn removed(channel: &Channel, _list: &ChannelLock) {
     if channel.is_perf() {
         COUNTS.go(channel.target_cpu());
     }

@@ -127,7 +127,7 @@ pub(crate) fn remove(channel: &Channel) {
     let Some(unlinked) = list.unlink(channel) else {
         return;
     };
-    placement::forget(channel, &list);
+    placement::removed(channel, &list);
     let waiting = give_place(&mut list, channel, relid, unlinked.step);
     drop(list);
 
