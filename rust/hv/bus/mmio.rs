@@ -9,10 +9,12 @@ use crate::{
     root,
     table::{
         callbacks,
+        Contains,
         FromKernel, //
     }, //
 };
 use core::{
+    cell::Cell,
     ffi::CStr,
     ptr,
     sync::atomic::{
@@ -171,30 +173,30 @@ impl FromKernel<*mut bindings::acpi_resource> for Description {
 
 /// The reading of one device's descriptions.
 struct Reading<'a> {
-    windows: &'a mut Windows,
-    found: bool,
-    result: Result,
+    windows: Cell<Option<&'a mut Windows>>,
+    found: Cell<bool>,
+    result: Cell<Result>,
 }
 
-impl FromKernel<*mut c_void> for &mut Reading<'_> {
-    unsafe fn from_kernel(arg: *mut c_void) -> Self {
-        // SAFETY: `Windows::read_device` passes its object, which nobody else uses meanwhile.
-        unsafe { &mut *arg.cast() }
-    }
+// SAFETY: `Windows::read_device` passes this.
+unsafe impl Contains<c_void> for Reading<'_> {
+    const OFFSET: usize = 0;
 }
 
 callbacks! {
     /// Takes a description of a device, and ends the reading if there is no memory for it.
     fn on_description(
         description: *mut bindings::acpi_resource => Description,
-        reading: *mut c_void => &mut Reading<'_>,
+        reading: *mut c_void => &Reading<'_>,
     ) -> bindings::acpi_status {
-        let Some((start, end)) = description.0 else {
+        let (Some((start, end)), Some(windows)) = (description.0, reading.windows.take()) else {
             return AE_OK;
         };
-        reading.found = true;
-        reading.result = reading.windows.add(start, end);
-        if reading.result.is_ok() { AE_OK } else { AE_NO_MEMORY }
+        let added = windows.add(start, end);
+        reading.windows.set(Some(windows));
+        reading.found.set(true);
+        reading.result.set(added);
+        if added.is_ok() { AE_OK } else { AE_NO_MEMORY }
     }
 }
 
@@ -219,10 +221,10 @@ impl Windows {
 
     /// Adds the windows of a device in ACPI, and says whether it has any.
     fn read_device(&mut self, device: bindings::acpi_handle) -> Result<bool> {
-        let mut reading = Reading {
-            windows: self,
-            found: false,
-            result: Ok(()),
+        let reading = Reading {
+            windows: Cell::new(Some(self)),
+            found: Cell::new(false),
+            result: Cell::new(Ok(())),
         };
         // SAFETY: The callback gets this very object; ACPI does not write the name.
         let status = unsafe {
@@ -230,12 +232,12 @@ impl Windows {
                 device,
                 c"_CRS".as_char_ptr().cast_mut(),
                 Some(on_description),
-                (&raw mut reading).cast(),
+                (&raw const reading).cast_mut().cast(),
             )
         };
-        reading.result?;
+        reading.result.get()?;
         if status == AE_OK {
-            Ok(reading.found)
+            Ok(reading.found.get())
         } else {
             Err(ENODEV)
         }
@@ -284,14 +286,15 @@ impl Windows {
             Some(Oddity::NoAddress) => pr_warn!("Unexpected framebuffer mmio base of zero\n"),
             None => {}
         }
-        let Some((start, size)) = place else { return };
         let mut trees = [ptr::null_mut(); 2];
         for (tree, window) in trees.iter_mut().zip(&mut self.windows) {
             *tree = window.tree().0;
         }
         let [first, second] = trees;
         let mut part = ptr::null_mut();
-        for size in framebuffer_sizes(size) {
+        let sizes =
+            place.map(|(start, size)| framebuffer_sizes(size).map(move |size| (start, size)));
+        for (start, size) in sizes.into_iter().flatten() {
             // INVARIANT: The first window's.
             part = Tree(first).request(start, size, c"fb_range".as_char_ptr(), 0);
             if !part.is_null() {
