@@ -127,7 +127,6 @@ extern struct vmbus_connection vmbus_connection;
 
 /* Ours, as only newer kernels have a place for them above. */
 extern struct completion rlis_all_offers_delivered;
-extern u32 rlis_relid_hiwater;
 
 /* Exported functions and objects whose prototypes are in the private header too. */
 struct vm_area_desc;

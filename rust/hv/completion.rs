@@ -6,6 +6,7 @@
 //!
 //! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
+use crate::view::View;
 use kernel::{
     prelude::*,
     time::{
@@ -21,6 +22,7 @@ use kernel::{
 ///
 /// `inner` is an initialised `struct completion`.
 #[pin_data]
+#[repr(transparent)]
 pub struct Completion {
     #[pin]
     inner: Opaque<rlis_sys::completion>,
@@ -31,6 +33,11 @@ unsafe impl Send for Completion {}
 
 // SAFETY: The functions on a `struct completion` do their own locking.
 unsafe impl Sync for Completion {}
+
+// SAFETY: Transparent over the type, of which C code uses an initialised one as below.
+unsafe impl View for Completion {
+    type Raw = rlis_sys::completion;
+}
 
 impl Completion {
     /// Makes a completion that has not happened.
@@ -82,6 +89,12 @@ impl Completion {
         }
     }
 
+    /// Whether it has happened and nobody has taken it. Any context.
+    pub fn is_done(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys::completion_done(self.inner.get()) }
+    }
+
     /// Takes one completion without waiting. Any context.
     pub fn try_wait(&self) -> bool {
         // SAFETY: By the type invariant.
@@ -97,7 +110,9 @@ mod tests {
     fn times_out_and_completes() -> Result {
         let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
         assert!(done.wait_timeout(20).is_err());
+        assert!(!done.is_done());
         done.complete();
+        assert!(done.is_done());
         assert!(done.wait_timeout(1000).is_ok());
         assert!(!done.try_wait());
         done.complete_all();

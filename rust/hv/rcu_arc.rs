@@ -51,12 +51,20 @@ impl<T> RcuArc<T> {
         unsafe { pointer.as_ref() }
     }
 
+    /// Returns a reference to the object, which keeps it.
+    pub fn keep(&self) -> Option<Arc<T>> {
+        let guard = rcu::read_lock();
+        let object: *const T = self.get(&guard)?;
+        // SAFETY: The object is that of an `Arc`, of which this or a [`Replaced`] has a reference as long as the guard.
+        let object = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(object) });
+        Some((*object).clone())
+    }
+
     /// Refers to `new` from now on. What was there before stays alive in what is returned, until no reader is left.
     pub fn replace(&self, new: Option<Arc<T>>) -> Replaced<T> {
         let pointer = new.map_or(core::ptr::null(), Arc::into_raw);
         let pointer = self.pointer.xchg(pointer, Full);
-        // SAFETY: No requirements, in any context.
-        let grace_period = unsafe { rlis_sys::start_poll_synchronize_rcu() };
+        let grace_period = GracePeriod::start();
         // INVARIANT: The pointer is that of `self`, which gave it up before the grace period was asked for.
         Replaced {
             pointer,
@@ -81,6 +89,30 @@ impl<T> Drop for RcuArc<T> {
     }
 }
 
+/// A time after which no reader is left that was one when it began.
+pub struct GracePeriod(usize);
+
+impl GracePeriod {
+    /// Begins now. Any context.
+    pub fn start() -> Self {
+        // SAFETY: No requirements, in any context.
+        Self(unsafe { rlis_sys::start_poll_synchronize_rcu() })
+    }
+
+    /// Whether it is over. Any context.
+    pub fn is_over(&self) -> bool {
+        // SAFETY: No requirements, in any context; the cookie is one of `start_poll_synchronize_rcu()`.
+        unsafe { rlis_sys::poll_state_synchronize_rcu(self.0) }
+    }
+
+    /// Waits for its end. Sleeps, unless it is over.
+    pub fn wait(&self) {
+        if !self.is_over() {
+            rcu::synchronize_rcu();
+        }
+    }
+}
+
 /// A reference that a [`RcuArc`] held, and that readers may still use.
 ///
 /// Dropping it sleeps until a grace period has passed since it was replaced. It has for all that were replaced before
@@ -93,8 +125,7 @@ impl<T> Drop for RcuArc<T> {
 #[must_use]
 pub struct Replaced<T> {
     pointer: *const T,
-    /// A cookie of `start_poll_synchronize_rcu()`.
-    grace_period: usize,
+    grace_period: GracePeriod,
 }
 
 // SAFETY: This owns a reference, which may be given up on any thread.
@@ -103,8 +134,7 @@ unsafe impl<T: Send + Sync> Send for Replaced<T> {}
 impl<T> Replaced<T> {
     /// Returns whether no reader is left, so that dropping this does not sleep.
     pub fn is_unused(&self) -> bool {
-        // SAFETY: No requirements, in any context; the cookie is one of `start_poll_synchronize_rcu()`.
-        self.pointer.is_null() || unsafe { rlis_sys::poll_state_synchronize_rcu(self.grace_period) }
+        self.pointer.is_null() || self.grace_period.is_over()
     }
 }
 
@@ -113,9 +143,7 @@ impl<T> Drop for Replaced<T> {
         if self.pointer.is_null() {
             return;
         }
-        if !self.is_unused() {
-            rcu::synchronize_rcu();
-        }
+        self.grace_period.wait();
         // SAFETY: By the type invariant. A grace period has passed since the pointer was replaced, so nobody reads it.
         drop(unsafe { Arc::from_raw(self.pointer) });
     }
@@ -143,6 +171,10 @@ mod tests {
         assert_eq!(cell.get(&rcu::read_lock()), Some(&1));
         drop(cell.replace(Some(Arc::new(2, GFP_KERNEL)?)));
         assert_eq!(cell.get(&rcu::read_lock()), Some(&2));
+        let kept = cell.keep();
+        drop(cell.replace(None));
+        assert!(cell.keep().is_none());
+        assert_eq!(kept.as_deref(), Some(&2));
         // The cell has given up its reference, so this one is the last.
         assert!(Arc::into_unique_or_drop(first).is_some());
         Ok(())

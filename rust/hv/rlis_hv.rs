@@ -5,24 +5,43 @@
 pub mod answer;
 pub mod chardev;
 pub mod completion;
+pub mod kv;
+pub mod list;
+pub mod lock;
+pub mod page;
 pub mod param;
 pub mod power;
 pub mod ratelimit;
 pub mod rcu_arc;
+pub mod ref_work;
 pub mod scope;
 pub mod shared;
+pub mod sysfs;
+pub mod table;
+pub mod tasklet;
 pub mod time;
+pub mod timer;
+pub mod view;
 pub mod work;
 
 pub use answer::AnswerSlot;
 pub use completion::Completion;
+pub use kv::KvSlice;
 pub use ratelimit::RateLimit;
 pub use rcu_arc::{
+    GracePeriod,
     RcuArc,
     Replaced, //
 };
+pub use ref_work::RefWork;
 pub use scope::{
     NoIo,
     NoSoftirq, //
 };
 pub use shared::SharedMemory;
+pub use tasklet::Tasklet;
+pub use timer::Timer;
+pub use view::{
+    Field,
+    Hook, //
+};

@@ -26,6 +26,12 @@ pub fn uptime_ms() -> u64 {
     u64::try_from(ns / 1_000_000).unwrap_or(0)
 }
 
+/// Sleeps for `ms` milliseconds, or a little longer.
+pub fn sleep_ms(ms: u32) {
+    // SAFETY: No requirements.
+    unsafe { rlis_sys::msleep(ms) };
+}
+
 /// Returns the wall clock, in nanoseconds since 1970. Any context.
 pub fn real_ns() -> u64 {
     // SAFETY: No requirements.

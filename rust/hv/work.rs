@@ -171,6 +171,12 @@ impl<T: Task> Worker<T> {
         unsafe { rlis_sys::queue_work(self.raw_queue(), self.work.get()) };
     }
 
+    /// Has [`Task::run`] called on a CPU that is online, unless it is queued already. Any context.
+    pub fn queue_on(&self, cpu: u32) {
+        // SAFETY: By the type invariant. The destructor waits for the work.
+        unsafe { rlis_sys::queue_work_on(cpu as i32, self.raw_queue(), self.work.get()) };
+    }
+
     /// Has [`Task::expired`] called in `after` milliseconds; a time set before is forgotten. Any context.
     pub fn set_timer(&self, after: Msecs) {
         // SAFETY: By the type invariant. The destructor waits for the timer.
@@ -344,6 +350,36 @@ impl OwnedQueue {
         let queue = unsafe { rlis_sys::alloc_unbound_workqueue(name.as_char_ptr()) };
         // INVARIANT: The queue is new.
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Makes a queue that runs work on the CPU that queues it, one piece at a time, even when memory is short.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn per_cpu(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is a C string, which the function copies.
+        let queue = unsafe { rlis_sys::alloc_per_cpu_workqueue(name.as_char_ptr()) };
+        // INVARIANT: The queue is new.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Makes a queue for work that adds and removes devices, even when memory is short; with `ordered` one piece after the
+    /// other. Drivers wait there for work of all kinds.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn for_devices(name: &CStr, ordered: bool) -> Result<Self> {
+        // SAFETY: The name is a C string, which the function copies.
+        let queue = unsafe { rlis_sys::alloc_device_workqueue(name.as_char_ptr(), ordered) };
+        // INVARIANT: The queue is new.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// The C object.
+    pub(crate) fn raw(&self) -> *mut workqueue_struct {
+        self.0.as_ptr()
     }
 
     /// Waits for the work that is on the queue now. Sleeps.

@@ -8,10 +8,13 @@
 #include <linux/device.h>
 #include <linux/hyperv.h>
 #include <linux/interrupt.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/set_memory.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
+#include <linux/timer.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
@@ -212,4 +215,95 @@ u64 rlis_helper_shared_pfn(const void *address)
 void rlis_helper_copy_shared(void *to, const void *from, size_t len)
 {
 	memcpy(to, from, len);
+}
+
+unsigned long rlis_helper_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void rlis_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+bool rlis_helper_spin_is_locked(spinlock_t *lock)
+{
+	return spin_is_locked(lock);
+}
+
+void rlis_helper_tasklet_disable(struct tasklet_struct *t)
+{
+	tasklet_disable(t);
+}
+
+void rlis_helper_tasklet_enable(struct tasklet_struct *t)
+{
+	tasklet_enable(t);
+}
+
+void *rlis_helper_kvzalloc_bytes(size_t size)
+{
+	return kvzalloc(size, GFP_KERNEL);
+}
+
+/*
+ * The queues that add and remove devices need a rescuer: what is written back to a controller that the host has taken
+ * away ends only when it is removed, and a removal waits for the addition. Drivers wait there for work of all kinds, as they
+ * do on the C bus's queues; __WQ_LEGACY, which create_workqueue() sets, says that this is known.
+ */
+#define DEVICE_QUEUE (__WQ_LEGACY | WQ_MEM_RECLAIM)
+
+struct workqueue_struct *rlis_helper_alloc_device_workqueue(const char *name, bool ordered)
+{
+	if (ordered)
+		return alloc_ordered_workqueue("%s", DEVICE_QUEUE, name);
+	return alloc_workqueue("%s", DEVICE_QUEUE | WQ_UNBOUND, 0, name);
+}
+
+struct workqueue_struct *rlis_helper_alloc_per_cpu_workqueue(const char *name)
+{
+#ifdef RLIS_HAVE_WQ_PERCPU
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_PERCPU, 1, name);
+#else
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM, 1, name);
+#endif
+}
+
+void rlis_helper_timer_set_ms(struct timer_list *timer, unsigned int ms)
+{
+	mod_timer(timer, jiffies + msecs_to_jiffies(ms));
+}
+
+void rlis_helper_timer_end(struct timer_list *timer)
+{
+	timer_delete_sync(timer);
+}
+
+void *rlis_helper_get_zeroed_page(void)
+{
+	return (void *)get_zeroed_page(GFP_KERNEL);
+}
+
+void rlis_helper_free_page(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+u64 rlis_helper_virt_to_phys(void *addr)
+{
+	return virt_to_phys(addr);
+}
+
+int rlis_helper_set_memory_decrypted(void *addr, size_t size)
+{
+	return set_memory_decrypted((unsigned long)addr, PFN_UP(size));
+}
+
+int rlis_helper_set_memory_encrypted(void *addr, size_t size)
+{
+	return set_memory_encrypted((unsigned long)addr, PFN_UP(size));
 }

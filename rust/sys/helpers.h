@@ -5,6 +5,9 @@
 #ifndef RLIS_SYS_HELPERS_H
 #define RLIS_SYS_HELPERS_H
 
+/* A function that Rust may call without further ado: any arguments will do. What sleeps says so, or its name does. */
+#define RLIS_SAFE
+
 #include <linux/completion.h>
 #include <linux/device.h>
 #include <linux/hyperv.h>
@@ -30,6 +33,21 @@ u32 rlis_helper_hv_get_bytes_to_write(const struct hv_ring_buffer_info *rbi);
 u32 rlis_helper_hv_get_avail_to_write_percent(const struct hv_ring_buffer_info *rbi);
 void rlis_helper_set_channel_pending_send_size(struct vmbus_channel *channel,
 					       u32 size);
+/* Locks, tasklets and memory. */
+unsigned long rlis_helper_spin_lock_irqsave(spinlock_t *lock);
+void rlis_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+bool rlis_helper_spin_is_locked(spinlock_t *lock);
+void rlis_helper_tasklet_disable(struct tasklet_struct *t);
+void rlis_helper_tasklet_enable(struct tasklet_struct *t);
+void rlis_helper_timer_set_ms(struct timer_list *timer, unsigned int ms);
+void rlis_helper_timer_end(struct timer_list *timer);
+RLIS_SAFE void *rlis_helper_get_zeroed_page(void);
+void rlis_helper_free_page(void *page);
+RLIS_SAFE u64 rlis_helper_virt_to_phys(void *addr);
+int rlis_helper_set_memory_decrypted(void *addr, size_t size);
+int rlis_helper_set_memory_encrypted(void *addr, size_t size);
+RLIS_SAFE void *rlis_helper_kvzalloc_bytes(size_t size);
+
 void rlis_helper_device_lock(struct device *dev);
 void rlis_helper_device_unlock(struct device *dev);
 
@@ -50,6 +68,8 @@ bool rlis_helper_mod_delayed_work(struct workqueue_struct *wq,
 struct workqueue_struct *rlis_helper_alloc_ordered_workqueue(const char *name);
 struct workqueue_struct *rlis_helper_alloc_freezable_workqueue(const char *name);
 struct workqueue_struct *rlis_helper_alloc_unbound_workqueue(const char *name);
+struct workqueue_struct *rlis_helper_alloc_device_workqueue(const char *name, bool ordered);
+struct workqueue_struct *rlis_helper_alloc_per_cpu_workqueue(const char *name);
 void rlis_helper_flush_workqueue(struct workqueue_struct *wq);
 void rlis_helper_local_bh_disable(void);
 void rlis_helper_local_bh_enable(void);

@@ -35,35 +35,39 @@
 
 #include "helpers_bus.h"
 
-int rlis_helper_hv_context_alloc(void)
+static void on_message(unsigned long context)
+{
+	rlis_bus_on_message((struct hv_per_cpu_context *)context);
+}
+
+/* As long as the module, so that Rust may have references to them. */
+static DEFINE_PER_CPU(struct hv_per_cpu_context, cpu_contexts);
+
+void rlis_helper_hv_contexts_init(void)
 {
 	unsigned int cpu;
 
-	hv_context.cpu_context = alloc_percpu(struct hv_per_cpu_context);
-	if (!hv_context.cpu_context)
-		return -ENOMEM;
 	for_each_possible_cpu(cpu) {
-		struct hv_per_cpu_context *c = per_cpu_ptr(hv_context.cpu_context, cpu);
+		struct hv_per_cpu_context *c = per_cpu_ptr(&cpu_contexts, cpu);
 
-		tasklet_init(&c->msg_dpc, rlis_bus_on_message, (unsigned long)c);
+		tasklet_init(&c->msg_dpc, on_message, (unsigned long)c);
 	}
-	return 0;
-}
-
-void rlis_helper_hv_context_free(void)
-{
-	free_percpu(hv_context.cpu_context);
-	hv_context.cpu_context = NULL;
+	hv_context.cpu_context = &cpu_contexts;
 }
 
 struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu)
 {
-	return per_cpu_ptr(hv_context.cpu_context, cpu);
+	return cpu < nr_cpu_ids && cpu_possible(cpu) ? per_cpu_ptr(&cpu_contexts, cpu) : NULL;
 }
 
 struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void)
 {
-	return this_cpu_ptr(hv_context.cpu_context);
+	return raw_cpu_ptr(&cpu_contexts);
+}
+
+unsigned int rlis_helper_vmbus_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
 }
 
 unsigned int rlis_helper_next_present_cpu(int cpu)
@@ -88,7 +92,7 @@ int rlis_helper_cpu_to_node(unsigned int cpu)
 
 u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu)
 {
-	return hv_cpu_number_to_vp_number(cpu);
+	return cpu < nr_cpu_ids ? hv_cpu_number_to_vp_number(cpu) : VP_INVAL;
 }
 
 unsigned int rlis_helper_vmbus_smp_processor_id(void)
@@ -212,21 +216,6 @@ void rlis_helper_vmbus_stay_loaded(void)
 	__module_get(THIS_MODULE);
 }
 
-void *rlis_helper_get_zeroed_page(void)
-{
-	return (void *)get_zeroed_page(GFP_KERNEL);
-}
-
-void rlis_helper_free_page(void *page)
-{
-	free_page((unsigned long)page);
-}
-
-u64 rlis_helper_virt_to_phys(void *addr)
-{
-	return virt_to_phys(addr);
-}
-
 unsigned long rlis_helper_virt_to_hvpfn(void *addr)
 {
 	return virt_to_hvpfn(addr);
@@ -256,9 +245,11 @@ struct page *rlis_helper_alloc_ring_pages(int node, unsigned int order, bool ins
 	gfp_t gfp = GFP_KERNEL | __GFP_ZERO;
 	struct page *page;
 
+	if (node != NUMA_NO_NODE && !node_online(node))
+		node = NUMA_NO_NODE;
 	if (order)
 		gfp |= __GFP_NOWARN | (insist ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY);
-	page = alloc_pages_node(node, gfp, order);
+	page = order <= MAX_PAGE_ORDER ? alloc_pages_node(node, gfp, order) : NULL;
 	if (page && order)
 		split_page(page, order);
 	return page;
@@ -277,31 +268,6 @@ void *rlis_helper_vmap_ring(struct page **pages, unsigned int count, bool confid
 void rlis_helper_vmbus_vunmap(const void *addr)
 {
 	vunmap(addr);
-}
-
-int rlis_helper_set_memory_decrypted(void *addr, size_t size)
-{
-	return set_memory_decrypted((unsigned long)addr, PFN_UP(size));
-}
-
-int rlis_helper_set_memory_encrypted(void *addr, size_t size)
-{
-	return set_memory_encrypted((unsigned long)addr, PFN_UP(size));
-}
-
-void *rlis_helper_vmbus_kzalloc(size_t size)
-{
-	return kzalloc(size, GFP_KERNEL);
-}
-
-void *rlis_helper_vmbus_kvzalloc(size_t size)
-{
-	return kvzalloc(size, GFP_KERNEL);
-}
-
-void rlis_helper_vmbus_kvfree(const void *addr)
-{
-	kvfree(addr);
 }
 
 void *rlis_helper_vmbus_vzalloc(unsigned long size)
@@ -327,76 +293,19 @@ void rlis_helper_vmbus_keep_vmalloc_pages(void *addr, size_t size)
 
 struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d)
 {
-	return reciprocal_value(d);
-}
-
-unsigned long rlis_helper_spin_lock_irqsave(spinlock_t *lock)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(lock, flags);
-	return flags;
-}
-
-void rlis_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
-{
-	spin_unlock_irqrestore(lock, flags);
-}
-
-bool rlis_helper_spin_is_locked(spinlock_t *lock)
-{
-	return spin_is_locked(lock);
+	return reciprocal_value(max(d, 1U));
 }
 
 /* One function per kind of lock, so that lockdep tells the kinds apart. */
-void rlis_helper_ring_lock_init(spinlock_t *lock)
-{
-	spin_lock_init(lock);
-}
-
-void rlis_helper_req_lock_init(spinlock_t *lock)
-{
-	spin_lock_init(lock);
-}
-
 void rlis_helper_dynids_init(struct hv_driver *drv)
 {
 	spin_lock_init(&drv->dynids.lock);
 	INIT_LIST_HEAD(&drv->dynids.list);
 }
 
-bool rlis_helper_wait_for_completion_ms(struct completion *c, unsigned int ms)
+void rlis_helper_udelay_us(unsigned int us)
 {
-	return wait_for_completion_timeout(c, msecs_to_jiffies(ms));
-}
-
-void rlis_helper_tasklet_disable(struct tasklet_struct *t)
-{
-	tasklet_disable(t);
-}
-
-void rlis_helper_tasklet_enable(struct tasklet_struct *t)
-{
-	tasklet_enable(t);
-}
-
-struct workqueue_struct *rlis_helper_vmbus_alloc_workqueue(const char *name, unsigned int flags,
-							   int max_active)
-{
-	return alloc_workqueue("%s", flags, max_active, name);
-}
-
-static DECLARE_WORK(control_work, rlis_bus_control_work);
-
-/* On the CPU that gets the host's messages: the work may have to start that CPU's tasklet again. */
-void rlis_helper_queue_control_work(void)
-{
-	queue_work_on(0, vmbus_connection.work_queue, &control_work);
-}
-
-void rlis_helper_flush_control_work(void)
-{
-	flush_work(&control_work);
+	udelay(us);
 }
 
 void rlis_helper_mdelay(unsigned int ms)
@@ -409,6 +318,11 @@ void rlis_helper_usleep_range(unsigned int min, unsigned int max)
 	usleep_range(min, max);
 }
 
+static void on_event(unsigned long channel)
+{
+	rlis_bus_on_event((struct vmbus_channel *)channel);
+}
+
 static void channel_look_again(struct timer_list *timer)
 {
 	struct rlis_channel *c = container_of(timer, struct rlis_channel, look_again);
@@ -416,52 +330,7 @@ static void channel_look_again(struct timer_list *timer)
 	tasklet_schedule(&c->channel.callback_event);
 }
 
-void rlis_helper_channel_look_again(struct vmbus_channel *channel, unsigned int ms)
-{
-	struct rlis_channel *c = container_of(channel, struct rlis_channel, channel);
-
-	mod_timer(&c->look_again, jiffies + msecs_to_jiffies(ms));
-}
-
 /* Once a minute, so that an index that stays wrong does not fill the log. For the one reader of the channel. */
-bool rlis_helper_channel_may_tell_index(struct vmbus_channel *channel)
-{
-	struct rlis_channel *c = container_of(channel, struct rlis_channel, channel);
-
-	if (c->told_index && time_before(jiffies, c->told_index + 60 * HZ))
-		return false;
-	/* 0 stands for never. */
-	c->told_index = jiffies | 1;
-	return true;
-}
-
-void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel)
-{
-	struct rlis_channel *c = container_of(channel, struct rlis_channel, channel);
-
-	timer_delete_sync(&c->look_again);
-}
-
-void rlis_helper_channel_lock_additions(struct vmbus_channel *primary)
-{
-	mutex_lock(&container_of(primary, struct rlis_channel, channel)->additions);
-}
-
-void rlis_helper_channel_unlock_additions(struct vmbus_channel *primary)
-{
-	mutex_unlock(&container_of(primary, struct rlis_channel, channel)->additions);
-}
-
-void rlis_helper_channel_lock_files(struct vmbus_channel *primary)
-{
-	mutex_lock(&container_of(primary, struct rlis_channel, channel)->files);
-}
-
-void rlis_helper_channel_unlock_files(struct vmbus_channel *primary)
-{
-	mutex_unlock(&container_of(primary, struct rlis_channel, channel)->files);
-}
-
 static DEFINE_MUTEX(retarget_mutex);
 
 void rlis_helper_vmbus_retarget_begin(void)
@@ -483,10 +352,13 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 	if (!c)
 		return NULL;
 	spin_lock_init(&c->channel.sched_lock);
+	spin_lock_init(&c->channel.inbound.ring_lock);
+	spin_lock_init(&c->channel.outbound.ring_lock);
+	spin_lock_init(&c->channel.requestor.req_lock);
 	init_completion(&c->channel.rescind_event);
 	INIT_LIST_HEAD(&c->channel.listentry);
 	INIT_LIST_HEAD(&c->channel.sc_list);
-	tasklet_init(&c->channel.callback_event, rlis_bus_on_event, (unsigned long)&c->channel);
+	tasklet_init(&c->channel.callback_event, on_event, (unsigned long)&c->channel);
 	mutex_init(&c->channel.inbound.ring_buffer_mutex);
 	mutex_init(&c->channel.outbound.ring_buffer_mutex);
 	mutex_init(&c->additions);
@@ -502,34 +374,6 @@ struct vmbus_channel *rlis_helper_channel_alloc(void)
 void rlis_helper_channel_free(struct vmbus_channel *channel)
 {
 	kfree_rcu(channel, rcu);
-}
-
-/* Older kernels' struct has no room for these; there the bus does not load in a confidential VM, and they stay false. */
-bool rlis_helper_channel_co_ring_buffer(const struct vmbus_channel *channel)
-{
-#ifdef RLIS_HAVE_CONFIDENTIAL_CHANNELS
-	return channel->co_ring_buffer;
-#else
-	return false;
-#endif
-}
-
-bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel)
-{
-#ifdef RLIS_HAVE_CONFIDENTIAL_CHANNELS
-	return channel->co_external_memory;
-#else
-	return false;
-#endif
-}
-
-void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map)
-{
-#ifdef RLIS_HAVE_MMAP_PREPARE_RING_BUFFER
-	channel->mmap_prepare_ring_buffer = map;
-#else
-	channel->mmap_ring_buffer = map;
-#endif
 }
 
 /* Has the driver that owns the channel map its rings for a program. */
@@ -549,15 +393,15 @@ int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *fil
 }
 
 /*
- * Runs fn in hard interrupt context. The vector is never threaded, so fn may take a spinlock_t there, which
+ * Runs the handler in hard interrupt context. The vector is never threaded, so it may take a spinlock_t there, which
  * lockdep would have to report for PREEMPT_RT's sake; on PREEMPT_RT the module does not load.
  */
-void rlis_helper_isr_annotated(void (*fn)(void))
+void rlis_helper_isr_annotated(void)
 {
 	static DEFINE_WAIT_OVERRIDE_MAP(map, LD_WAIT_CONFIG);
 
 	lock_map_acquire_try(&map);
-	fn();
+	rlis_bus_isr();
 	lock_map_release(&map);
 }
 

@@ -11,98 +11,74 @@
 #include <linux/platform_device.h>
 #include <linux/rcupdate.h>
 
+/* See helpers.h. */
+#ifndef RLIS_SAFE
+#define RLIS_SAFE
+#endif
+
 #include "../../include/vmbus_private.h"
 
 /* Per CPU state and CPU masks. Iterators start with -1 and end with a number >= nr_cpu_ids. */
-int rlis_helper_hv_context_alloc(void);
-void rlis_helper_hv_context_free(void);
-struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu);
-struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void);
-unsigned int rlis_helper_next_present_cpu(int cpu);
-unsigned int rlis_helper_next_online_cpu(int cpu);
-bool rlis_helper_cpu_housekeeping(unsigned int cpu);
-int rlis_helper_cpu_to_node(unsigned int cpu);
-u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu);
-unsigned int rlis_helper_vmbus_smp_processor_id(void);
+void rlis_helper_hv_contexts_init(void);
+RLIS_SAFE struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu);
+RLIS_SAFE struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void);
+RLIS_SAFE unsigned int rlis_helper_vmbus_nr_cpu_ids(void);
+RLIS_SAFE unsigned int rlis_helper_next_present_cpu(int cpu);
+RLIS_SAFE unsigned int rlis_helper_next_online_cpu(int cpu);
+RLIS_SAFE bool rlis_helper_cpu_housekeeping(unsigned int cpu);
+RLIS_SAFE int rlis_helper_cpu_to_node(unsigned int cpu);
+RLIS_SAFE u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu);
+RLIS_SAFE unsigned int rlis_helper_vmbus_smp_processor_id(void);
 
 /* Hypercalls and registers. */
 u64 rlis_helper_hvcall_post_message(const void *input, size_t len);
-u64 rlis_helper_hvcall_signal_event(u64 param);
-bool rlis_helper_vmbus_root_partition(void);
-bool rlis_helper_preempt_rt(void);
-bool rlis_helper_hv_recommend_using_aeoi(void);
-bool rlis_helper_hv_paravisor_present(void);
-u64 rlis_helper_hv_shared_gpa_boundary(void);
-u8 rlis_helper_hv_vtl(void);
-u8 rlis_helper_hv_callback_vector(void);
-void rlis_helper_vmbus_interrupt_randomness(void);
+RLIS_SAFE u64 rlis_helper_hvcall_signal_event(u64 param);
+RLIS_SAFE bool rlis_helper_vmbus_root_partition(void);
+RLIS_SAFE bool rlis_helper_preempt_rt(void);
+RLIS_SAFE bool rlis_helper_hv_recommend_using_aeoi(void);
+RLIS_SAFE bool rlis_helper_hv_paravisor_present(void);
+RLIS_SAFE u64 rlis_helper_hv_shared_gpa_boundary(void);
+RLIS_SAFE u8 rlis_helper_hv_vtl(void);
+RLIS_SAFE u8 rlis_helper_hv_callback_vector(void);
+RLIS_SAFE void rlis_helper_vmbus_interrupt_randomness(void);
 
 /* Synthetic timers that expire with a SynIC message. Nothing in kernels that do not use those. */
 void rlis_helper_stimer_messages_on(unsigned int cpu, int sint);
 void rlis_helper_stimer_messages_off(unsigned int cpu);
 void rlis_helper_stimer_expired(void);
-bool rlis_helper_stimer_needs_bus(void);
-void rlis_helper_vmbus_stay_loaded(void);
+RLIS_SAFE bool rlis_helper_stimer_needs_bus(void);
+RLIS_SAFE void rlis_helper_vmbus_stay_loaded(void);
 
 /* Memory. */
-void *rlis_helper_get_zeroed_page(void);
-void rlis_helper_free_page(void *page);
-u64 rlis_helper_virt_to_phys(void *addr);
 unsigned long rlis_helper_virt_to_hvpfn(void *addr);
 void *rlis_helper_vmbus_page_address(struct page *page);
 unsigned long rlis_helper_vmbus_page_to_hvpfn(struct page *page);
-unsigned int rlis_helper_vmbus_max_page_order(void);
-struct page *rlis_helper_alloc_ring_pages(int node, unsigned int order, bool insist);
+RLIS_SAFE unsigned int rlis_helper_vmbus_max_page_order(void);
+RLIS_SAFE struct page *rlis_helper_alloc_ring_pages(int node, unsigned int order, bool insist);
 void rlis_helper_free_ring_page(struct page *page);
 void *rlis_helper_vmap_ring(struct page **pages, unsigned int count, bool confidential);
 void rlis_helper_vmbus_vunmap(const void *addr);
-int rlis_helper_set_memory_decrypted(void *addr, size_t size);
-int rlis_helper_set_memory_encrypted(void *addr, size_t size);
-void *rlis_helper_vmbus_kzalloc(size_t size);
-void *rlis_helper_vmbus_kvzalloc(size_t size);
-void rlis_helper_vmbus_kvfree(const void *addr);
-void *rlis_helper_vmbus_vzalloc(unsigned long size);
+RLIS_SAFE void *rlis_helper_vmbus_vzalloc(unsigned long size);
 void rlis_helper_vmbus_vfree(const void *addr);
 void rlis_helper_vmbus_keep_vmalloc_pages(void *addr, size_t size);
-struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d);
+RLIS_SAFE struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d);
 
 /* Locks, waiting, work. */
-unsigned long rlis_helper_spin_lock_irqsave(spinlock_t *lock);
-void rlis_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
-bool rlis_helper_spin_is_locked(spinlock_t *lock);
-void rlis_helper_ring_lock_init(spinlock_t *lock);
-void rlis_helper_req_lock_init(spinlock_t *lock);
 void rlis_helper_dynids_init(struct hv_driver *drv);
-bool rlis_helper_wait_for_completion_ms(struct completion *c, unsigned int ms);
-void rlis_helper_tasklet_disable(struct tasklet_struct *t);
-void rlis_helper_tasklet_enable(struct tasklet_struct *t);
-struct workqueue_struct *rlis_helper_vmbus_alloc_workqueue(const char *name, unsigned int flags,
-							   int max_active);
-void rlis_helper_queue_control_work(void);
-void rlis_helper_flush_control_work(void);
-bool rlis_helper_vmbus_ratelimit(void);
-bool rlis_helper_vmbus_ratelimit_minute(void);
-void rlis_helper_mdelay(unsigned int ms);
-void rlis_helper_usleep_range(unsigned int min, unsigned int max);
+RLIS_SAFE bool rlis_helper_vmbus_ratelimit(void);
+RLIS_SAFE bool rlis_helper_vmbus_ratelimit_minute(void);
+RLIS_SAFE void rlis_helper_udelay_us(unsigned int us);
+RLIS_SAFE void rlis_helper_mdelay(unsigned int ms);
+RLIS_SAFE void rlis_helper_usleep_range(unsigned int min, unsigned int max);
 
 /* Channels. */
-struct vmbus_channel *rlis_helper_channel_alloc(void);
+RLIS_SAFE struct vmbus_channel *rlis_helper_channel_alloc(void);
 void rlis_helper_channel_free(struct vmbus_channel *channel);
 int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *file,
 				 struct vm_area_struct *vma);
-bool rlis_helper_channel_co_ring_buffer(const struct vmbus_channel *channel);
-bool rlis_helper_channel_co_external_memory(const struct vmbus_channel *channel);
-void rlis_helper_channel_set_map_ring(struct vmbus_channel *channel, rlis_map_ring_t map);
-void rlis_helper_channel_look_again(struct vmbus_channel *channel, unsigned int ms);
-bool rlis_helper_channel_may_tell_index(struct vmbus_channel *channel);
-void rlis_helper_channel_no_more_looks(struct vmbus_channel *channel);
-void rlis_helper_channel_lock_additions(struct vmbus_channel *primary);
-void rlis_helper_channel_unlock_additions(struct vmbus_channel *primary);
-void rlis_helper_channel_lock_files(struct vmbus_channel *primary);
-void rlis_helper_channel_unlock_files(struct vmbus_channel *primary);
-void rlis_helper_vmbus_retarget_begin(void);
+RLIS_SAFE void rlis_helper_vmbus_retarget_begin(void);
 void rlis_helper_vmbus_retarget_end(void);
-void rlis_helper_isr_annotated(void (*fn)(void));
+RLIS_SAFE void rlis_helper_isr_annotated(void);
 
 /* Devices and drivers, ACPI, screens. */
 #ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
@@ -115,7 +91,7 @@ void rlis_helper_hv_device_free(struct hv_device *dev);
 int rlis_helper_vmbus_platform_driver_register(struct platform_driver *drv);
 struct acpi_device *rlis_helper_acpi_companion(struct device *dev);
 void rlis_helper_acpi_companion_set(struct device *dev, struct acpi_device *companion);
-bool rlis_helper_efi_boot(void);
+RLIS_SAFE bool rlis_helper_efi_boot(void);
 bool rlis_helper_sysfb_framebuffer(u64 *base, u64 *size);
 bool rlis_helper_hyperv_video_bar(struct resource *bar);
 
@@ -124,9 +100,9 @@ bool rlis_helper_hyperv_video_bar(struct resource *bar);
 #ifndef __BINDGEN__
 extern const struct kobj_type rlis_channel_ktype;
 #endif
-void rlis_bus_on_message(unsigned long cpu_context);
-void rlis_bus_on_event(unsigned long channel);
-void rlis_bus_control_work(struct work_struct *work);
+void rlis_bus_on_message(struct hv_per_cpu_context *context);
+void rlis_bus_on_event(struct vmbus_channel *channel);
+void rlis_bus_isr(void);
 void rlis_bus_add_channel_work(struct work_struct *work);
 void rlis_bus_rescind_channel_work(struct work_struct *work);
 

@@ -8,6 +8,7 @@ use core::sync::atomic::{
 };
 use kernel::prelude::*;
 use rlis_bus::{
+    channel::table::Relids,
     connection::{
         self,
         Resources,
@@ -63,6 +64,7 @@ pub(crate) struct Connection {
     _inbox: Inbox,
     _queues: Queues,
     _channels: Channels,
+    _relids: Relids,
     _resources: Resources,
 }
 
@@ -96,12 +98,15 @@ impl Connection {
         connection::set_state(State::Connecting);
         let end = End;
         let resources = Resources::new(|| PAGES_LENT.swap(false, Ordering::Relaxed))?;
+        // Interrupts look at the table as soon as there is a first channel.
+        let relids = Relids::new()?;
         let queues = Queues::new()?;
         let this = Self {
             _inbox: Inbox::new()?,
             _end: end,
             _queues: queues,
             _channels: Channels,
+            _relids: relids,
             _resources: resources,
         };
         negotiate(Version(root::max_version()), Version::V4_0)?;
@@ -221,7 +226,7 @@ pub(crate) fn request_offers() -> Result {
     let message = ChannelMessageHeader::new(MessageType::CHANNELMSG_REQUESTOFFERS);
     connection::post_bytes(message.as_bytes())
         .inspect_err(|e| pr_err!("asking for offers failed: {}\n", e.to_errno()))?;
-    if !delivered.wait(60_000) {
+    if delivered.wait_timeout(60_000).is_err() {
         pr_warn!("the host did not finish sending offers within 60 s\n");
     }
     // The message is handled in the order of offers only by the control work, so finish that first.
@@ -249,7 +254,7 @@ pub(crate) fn unload(crash: bool) {
     let done = if crash {
         synic::poll_for_unload_response(UNLOAD_TIMEOUT_MS, || unloaded.is_done())
     } else {
-        unloaded.wait(UNLOAD_TIMEOUT_MS)
+        unloaded.wait_timeout(UNLOAD_TIMEOUT_MS).is_ok()
     };
     if done {
         PAGES_LENT.store(false, Ordering::Relaxed);

@@ -36,7 +36,6 @@ struct vmbus_connection vmbus_connection = {
 #endif
 };
 
-u32 rlis_relid_hiwater;
 struct completion rlis_all_offers_delivered = COMPLETION_INITIALIZER(rlis_all_offers_delivered);
 EXPORT_SYMBOL_GPL(vmbus_connection);
 

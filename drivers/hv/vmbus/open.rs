@@ -248,7 +248,12 @@ pub(crate) fn disconnect(channel: &Owned<'_>) -> Result {
         let Some(sub) = channel.sub_channel(&sub) else {
             break;
         };
-        if sub.is_rescinded() && !sub.rescind_event().wait(HOST_RESPONSE_TIMEOUT_MS) {
+        if sub.is_rescinded()
+            && sub
+                .rescind_event()
+                .wait_timeout(HOST_RESPONSE_TIMEOUT_MS)
+                .is_err()
+        {
             pr_err!("the rescind of sub-channel {} does not end\n", sub.relid());
         }
         // What the host may still use stays allocated.

@@ -87,7 +87,7 @@ fn try_suspend() -> Result {
         removal::withdraw(&socket);
     }
     if channel::awaited() > 0
-        && !ready_for_suspend().wait(CLOSE_TIMEOUT_MS)
+        && ready_for_suspend().wait_timeout(CLOSE_TIMEOUT_MS).is_err()
         && channel::awaited() > 0
     {
         pr_err!("sub-channels or sockets did not close, not suspending\n");

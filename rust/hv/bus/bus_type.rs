@@ -9,12 +9,7 @@ use crate::{
         Driver, //
     },
     root,
-    sysfs,
-    table::{
-        callbacks,
-        noirq,
-        Table, //
-    }, //
+    sysfs, //
 };
 use kernel::{
     error::to_result,
@@ -23,6 +18,13 @@ use kernel::{
         c_int, //
     },
     prelude::*, //
+};
+use rlis_hv::{
+    callbacks,
+    table::{
+        noirq,
+        Table, //
+    }, //
 };
 use rlis_sys as bindings;
 
@@ -123,36 +125,32 @@ impl Drop for BusType {
     }
 }
 
-/// Registers a device, which is named by its instance. Sleeps.
+/// Registers a device, which is named by its instance. It is freed by its release function, with the last reference to it. Sleeps.
 ///
 /// # Errors
 ///
-/// Those of the driver core. Whether there is one or not, the device is refcounted from here on, and its release function is
-/// called with the last reference.
-///
-/// # Safety
-///
-/// `device` is zeroed but for what says which device it is and its release function, which may be called with it; the parent
-/// exists as long as the device.
-pub(crate) unsafe fn register_device(
-    device: *mut bindings::hv_device,
-    parent: *mut bindings::device,
-) -> Result {
+/// Those of the driver core; the device is on its way to its release function then.
+pub(crate) fn register_device(device: KBox<Device>) -> Result {
     const MASK: u64 = u64::MAX;
-    // SAFETY: The caller's object is new; `%pUl` takes the address of a GUID.
+    let device = KBox::leak(device).c();
+    // SAFETY: The object is new, says which device it is, and has a release function, which the last reference calls; its parent
+    // exists as long as the bus does. `%pUl` takes the address of a GUID.
     unsafe {
         let dev = &raw mut (*device).device;
         bindings::device_initialize(dev);
         (*dev).bus = BUS.get();
-        (*dev).parent = parent;
+        (*dev).parent = root::device();
         (*dev).dma_parms = &raw mut (*device).dma_parms;
         (*dev).dma_mask = &raw mut (*device).dma_mask;
         let instance = &raw const (*device).dev_instance;
-        to_result(bindings::dev_set_name(dev, c"%pUl".as_char_ptr(), instance))?;
-        // A mask of 64 bits is never refused.
-        let _ = bindings::dma_set_mask(dev, MASK);
-        let _ = bindings::dma_set_coherent_mask(dev, MASK);
-        to_result(bindings::device_add(dev))
+        let named = to_result(bindings::dev_set_name(dev, c"%pUl".as_char_ptr(), instance));
+        let added = named.and_then(|()| {
+            // A mask of 64 bits is never refused.
+            let _ = bindings::dma_set_mask(dev, MASK);
+            let _ = bindings::dma_set_coherent_mask(dev, MASK);
+            to_result(bindings::device_add(dev))
+        });
+        added.inspect_err(|_| bindings::put_device(dev))
     }
 }
 
@@ -170,7 +168,7 @@ pub(crate) fn register_driver(
         return Err(ENODEV);
     }
     pr_info!("registering driver {}\n", driver.name());
-    let drv = driver.raw();
+    let drv = driver.c();
     // SAFETY: The driver is not registered yet, so that only its module has it, which calls this about itself.
     unsafe {
         let driver = &raw mut (*drv).driver;
@@ -187,6 +185,6 @@ pub(crate) fn register_driver(
 pub(crate) fn unregister_driver(driver: &Driver) {
     pr_info!("unregistering driver {}\n", driver.name());
     // SAFETY: A registered driver, which its module unregisters once.
-    unsafe { bindings::driver_unregister(&raw mut (*driver.raw()).driver) };
+    unsafe { bindings::driver_unregister(&raw mut (*driver.c()).driver) };
     driver.free_dynids();
 }

@@ -14,27 +14,23 @@ pub const CONNECT_CPU: u32 = 0;
 
 /// The number of CPUs that there can be.
 pub fn count() -> u32 {
-    // SAFETY: Set at boot.
-    unsafe { bindings::nr_cpu_ids }
+    bindings::vmbus_nr_cpu_ids()
 }
 
 /// The CPU that this runs on, as long as it stays there.
 pub(crate) fn this() -> u32 {
-    // SAFETY: No requirements.
-    unsafe { bindings::vmbus_smp_processor_id() }
+    bindings::vmbus_smp_processor_id()
 }
 
 /// Whether the CPU takes interrupts that the kernel may place.
 pub(crate) fn is_housekeeping(cpu: u32) -> bool {
-    // SAFETY: No requirements.
-    unsafe { bindings::cpu_housekeeping(cpu) }
+    bindings::cpu_housekeeping(cpu)
 }
 
-fn iterate(next: unsafe extern "C" fn(c_int) -> c_uint) -> impl Iterator<Item = u32> {
+fn iterate(next: extern "C" fn(c_int) -> c_uint) -> impl Iterator<Item = u32> {
     let mut at: c_int = -1;
     core::iter::from_fn(move || {
-        // SAFETY: No requirements.
-        let cpu = unsafe { next(at) };
+        let cpu = next(at);
         at = c_int::try_from(cpu).unwrap_or(c_int::MAX);
         (cpu < count()).then_some(cpu)
     })
@@ -50,20 +46,12 @@ pub fn online() -> impl Iterator<Item = u32> {
     iterate(bindings::next_online_cpu)
 }
 
-/// The state of a present CPU. Only between the making and the drop of [`crate::synic::Pages`].
-pub(crate) fn context(cpu: u32) -> *mut bindings::hv_per_cpu_context {
-    // SAFETY: The CPU is present, so that its per-CPU memory is there.
-    unsafe { bindings::hv_cpu_context(cpu) }
-}
-
 /// The hypervisor's number of a CPU.
 pub fn vp_number(cpu: u32) -> u32 {
-    // SAFETY: The table has an entry for each possible CPU.
-    unsafe { bindings::hv_cpu_number_to_vp_number(cpu) }
+    bindings::hv_cpu_number_to_vp_number(cpu)
 }
 
 /// The NUMA node of a CPU.
 pub fn node(cpu: u32) -> i32 {
-    // SAFETY: No requirements.
-    unsafe { bindings::cpu_to_node(cpu) }
+    bindings::cpu_to_node(cpu)
 }

@@ -12,14 +12,13 @@ use crate::{
         Files,
         Owned, //
     },
-    driver,
+    driver::Device as HvDevice,
     ops,
-    root,
-    sysfs,
-    table::callbacks, //
+    sysfs, //
 };
 use core::ptr;
 use kernel::prelude::*;
+use rlis_hv::callbacks;
 use rlis_proto::vmbus::life::{
     Device,
     Event, //
@@ -29,6 +28,20 @@ use rlis_sys as bindings;
 /// `PCI_VENDOR_ID_MICROSOFT`, the vendor of every device.
 const VENDOR_ID: u16 = 0x1414;
 
+impl Channel {
+    /// The device of a primary channel.
+    fn device(&self) -> Option<&HvDevice> {
+        // SAFETY: Null, or a device, which is freed after the last reference to it is gone: nobody looks at a channel's device
+        // but the channel's addition, before the device is unregistered, and who unregisters it.
+        unsafe { self.device_obj().get().cast::<HvDevice>().as_ref() }
+    }
+
+    fn set_device(&self, device: Option<&HvDevice>) {
+        self.device_obj()
+            .set(device.map_or(ptr::null_mut(), HvDevice::c));
+    }
+}
+
 /// Makes a device of a primary channel and registers it, which runs the driver's probe. Sleeps.
 ///
 /// # Errors
@@ -36,37 +49,14 @@ const VENDOR_ID: u16 = 0x1414;
 /// `EINVAL` if the channel has one; `ENOMEM`; those of registering. If a device was made ([`Event::DeviceMade`]), it and the
 /// channel go with its last reference.
 pub fn register(channel: &Channel) -> Result {
-    // SAFETY: No requirements; process context.
-    let device = unsafe { bindings::vmbus_kzalloc(size_of::<bindings::hv_device>()) }
-        .cast::<bindings::hv_device>();
-    if device.is_null() {
-        return Err(ENOMEM);
-    }
+    let device = HvDevice::new(channel, VENDOR_ID, release)?;
     if channel.on(Event::DeviceMade).is_none() {
-        // SAFETY: Just allocated, and not used.
-        unsafe { bindings::kfree(device.cast()) };
         return Err(EINVAL);
     }
-    let offer = channel.offer();
-    // SAFETY: The object is new and zeroed, which is valid for all its fields.
-    unsafe {
-        (*device).channel = channel.raw();
-        (*device).dev_type.b = { offer.offer.if_type }.b;
-        (*device).dev_instance.b = { offer.offer.if_instance }.b;
-        (*device).vendor_id = VENDOR_ID;
-        (*device).device_id = channel.class();
-        (*device).device.release = Some(release);
-    }
-    channel.set_device(device);
-    // SAFETY: The object is ready to be registered, and the root device exists as long as the bus does.
-    let registered = unsafe { bus_type::register_device(device, root::device()) };
-    match registered {
-        Ok(()) => _ = channel.on(Event::Registered),
-        // SAFETY: `register_device` initialised the reference count. The last one releases the device, and with it the
-        // channel.
-        Err(_) => unsafe { bindings::put_device(&raw mut (*device).device) },
-    }
-    registered
+    channel.set_device(Some(&device));
+    bus_type::register_device(device)?;
+    channel.on(Event::Registered);
+    Ok(())
 }
 
 /// Makes the folder `channels` of a device that was just registered. Sleeps.
@@ -75,7 +65,7 @@ pub fn register(channel: &Channel) -> Result {
 ///
 /// `EINVAL` if there is no device; `ENOMEM`.
 pub fn make_folder(channel: &Channel) -> Result {
-    let device = channel.device();
+    let device = channel.device().ok_or(EINVAL)?;
     if channel.life().device != Device::Registered {
         return Err(EINVAL);
     }
@@ -84,16 +74,15 @@ pub fn make_folder(channel: &Channel) -> Result {
         bindings::kset_create_and_add(
             c"channels".as_char_ptr(),
             ptr::null(),
-            &raw mut (*device).device.kobj,
+            &raw mut (*device.c()).device.kobj,
         )
     };
     if kset.is_null() {
         return Err(ENOMEM);
     }
     let _list = channel::lock();
-    // SAFETY: Only this function writes the field, once, under the lock; a driver that looks at it while it is probed finds
-    // none, as with the C bus.
-    unsafe { (*device).channels_kset = kset };
+    // Only here, once, under the lock; a driver that looks at it while it is probed finds none, as with the C bus.
+    device.channels_kset().set(kset);
     Ok(())
 }
 
@@ -105,15 +94,11 @@ pub fn make_folder(channel: &Channel) -> Result {
 /// `ENODEV` if there is no device; those of making them.
 pub fn add_files(channel: &Channel) -> Result {
     let primary = channel.primary().unwrap_or(channel);
-    let device = primary.device();
-    if device.is_null() {
-        return Err(ENODEV);
-    }
+    let device = primary.device().ok_or(ENODEV)?;
     let _files = Files::of(channel);
     {
         let list = channel::lock();
-        // SAFETY: The device exists; the field is written under the lock.
-        if unsafe { (*device).channels_kset.is_null() }
+        if device.channels_kset().get().is_null()
             || !list.has(channel)
             || channel.on(Event::FilesBegun).is_none()
         {
@@ -121,7 +106,7 @@ pub fn add_files(channel: &Channel) -> Result {
         }
     }
     // SAFETY: The device is registered and has its kset; the channel was not added before.
-    unsafe { sysfs::channel::add(channel, (*device).channels_kset) }.inspect_err(|_| {
+    unsafe { sysfs::channel::add(channel, device.channels_kset().get()) }.inspect_err(|_| {
         channel.on(Event::FilesGone);
     })
 }
@@ -133,21 +118,23 @@ pub fn unregister(channel: &Channel) -> bool {
     if channel.on(Event::UnregisterBegun).is_none() {
         return false;
     }
-    // SAFETY: The device is registered, and the event is accepted once.
+    let Some(device) = channel.device() else {
+        return false;
+    };
+    let kset = device.channels_kset().get();
+    // SAFETY: The device is registered, has its folder or none, and the event is accepted once.
     unsafe {
-        let device = channel.device();
-        let kset = (*device).channels_kset;
         if !kset.is_null() {
             bindings::kset_unregister(kset);
         }
-        bindings::device_unregister(&raw mut (*device).device);
+        bindings::device_unregister(&raw mut (*device.c()).device);
     }
     true
 }
 
 callbacks! {
     /// The last reference to a device is gone.
-    fn release(device: *mut bindings::device => &driver::Device) {
+    fn release(device: *mut bindings::device => &HvDevice) {
         // The channel lives until it is removed, which happens here.
         let channel = ChannelRef::from(device.channel());
         // SAFETY: No driver has the channel any more. The device was allocated by `register`, and nobody has a reference to it.
@@ -155,7 +142,8 @@ callbacks! {
             if let Ok(ops) = ops() {
                 ops.device_released(&Owned::new(&channel));
             }
-            bindings::hv_device_free(device.raw());
+            channel.set_device(None);
+            bindings::hv_device_free(device.c());
         }
     }
 }

@@ -9,191 +9,232 @@ use crate::{
         Channel,
         Owned, //
     },
-    list::{
-        list_add_tail,
-        list_del, //
-    },
-    lock::SpinGuard,
     ops,
-    ratelimit,
-    table::{
-        Contains,
-        FromKernel,
-        Table, //
-    }, //
+    ratelimit, //
 };
-use core::{
-    mem::offset_of,
-    ptr, //
-};
+use core::mem::offset_of;
 use kernel::{
     error::to_result,
-    ffi::c_int,
+    ffi::{
+        c_char,
+        c_int, //
+    },
     prelude::*,
     str::CStr,
     types::Opaque, //
+};
+use rlis_hv::{
+    c_struct,
+    contains,
+    hooks,
+    list::{
+        Link,
+        Links,
+        List,
+        Locked, //
+    },
+    lock::{
+        SpinGuard,
+        SpinLock, //
+    },
+    table::FromKernel,
+    view::Callback,
+    Field,
+    Hook, //
 };
 use rlis_proto::{
     vmbus::probe,
     Guid, //
 };
 use rlis_sys as bindings;
+use rlis_sys::hv_vmbus_device_id;
 
 fn guid_of(guid: &bindings::guid_t) -> Guid {
     Guid::from_bytes(guid.b)
 }
 
-/// A device of this bus, as the driver core hands it over.
-///
-/// # Invariants
-///
-/// It is valid, and has a channel.
-#[repr(transparent)]
-pub struct Device(Opaque<bindings::hv_device>);
+/// What frees a device.
+pub(crate) type Release = Callback<*mut bindings::device>;
+
+c_struct! {
+    /// A device of this bus, as the driver core hands it over. It has a channel.
+    // SAFETY: A device is made of zeroes.
+    unsafe pub struct Device(bindings::hv_device) {
+        fn channel_field -> Field<*mut bindings::vmbus_channel> = channel;
+        fn class_field -> [Field<u8>; 16] = dev_type.b;
+        fn instance_field -> [Field<u8>; 16] = dev_instance.b;
+        fn vendor_id -> Field<u16> = vendor_id;
+        fn release -> Field<Option<Release>> = device.release;
+        fn driver_field -> Field<*mut bindings::device_driver> = device.driver;
+        fn device_id -> Field<u16> = device_id;
+        /// The folder of its channels in sysfs, or null.
+        pub(crate) fn channels_kset -> Field<*mut bindings::kset> = channels_kset;
+    }
+}
 
 impl Device {
-    /// Its primary channel.
-    pub(crate) fn channel(&self) -> &Channel {
-        // SAFETY: By the invariants.
-        unsafe { Channel::from_raw((*self.0.get()).channel) }
-    }
-
-    /// Its class.
-    pub(crate) fn class(&self) -> Guid {
-        // SAFETY: By the invariants; written before the device is registered.
-        guid_of(unsafe { &(*self.0.get()).dev_type })
-    }
-
-    /// Vendor and device id.
-    pub(crate) fn ids(&self) -> (u16, u16) {
-        // SAFETY: By the invariants; written before the device is registered.
-        unsafe { ((*self.0.get()).vendor_id, (*self.0.get()).device_id) }
+    /// Makes the device of a channel, to be registered.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(channel: &Channel, vendor: u16, release: Release) -> Result<KBox<Self>> {
+        let device = KBox::new(Self(Opaque::zeroed()), GFP_KERNEL)?;
+        device.release().set(Some(release));
+        device.init(channel, vendor);
+        Ok(device)
     }
 
     /// The C object.
-    pub(crate) fn raw(&self) -> *mut bindings::hv_device {
-        self.0.get()
+    pub(crate) fn c(&self) -> *mut bindings::hv_device {
+        self.raw()
     }
 
     /// The driver that it is bound to, or about to be. In callbacks of the driver core.
     pub(crate) fn driver(&self) -> Option<&Driver> {
+        let driver = self.driver_field().get();
         // SAFETY: The driver core holds the device's lock, or is the only one left, so that the driver stays; it is one of
         // this bus.
-        unsafe {
-            let driver = (*self.0.get()).device.driver;
-            (!driver.is_null()).then(|| FromKernel::from_kernel(driver))
-        }
+        (!driver.is_null()).then(|| unsafe { FromKernel::from_kernel(driver) })
     }
 
-    /// Its name.
+    fn init(&self, channel: &Channel, vendor: u16) {
+        let offer = channel.offer();
+        self.channel_field().set(channel.c());
+        for (to, from) in self.class_field().iter().zip({ offer.offer.if_type }.b) {
+            to.set(from);
+        }
+        for (to, from) in self
+            .instance_field()
+            .iter()
+            .zip({ offer.offer.if_instance }.b)
+        {
+            to.set(from);
+        }
+        self.vendor_id().set(vendor);
+        self.device_id().set(channel.class());
+    }
+
+    /// Its primary channel.
+    pub(crate) fn channel(&self) -> &Channel {
+        // SAFETY: By the invariants; the channel goes with the device.
+        unsafe { &*self.channel_field().get().cast::<Channel>() }
+    }
+
+    /// Its class.
+    pub(crate) fn class(&self) -> Guid {
+        Guid::from_bytes(self.class_field().each_ref().map(Field::get))
+    }
+
+    /// Vendor and device id.
+    pub(crate) fn ids(&self) -> (u16, u16) {
+        (self.vendor_id().get(), self.device_id().get())
+    }
+
+    /// Its name, as long as it is registered.
     pub(crate) fn name(&self) -> &CStr {
         // SAFETY: By the invariants; the name of a registered device stays.
-        unsafe { CStr::from_char_ptr(bindings::dev_name(&raw const (*self.0.get()).device)) }
+        unsafe { CStr::from_char_ptr(bindings::dev_name(&raw const (*self.raw()).device)) }
     }
 }
 
-// SAFETY: The driver core, and sysfs, have only devices that `crate::device` has registered with this bus.
-unsafe impl Contains<bindings::device> for Device {
-    const OFFSET: usize = offset_of!(bindings::hv_device, device);
+hooks! {
+    // SAFETY: A reference has the ABI of a pointer.
+    unsafe {
+        /// A driver's function that is called with a device.
+        Tell = fn(&Device), [*mut bindings::hv_device];
+        /// A driver's function that is called with a device and may fail.
+        Ask = fn(&Device) -> c_int, [*mut bindings::hv_device];
+        /// A driver's probe.
+        Probe = fn(&Device, &hv_vmbus_device_id) -> c_int,
+            [*mut bindings::hv_device, *const hv_vmbus_device_id];
+    }
 }
 
-// SAFETY: As above; files of devices are those of their kobject.
-unsafe impl Contains<bindings::kobject> for Device {
-    const OFFSET: usize =
-        offset_of!(bindings::hv_device, device) + offset_of!(bindings::device, kobj);
+c_struct! {
+    /// A driver of this bus. Its static table of ids is null, or ends with a null GUID.
+    // SAFETY: `Driver::register` initialises what the driver has not, before anybody else looks.
+    unsafe pub(crate) struct Driver(bindings::hv_driver) {
+        fn name_field -> Field<*const c_char> = name;
+        fn id_table -> Field<*const hv_vmbus_device_id> = id_table;
+        fn hvsock -> Field<bool> = hvsock;
+        fn dynids_lock -> SpinLock = dynids.lock;
+        fn dynids_list -> List<DynIds> = dynids.list;
+        fn probe -> Hook<Probe> = probe;
+        fn remove -> Hook<Tell> = remove;
+        fn shutdown -> Hook<Tell> = shutdown;
+        fn suspend -> Hook<Ask> = suspend;
+        fn resume -> Hook<Ask> = resume;
+    }
 }
-
-// SAFETY: The driver core, and sysfs, have only drivers that `crate::bus_type` has registered with this bus.
-unsafe impl Contains<bindings::device_driver> for Driver {
-    const OFFSET: usize = offset_of!(bindings::hv_driver, driver);
-}
-
-/// What a driver is called for, besides its probe.
-enum Call {
-    Remove,
-    Shutdown,
-    Suspend,
-    Resume,
-}
-
-/// A driver of devices of this bus.
-///
-/// # Invariants
-///
-/// It stays valid from its registration to its unregistration, in which time its list of ids is initialised; its functions are
-/// called with devices of this bus.
-#[repr(transparent)]
-pub(crate) struct Driver(Opaque<bindings::hv_driver>);
 
 /// A dynamic id of a driver. The layout is ours: the C struct is private to the C driver.
 #[repr(C)]
 struct DynId {
-    links: bindings::list_head,
-    id: bindings::hv_vmbus_device_id,
+    links: Links,
+    id: hv_vmbus_device_id,
+}
+
+/// How dynamic ids are linked.
+struct DynIds;
+
+// SAFETY: The offset is that of the links.
+unsafe impl Link for DynIds {
+    type Item = DynId;
+    type Owner = KBox<DynId>;
+    const OFFSET: usize = offset_of!(DynId, links);
+}
+
+impl DynId {
+    fn is_for(&self, class: &Guid) -> bool {
+        guid_of(&self.id.guid) == *class
+    }
 }
 
 impl Driver {
     /// The C object.
-    pub(crate) fn raw(&self) -> *mut bindings::hv_driver {
-        self.0.get()
+    pub(crate) fn c(&self) -> *mut bindings::hv_driver {
+        self.raw()
     }
 
     /// Its name.
     pub(crate) fn name(&self) -> &CStr {
-        // SAFETY: By the invariants; a name that stays.
-        unsafe { CStr::from_char_ptr((*self.0.get()).name) }
+        // SAFETY: Drivers have names, which are C strings.
+        unsafe { CStr::from_char_ptr(self.name_field().get()) }
     }
 
-    /// The entry of the driver's static table for this class, or null.
-    fn find_static(&self, class: &Guid) -> *const bindings::hv_vmbus_device_id {
-        // SAFETY: By the invariants; the table is terminated by an entry with a null GUID.
-        unsafe {
-            let mut id = (*self.0.get()).id_table;
-            while !id.is_null() && !guid_of(&(*id).guid).is_null() {
-                if guid_of(&(*id).guid) == *class {
-                    return id;
-                }
-                id = id.add(1);
-            }
-        }
-        ptr::null()
+    /// The entry of the driver's static table for this class.
+    fn find_static(&self, class: &Guid) -> Option<&hv_vmbus_device_id> {
+        let mut at = self.id_table().get();
+        core::iter::from_fn(|| {
+            // SAFETY: By the invariants, null or an entry of the table, of which the last is not gone beyond.
+            let id = unsafe { at.as_ref() }.filter(|id| !guid_of(&id.guid).is_null())?;
+            at = at.wrapping_add(1);
+            Some(id)
+        })
+        .find(|id| guid_of(&id.guid) == *class)
     }
 
-    /// Takes the lock of the dynamic ids.
-    fn lock_dynids(&self) -> SpinGuard<'_> {
-        // SAFETY: By the invariants; nothing here takes it twice.
-        unsafe { SpinGuard::lock(&raw mut (*self.0.get()).dynids.lock) }
-    }
-
-    /// The driver's dynamic id of this class. Under the lock of the list.
-    fn find_dynid(&self, class: &Guid, _guard: &SpinGuard<'_>) -> Option<*mut DynId> {
-        // SAFETY: By the invariants; everything on the list is a `DynId`, whose first field is the link, and stays while the
-        // lock is held.
-        unsafe {
-            let head = &raw mut (*self.0.get()).dynids.list;
-            let mut at = (*head).next;
-            while at != head {
-                let id = at.cast::<DynId>();
-                at = (*at).next;
-                if guid_of(&(*id).id.guid) == *class {
-                    return Some(id);
-                }
-            }
-        }
-        None
+    /// The dynamic ids, with their lock.
+    fn dynids(&self) -> Locked<'_, DynIds, SpinGuard<'_>> {
+        let guard = self.dynids_lock().lock();
+        // SAFETY: The lock is that of the list; an id is on the list of its driver only.
+        unsafe { self.dynids_list().locked(guard) }
     }
 
     /// Whether it has a dynamic id of this class.
     fn has_dynid(&self, class: &Guid) -> bool {
-        self.find_dynid(class, &self.lock_dynids()).is_some()
+        self.dynids().iter().any(|id| id.is_for(class))
     }
 
     /// A copy of its dynamic id of this class, as `remove_id` may free it.
-    fn dynid(&self, class: &Guid) -> Option<bindings::hv_vmbus_device_id> {
-        let guard = self.lock_dynids();
-        let id = self.find_dynid(class, &guard)?;
-        // SAFETY: The lock is held.
-        Some(unsafe { ptr::read(&raw const (*id).id) })
+    fn dynid(&self, class: &Guid) -> Option<hv_vmbus_device_id> {
+        let ids = self.dynids();
+        let id = &ids.iter().find(|id| id.is_for(class))?.id;
+        Some(hv_vmbus_device_id {
+            guid: bindings::guid_t { b: id.guid.b },
+            driver_data: id.driver_data,
+        })
     }
 
     /// Adds a dynamic id, and binds the driver to devices that wait for one. Sleeps.
@@ -201,46 +242,37 @@ impl Driver {
         if self.has_dynid(class) {
             return Err(EEXIST);
         }
-        // SAFETY: No requirements; process context.
-        let id = unsafe { bindings::vmbus_kzalloc(size_of::<DynId>()) }.cast::<DynId>();
-        if id.is_null() {
-            return Err(ENOMEM);
-        }
-        let guard = self.lock_dynids();
-        // SAFETY: The object is new, and zeroed, which is valid for it; the list's lock is held.
-        unsafe {
-            (*id).id.guid.b = class.b;
-            list_add_tail(&raw mut (*id).links, &raw mut (*self.0.get()).dynids.list);
-        }
-        drop(guard);
+        let new = DynId {
+            links: Links::new(),
+            id: hv_vmbus_device_id {
+                guid: bindings::guid_t { b: class.b },
+                driver_data: 0,
+            },
+        };
+        let new = KBox::new(new, GFP_KERNEL)?;
+        // It is on no list yet.
+        let _ = self.dynids().push(new);
         // SAFETY: By the invariants; process context.
-        to_result(unsafe { bindings::driver_attach(&raw const (*self.0.get()).driver) })
+        to_result(unsafe { bindings::driver_attach(&raw const (*self.raw()).driver) })
     }
 
     /// Removes a dynamic id.
     pub(crate) fn remove_dynid(&self, class: &Guid) -> Result {
-        let guard = self.lock_dynids();
-        let id = self.find_dynid(class, &guard).ok_or(ENODEV)?;
-        // SAFETY: On the list, whose lock is held; nobody keeps a pointer to it: see `dynid`.
-        unsafe { list_del(&raw mut (*id).links) };
-        drop(guard);
-        // SAFETY: Allocated by `add_dynid`, and off the list.
-        unsafe { bindings::kfree(id.cast()) };
-        Ok(())
+        let mut ids = self.dynids();
+        let old = ids.remove_first(|id| id.is_for(class));
+        drop(ids);
+        old.map(drop).ok_or(ENODEV)
     }
 
-    /// Frees all dynamic ids: nobody looks at them any more.
+    /// Frees all dynamic ids, when the driver is unregistered.
     pub(crate) fn free_dynids(&self) {
-        // SAFETY: By the invariants; the driver is unregistered, so that there is nobody but the caller.
-        unsafe {
-            let head = &raw mut (*self.0.get()).dynids.list;
-            let mut at = (*head).next;
-            while at != head {
-                let id = at.cast::<DynId>();
-                at = (*at).next;
-                bindings::kfree(id.cast());
+        loop {
+            let mut ids = self.dynids();
+            let first = ids.pop();
+            drop(ids);
+            if first.is_none() {
+                return;
             }
-            bindings::dynids_init(self.0.get());
         }
     }
 
@@ -249,74 +281,53 @@ impl Driver {
         // SAFETY: A registered driver, and a device of this bus.
         let chosen = unsafe {
             bindings::match_driver_override(
-                &raw mut (*dev.0.get()).device,
-                &raw const (*self.0.get()).driver,
+                &raw mut (*dev.raw()).device,
+                &raw const (*self.raw()).driver,
             )
         };
         (chosen >= 0).then_some(chosen != 0)
     }
+}
 
-    /// Whether it is for Hyper-V sockets.
-    fn takes_sockets(&self) -> bool {
-        // SAFETY: By the invariants.
-        unsafe { (*self.0.get()).hvsock }
-    }
-
-    /// Calls a function of the driver, and returns what it does; `None` if there is no such function.
-    fn call(&self, dev: &Device, call: Call) -> Option<c_int> {
-        let (drv, dev) = (self.0.get(), dev.0.get());
-        // SAFETY: By the invariants; a function of the driver is called as declared with a device that it is for.
-        unsafe {
-            match call {
-                Call::Remove => (*drv).remove.map(|f| {
-                    f(dev);
-                    0
-                }),
-                Call::Shutdown => (*drv).shutdown.map(|f| {
-                    f(dev);
-                    0
-                }),
-                Call::Suspend => (*drv).suspend.map(|f| f(dev)),
-                Call::Resume => (*drv).resume.map(|f| f(dev)),
-            }
-        }
+contains! {
+    // SAFETY: The driver core, and sysfs, have only devices that `crate::device`, and drivers that `crate::bus_type` has registered
+    // with this bus; files of devices are those of their kobject.
+    unsafe {
+        Device: bindings::device = bindings::hv_device, device;
+        Device: bindings::kobject = bindings::hv_device, device.kobj;
+        Driver: bindings::device_driver = bindings::hv_driver, driver;
     }
 }
 
 /// What a driver that is bound by name only gets as its id.
-static NO_ID: Table<bindings::hv_vmbus_device_id> = Table::new(pin_init::zeroed());
+static NO_ID: hv_vmbus_device_id = pin_init::zeroed();
 
 /// Whether the driver is for this device.
 pub(crate) fn matches(dev: &Device, drv: &Driver) -> bool {
     if dev.channel().is_hvsock() {
-        return drv.takes_sockets();
+        return drv.hvsock().get();
     }
     drv.is_chosen_for(dev).unwrap_or_else(|| {
         let class = dev.class();
-        drv.has_dynid(&class) || !drv.find_static(&class).is_null()
+        drv.has_dynid(&class) || drv.find_static(&class).is_some()
     })
 }
 
 /// Calls the driver's probe.
 pub(crate) fn probe(dev: &Device, drv: &Driver) -> c_int {
-    // SAFETY: A registered driver.
-    let Some(probe) = (unsafe { (*drv.0.get()).probe }) else {
+    let Some(probe) = drv.probe().get() else {
         pr_err!("probe not set for driver of {}\n", dev.name());
         return ENODEV.to_errno();
     };
     let class = dev.class();
     let dynamic = drv.dynid(&class);
-    let id = match &dynamic {
-        Some(id) => ptr::from_ref(id),
-        None => drv.find_static(&class),
+    let named = || (drv.is_chosen_for(dev) == Some(true)).then_some(&NO_ID);
+    let id = (dynamic.as_ref()).or_else(|| drv.find_static(&class));
+    let Some(id) = id.or_else(named) else {
+        // The id was taken back since the driver was found to be for the device.
+        return ENODEV.to_errno();
     };
-    let id = if id.is_null() && drv.is_chosen_for(dev) == Some(true) {
-        NO_ID.get().cast_const()
-    } else {
-        id
-    };
-    // SAFETY: The driver's function, called as declared with a device that it is for.
-    let ret = unsafe { probe(dev.0.get(), id) };
+    let ret = probe(dev, id);
     if ret != 0 {
         if probe::is_failure(ret) {
             ratelimit::rarely(|| {
@@ -335,7 +346,9 @@ pub(crate) fn remove(dev: &Device, drv: &Driver) {
     if !channel.is_hvsock() {
         channel.clear_rescind_callback();
     }
-    drv.call(dev, Call::Remove);
+    if let Some(remove) = drv.remove().get() {
+        remove(dev);
+    }
     driver_gone(dev);
 }
 
@@ -350,16 +363,17 @@ fn driver_gone(dev: &Device) {
 
 /// Calls the driver's shutdown.
 pub(crate) fn shutdown(dev: &Device, drv: &Driver) {
-    drv.call(dev, Call::Shutdown);
+    if let Some(shutdown) = drv.shutdown().get() {
+        shutdown(dev);
+    }
 }
 
 /// Calls the driver's suspend.
 pub(crate) fn suspend(dev: &Device, drv: &Driver) -> c_int {
-    drv.call(dev, Call::Suspend)
-        .unwrap_or(EOPNOTSUPP.to_errno())
+    (drv.suspend().get()).map_or(EOPNOTSUPP.to_errno(), |suspend| suspend(dev))
 }
 
 /// Calls the driver's resume.
 pub(crate) fn resume(dev: &Device, drv: &Driver) -> c_int {
-    drv.call(dev, Call::Resume).unwrap_or(EOPNOTSUPP.to_errno())
+    (drv.resume().get()).map_or(EOPNOTSUPP.to_errno(), |resume| resume(dev))
 }

@@ -15,19 +15,15 @@ use crate::{
     machine,
     ring::PageList, //
 };
-use core::{
-    marker::PhantomData,
-    mem::ManuallyDrop,
-    ptr::NonNull, //
-};
+use core::mem::ManuallyDrop;
 use kernel::{
     error::to_result,
-    ffi::{
-        c_int,
-        c_void, //
-    },
-    page::PAGE_SIZE,
+    ffi::c_void,
     prelude::*, //
+};
+use rlis_hv::{
+    c_struct,
+    Field, //
 };
 use rlis_proto::vmbus::HV_HYP_PAGE_SIZE;
 use rlis_sys as bindings;
@@ -80,58 +76,47 @@ impl Memory<'_> {
             Memory::Buffer(address, _) => unsafe {
                 bindings::virt_to_hvpfn(address.byte_add(page * HV_HYP_PAGE_SIZE)) as u64
             },
-            Memory::Pages(list) => {
-                // More than one where the guest's pages are larger than the host's.
-                let ratio = PAGE_SIZE / HV_HYP_PAGE_SIZE;
-                let Some(&of_guest) = list.pages().get(page / ratio) else {
-                    return 0;
-                };
-                // SAFETY: The list's pages are valid.
-                unsafe { (bindings::vmbus_page_to_hvpfn(of_guest) + page % ratio) as u64 }
-            }
+            Memory::Pages(list) => list.pfn(page).unwrap_or(0),
         }
     }
 
-    /// Calls `f` with each piece of the memory that is contiguous in the kernel's address space, until one call returns
-    /// something else than 0, and returns that.
-    fn each_piece(self, f: unsafe extern "C" fn(*mut c_void, usize) -> c_int) -> c_int {
-        let call = |address, bytes| {
-            // SAFETY: The functions that are passed change how the host may access memory that its owner has set apart
-            // for the host.
-            unsafe { f(address, bytes) }
-        };
-        match self {
-            Memory::Buffer(address, size) => call(address, size as usize),
-            Memory::Pages(list) => {
-                for run in list.runs() {
-                    let Some(&first) = run.first() else { continue };
-                    // SAFETY: The list's pages are valid.
-                    let address = unsafe { bindings::vmbus_page_address(first) };
-                    let error = call(address, run.len() * PAGE_SIZE);
-                    if error != 0 {
-                        return error;
-                    }
+    /// Changes whether the host can read and write the memory.
+    fn set_encrypted(self, encrypted: bool) -> Result {
+        let set = |address, bytes| {
+            // SAFETY: By the invariants the memory is what the variant says; its owner has set it apart for the host.
+            unsafe {
+                if encrypted {
+                    bindings::set_memory_encrypted(address, bytes)
+                } else {
+                    bindings::set_memory_decrypted(address, bytes)
                 }
-                0
             }
-        }
+        };
+        to_result(match self {
+            Memory::Buffer(address, size) => set(address, size as usize),
+            Memory::Pages(list) => list.each_piece(set),
+        })
     }
 }
 
 /// Whether memory of this kind must be made accessible to the host first.
 fn needs_decryption(channel: &Channel, kind: Kind) -> bool {
-    // SAFETY: Written with the offer.
-    let (co_ring, co_memory) = unsafe {
-        let c = channel.raw();
-        (
-            bindings::channel_co_ring_buffer(c),
-            bindings::channel_co_external_memory(c),
-        )
-    };
     match kind {
-        Kind::Buffer => !co_memory,
+        Kind::Buffer => !channel.has_confidential_memory(),
         Kind::DecryptedBuffer => false,
-        Kind::Ring => !co_ring,
+        Kind::Ring => !channel.has_confidential_ring(),
+    }
+}
+
+c_struct! {
+    /// `struct vmbus_gpadl`, which drivers make, and then read only.
+    // SAFETY: Initialised, with zeroes at first.
+    unsafe pub struct State(bindings::vmbus_gpadl) {
+        fn gpadl_handle -> Field<u32> = gpadl_handle;
+        pub(crate) fn size -> Field<u32> = size;
+        pub(crate) fn buffer -> Field<*mut c_void> = buffer;
+        /// The host can read and write the memory; of a structure that is not in use, that it may still do so.
+        pub(crate) fn decrypted -> Field<bool> = decrypted;
     }
 }
 
@@ -139,42 +124,30 @@ fn needs_decryption(channel: &Channel, kind: Kind) -> bool {
 ///
 /// # Invariants
 ///
-/// `raw` is valid, and nobody else uses it. The memory's owner does not free it while it is lent, nor if the structure
-/// says that it is lost.
+/// Nobody else uses the structure. The memory's owner does not free it while it is lent, nor if the structure says that it is
+/// lost.
 pub struct Gpadl<'a> {
-    raw: NonNull<bindings::vmbus_gpadl>,
+    state: &'a State,
     memory: Memory<'a>,
-    _raw: PhantomData<&'a mut bindings::vmbus_gpadl>,
 }
 
 impl<'a> Gpadl<'a> {
     /// # Safety
     ///
     /// As the invariants of the type say, and those of [`Memory`].
-    pub(crate) unsafe fn new(raw: *mut bindings::vmbus_gpadl, memory: Memory<'a>) -> Self {
-        Self {
-            // SAFETY: The caller promises a valid pointer.
-            raw: unsafe { NonNull::new_unchecked(raw) },
-            memory,
-            _raw: PhantomData,
-        }
-    }
-
-    fn c(&mut self) -> &mut bindings::vmbus_gpadl {
-        // SAFETY: By the invariants.
-        unsafe { self.raw.as_mut() }
+    pub(crate) unsafe fn new(state: &'a State, memory: Memory<'a>) -> Self {
+        // INVARIANT: As the caller promises.
+        Self { state, memory }
     }
 
     /// The handle that the host knows; 0 if there is none.
     pub fn handle(&self) -> u32 {
-        // SAFETY: By the invariants.
-        unsafe { self.raw.as_ref() }.gpadl_handle
+        self.state.gpadl_handle().get()
     }
 
     /// Whether the host may still use memory that was lent before, of a structure that is not in use.
     pub fn is_lost(&self) -> bool {
-        // SAFETY: By the invariants.
-        unsafe { self.raw.as_ref() }.decrypted
+        self.state.decrypted().get()
     }
 
     /// The size of the memory in bytes.
@@ -193,16 +166,16 @@ impl<'a> Gpadl<'a> {
     /// # Errors
     ///
     /// Those of changing the encryption; the memory is lost then.
-    pub fn lend(mut self, channel: &Channel, kind: Kind) -> Result<Lent<'a>> {
-        let (memory, decrypt) = (self.memory, needs_decryption(channel, kind));
-        let c = self.c();
-        c.decrypted = decrypt;
-        c.gpadl_handle = 0;
-        c.buffer = memory.address();
-        c.size = memory.bytes() as u32;
+    pub fn lend(self, channel: &Channel, kind: Kind) -> Result<Lent<'a>> {
+        let decrypt = needs_decryption(channel, kind);
+        let (state, memory) = (self.state, self.memory);
+        state.decrypted().set(decrypt);
+        state.gpadl_handle().set(0);
+        state.buffer().set(memory.address());
+        state.size().set(memory.bytes() as u32);
         let lent = Lent(self);
         if decrypt {
-            to_result(memory.each_piece(bindings::set_memory_decrypted))?;
+            memory.set_encrypted(false)?;
         }
         Ok(lent)
     }
@@ -217,14 +190,11 @@ impl Owned<'_> {
     /// The rings, if they have memory: how many pages are the outbound one's, and the GPADL of both.
     pub fn rings(&self) -> Option<(u32, Gpadl<'_>)> {
         let list = self.page_list()?;
-        let c = self.raw();
-        // SAFETY: By the invariants nobody else uses these fields, nor frees the rings; `ring::free` looks whether they are
+        let send = self.ringbuffer_send_offset().get();
+        // SAFETY: By the invariants nobody else uses the structure, nor frees the rings; `ring::free` looks whether they are
         // lost.
-        unsafe {
-            let send = (*c).ringbuffer_send_offset;
-            let gpadl = Gpadl::new(&raw mut (*c).ringbuffer_gpadlhandle, Memory::Pages(list));
-            ((send as usize) < list.pages().len()).then_some((send, gpadl))
-        }
+        let gpadl = unsafe { Gpadl::new(self.ring_gpadl(), Memory::Pages(list)) };
+        ((send as usize) < list.pages().len()).then_some((send, gpadl))
     }
 }
 
@@ -239,7 +209,7 @@ impl<'a> Lent<'a> {
 
     /// Leaves the memory to the host as the GPADL `handle`, until [`Gpadl::lent`].
     pub fn hand_over(self, handle: u32) {
-        ManuallyDrop::new(self).0.c().gpadl_handle = handle;
+        ManuallyDrop::new(self).0.state.gpadl_handle().set(handle);
     }
 
     /// The host does not use the memory, or not any more: its owner may. Sleeps.
@@ -247,15 +217,14 @@ impl<'a> Lent<'a> {
     /// # Errors
     ///
     /// `ENOMEM` if it could not be encrypted again; the memory is lost then.
-    pub fn take_back(mut self) -> Result {
-        let memory = self.0.memory;
-        let c = self.0.c();
-        c.gpadl_handle = 0;
-        if c.decrypted && memory.each_piece(bindings::set_memory_encrypted) != 0 {
+    pub fn take_back(self) -> Result {
+        let (state, memory) = (self.0.state, self.0.memory);
+        state.gpadl_handle().set(0);
+        if state.decrypted().get() && memory.set_encrypted(true).is_err() {
             pr_warn!("taking a GPADL back from the host failed\n");
             return Err(ENOMEM);
         }
-        c.decrypted = false;
+        state.decrypted().set(false);
         let _ = ManuallyDrop::new(self);
         Ok(())
     }
@@ -264,7 +233,7 @@ impl<'a> Lent<'a> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let memory = self.0.memory;
-        self.0.c().decrypted = true;
+        self.0.state.decrypted().set(true);
         // Not every driver looks at that before it frees a buffer. Then at least its pages stay what they are.
         // SAFETY: The memory is its owner's, of that size, and not freed yet. Of pages, the address is null.
         unsafe { bindings::vmbus_keep_vmalloc_pages(memory.address(), memory.bytes()) };
@@ -285,16 +254,5 @@ pub(crate) fn alloc_buffer(channel: &Channel, size: u32) -> *mut c_void {
         return core::ptr::null_mut();
     }
     let size = (size as usize).next_multiple_of(HV_HYP_PAGE_SIZE);
-    // SAFETY: Process context.
-    unsafe { bindings::vmbus_vzalloc(size) }
-}
-
-/// Frees a buffer of [`alloc_buffer`].
-///
-/// # Safety
-///
-/// `buffer` is null or of [`alloc_buffer`] and nobody uses it.
-pub(crate) unsafe fn free_buffer(buffer: *mut c_void) {
-    // SAFETY: The caller gives the buffer up.
-    unsafe { bindings::vmbus_vfree(buffer) };
+    bindings::vmbus_vzalloc(size)
 }

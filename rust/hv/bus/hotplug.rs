@@ -10,14 +10,14 @@ use crate::{
         self,
         ChannelLock, //
     },
-    cpu::{
-        self,
-        context, //
-    },
+    cpu,
     lock::Retargeting,
     ops,
-    synic,
-    table::callbacks, //
+    synic::{
+        self,
+        context,
+        Context, //
+    }, //
 };
 use core::{
     ptr,
@@ -33,6 +33,10 @@ use kernel::{
         c_void, //
     },
     prelude::*, //
+};
+use rlis_hv::{
+    callbacks,
+    view::Callback, //
 };
 use rlis_proto::vmbus::VMBUS_MESSAGE_SINT;
 use rlis_sys as bindings;
@@ -84,7 +88,7 @@ impl Hotplug {
         let _cpus = Retargeting::begin();
         let one_by_one = timers_need_bus();
         if !one_by_one {
-            if cpu::online().any(|cpu| synic::event_flags(context(cpu)).is_none()) {
+            if !cpu::online().filter_map(context).all(Context::is_ready) {
                 return Err(ENOMEM);
             }
             on_each_cpu(enable_here);
@@ -117,12 +121,11 @@ impl Hotplug {
 
 /// Whether the kernel takes its time from timers that expire with messages.
 fn timers_need_bus() -> bool {
-    // SAFETY: No requirements.
-    unsafe { bindings::stimer_needs_bus() }
+    bindings::stimer_needs_bus()
 }
 
 /// Has a function run on all CPUs that are online, in an interrupt, and waits for that. Sleeps; CPUs neither come nor go.
-fn on_each_cpu(function: unsafe extern "C" fn(*mut c_void)) {
+fn on_each_cpu(function: Callback<*mut c_void>) {
     // SAFETY: The functions are those below, which ignore their argument.
     unsafe {
         let online = &raw const bindings::__cpu_online_mask;
@@ -137,8 +140,8 @@ fn on_each_cpu(function: unsafe extern "C" fn(*mut c_void)) {
 pub fn stay_for_timers() {
     if timers_need_bus() {
         pr_info!("the host's timers expire with messages, so this module cannot be unloaded\n");
-        // SAFETY: The module is being loaded, and so has a reference that is not given up yet.
-        unsafe { bindings::vmbus_stay_loaded() };
+        // It is being loaded, and so has a reference that is not given up yet.
+        bindings::vmbus_stay_loaded();
     }
 }
 
@@ -174,7 +177,7 @@ callbacks! {
 
     /// The CPU has come online. Runs on it.
     fn comes_online(cpu: c_uint) -> c_int {
-        if synic::event_flags(context(cpu)).is_none() {
+        if !context(cpu).is_some_and(Context::is_ready) {
             // It was not present when the bus was loaded.
             return ENOMEM.to_errno();
         }

@@ -3,6 +3,7 @@
 //! The two hypercalls of VMBus: posting a message, signalling an event.
 
 use kernel::prelude::*;
+use rlis_hv::time;
 use rlis_proto::vmbus::{
     hypercall::{
         classify_post,
@@ -63,19 +64,15 @@ pub fn post(connection_id: u32, message: &[u8], contact: bool, can_sleep: bool) 
 
 fn pause(us: u32, can_sleep: bool) {
     let ms = us / 1000;
-    // SAFETY: No requirements beyond the context; `can_sleep` vouches for the first, the others only delay.
-    unsafe {
-        match (ms, can_sleep) {
-            (0 | 1, _) => bindings::udelay(us as usize),
-            (_, true) => bindings::msleep(ms),
-            (_, false) => bindings::mdelay(ms),
-        }
+    match (ms, can_sleep) {
+        (0 | 1, _) => bindings::udelay_us(us),
+        (_, true) => time::sleep_ms(ms),
+        (_, false) => bindings::mdelay(ms),
     }
 }
 
 /// Signals the event of connection `sig_event` (from the offer) to the host. Any context.
 pub(crate) fn signal_event(sig_event: u64) {
     // The status is of no use: a connection that is gone means a rescind, which is on its way.
-    // SAFETY: A fast hypercall, which accesses no memory.
-    unsafe { bindings::hvcall_signal_event(sig_event) };
+    bindings::hvcall_signal_event(sig_event);
 }

@@ -20,22 +20,31 @@ pub use self::kept::{
 };
 
 use crate::{
-    lock::SpinGuard,
+    connection,
+    cpu::CONNECT_CPU,
     ops, //
 };
-use core::{
-    cell::UnsafeCell,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
+use kernel::{
+    prelude::*,
+    sync::{
+        new_spinlock_irq,
+        rcu,
+        Arc,
+        SpinLockIrq, //
     }, //
 };
-use kernel::prelude::*;
+use rlis_hv::{
+    work::{
+        OwnedQueue,
+        Task,
+        Worker, //
+    },
+    RcuArc, //
+};
 use rlis_proto::vmbus::message::{
     OfferChannel,
     RescindOffer, //
 };
-use rlis_sys as bindings;
 
 /// Messages that the queue holds. Only bursts need more than a few.
 const QUEUE_LEN: usize = 128;
@@ -60,36 +69,64 @@ struct Queue {
     stalled: bool,
 }
 
-/// The queue and its lock.
-struct Shared {
-    lock: UnsafeCell<bindings::spinlock_t>,
-    queue: UnsafeCell<Option<Queue>>,
-}
-
-// SAFETY: `queue` is only accessed under `lock`.
-unsafe impl Sync for Shared {}
-
-static SHARED: Shared = Shared {
-    lock: UnsafeCell::new(pin_init::zeroed()),
-    queue: UnsafeCell::new(None),
-};
-
-/// Whether `lock` is initialised and there is a queue.
-static IS_SET_UP: AtomicBool = AtomicBool::new(false);
-
-fn with_queue<R>(f: impl FnOnce(&mut Queue) -> R) -> Option<R> {
-    if !IS_SET_UP.load(Ordering::Acquire) {
-        return None;
+impl Queue {
+    /// Puts a message at the end; false if there is no room.
+    fn put(&mut self, message: Message) -> bool {
+        if self.len == QUEUE_LEN {
+            self.stalled = true;
+            return false;
+        }
+        let at = (self.first + self.len) % QUEUE_LEN;
+        match self.slots.get_mut(at) {
+            Some(slot) => *slot = message,
+            // The first time around the ring; within the capacity, so that nothing is allocated.
+            None => {
+                if self.slots.push_within_capacity(message).is_err() {
+                    return false;
+                }
+            }
+        }
+        self.len += 1;
+        true
     }
-    // SAFETY: The lock is initialised by `setup`, before any message can arrive, and lives forever.
-    let _guard = unsafe { SpinGuard::lock(SHARED.lock.get()) };
-    // SAFETY: The lock is held.
-    unsafe { (*SHARED.queue.get()).as_mut() }.map(f)
+
+    /// The oldest message, if there is one, and whether the tasklet has left another one in its slot.
+    fn take(&mut self) -> (Option<Message>, bool) {
+        let message = if self.len == 0 {
+            None
+        } else {
+            let message = self.slots.get(self.first).copied();
+            self.first = (self.first + 1) % QUEUE_LEN;
+            self.len -= 1;
+            message
+        };
+        (message, core::mem::take(&mut self.stalled))
+    }
 }
+
+/// The control work, and what it works on.
+#[pin_data]
+struct Control {
+    #[pin]
+    queue: SpinLockIrq<Queue>,
+}
+
+impl Task for Control {
+    fn run(_this: &Worker<Self>) {
+        if let Ok(ops) = ops() {
+            ops.control();
+        }
+    }
+}
+
+/// The inbox while there is a connection. The work itself never takes a reference: it would wait for itself.
+static CONTROL: RcuArc<Worker<Control>> = RcuArc::new();
 
 /// The inbox. Dropping it ends the handling of messages: those that are queued, and all that come from here on, are
-/// dropped, and the control work is not queued any more.
-pub struct Inbox(());
+/// dropped, and the control work has ended.
+pub struct Inbox {
+    _kept: kept::Place,
+}
 
 impl Inbox {
     /// Makes it, before the first message can arrive, and after the queues.
@@ -98,101 +135,71 @@ impl Inbox {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
+        let kept = kept::Place::new()?;
+        let queue = OwnedQueue::per_cpu(c"hv_vmbus_con")?;
         let slots = KVec::with_capacity(QUEUE_LEN, GFP_KERNEL)?;
-        // SAFETY: Nobody uses the statics yet, as `IS_SET_UP` says.
-        unsafe {
-            bindings::ring_lock_init(SHARED.lock.get());
-            *SHARED.queue.get() = Some(Queue {
-                slots,
-                first: 0,
-                len: 0,
-                stalled: false,
-            });
-        }
-        kept::setup();
-        IS_SET_UP.store(true, Ordering::Release);
-        Ok(Self(()))
+        let control = Arc::pin_init(
+            Worker::new(
+                Arc::new(queue, GFP_KERNEL)?,
+                pin_init!(Control {
+                    queue <- new_spinlock_irq!(Queue {
+                        slots,
+                        first: 0,
+                        len: 0,
+                        stalled: false,
+                    }),
+                }),
+            ),
+            GFP_KERNEL,
+        )?;
+        drop(CONTROL.replace(Some(control)));
+        Ok(Self { _kept: kept })
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        IS_SET_UP.store(false, Ordering::Release);
-        let queue = {
-            // SAFETY: The lock is initialised by `new`.
-            let _guard = unsafe { SpinGuard::lock(SHARED.lock.get()) };
-            // SAFETY: The lock is held.
-            unsafe { (*SHARED.queue.get()).take() }
-        };
-        drop(queue);
+        drop(CONTROL.replace(None));
     }
 }
 
 /// Queues a message; false if there is no room, in which case the caller leaves the message where it is and
 /// will be called again. Any context.
 pub fn put(message: Message) -> bool {
-    let queued = with_queue(|q| {
-        // Under the lock, so that the drop of the inbox has the last word.
-        // SAFETY: The work queue exists as long as this queue does.
-        unsafe { bindings::queue_control_work() };
-        if q.len == QUEUE_LEN {
-            q.stalled = true;
-            return false;
-        }
-        let at = (q.first + q.len) % QUEUE_LEN;
-        match q.slots.get_mut(at) {
-            Some(slot) => *slot = message,
-            // The first time around the ring; within the capacity, so that nothing is allocated.
-            None => {
-                if q.slots.push_within_capacity(message).is_err() {
-                    return false;
-                }
-            }
-        }
-        q.len += 1;
-        true
-    });
-    // Without a queue there is no connection, and nothing to do with the message.
-    queued.unwrap_or(true)
+    let rcu = rcu::read_lock();
+    // Without an inbox there is no connection, and nothing to do with the message.
+    CONTROL.get(&rcu).is_none_or(|control| {
+        let queued = control.queue.lock().put(message);
+        // On the CPU that gets the host's messages: the work may have to start that CPU's tasklet again.
+        control.queue_on(CONNECT_CPU);
+        queued
+    })
 }
 
 /// Says what becomes of offers from now on. Those that were kept are handled accordingly, before others.
 pub fn set_offers(mode: Offers) {
     kept::set(mode);
-    // SAFETY: The object lives forever. Only this function writes the field, which nobody but us reads.
-    unsafe { (*crate::connection::raw()).ignore_any_offer_msg = mode != Offers::Taken };
-    with_queue(|_| {
-        // SAFETY: The work queue exists as long as this queue does.
-        unsafe { bindings::queue_control_work() };
-    });
+    // Nobody but us looks at that, in a dump.
+    let ignore = mode != Offers::Taken;
+    connection::c().ignore_any_offer_msg().set(ignore);
+    let rcu = rcu::read_lock();
+    if let Some(control) = CONTROL.get(&rcu) {
+        control.queue_on(CONNECT_CPU);
+    }
 }
 
-/// Waits until all messages that have arrived are handled. Sleeps.
+/// Waits until all messages that have arrived are handled. Sleeps; not from the control work.
 pub fn flush() {
-    // SAFETY: Process context; the work item is static.
-    unsafe { bindings::flush_control_work() };
+    if let Some(control) = CONTROL.keep() {
+        control.flush();
+    }
 }
 
 /// The oldest message, if there is one, and whether the tasklet has left another one in its slot. `None` when the inbox is
 /// closed.
 pub fn take() -> Option<(Option<Message>, bool)> {
-    with_queue(|q| {
-        let message = if q.len == 0 {
-            None
-        } else {
-            let message = q.slots.get(q.first).copied();
-            q.first = (q.first + 1) % QUEUE_LEN;
-            q.len -= 1;
-            message
-        };
-        (message, core::mem::take(&mut q.stalled))
-    })
-}
-
-/// The control work.
-#[no_mangle]
-extern "C" fn rlis_bus_control_work(_work: *mut bindings::work_struct) {
-    if let Ok(ops) = ops() {
-        ops.control();
-    }
+    let rcu = rcu::read_lock();
+    let control = CONTROL.get(&rcu)?;
+    let taken = control.queue.lock().take();
+    Some(taken)
 }

@@ -4,20 +4,21 @@
 
 use crate::{
     channel::{
-        self,
+        table::{
+            self,
+            Found,
+            Table, //
+        },
         Channel, //
     },
-    lock::RcuGuard,
     ring,
-    synic, //
-};
-use core::{
-    ptr,
-    sync::atomic::{
-        AtomicU32,
-        Ordering, //
+    synic::{
+        self,
+        Context, //
     }, //
 };
+use core::sync::atomic::Ordering;
+use kernel::sync::rcu;
 use rlis_sys as bindings;
 
 /// How long a ring is left alone whose index the host has written makes no sense, in milliseconds.
@@ -25,36 +26,32 @@ const LOOK_AGAIN_MS: u32 = 500;
 
 /// The interrupt handler, called with interrupts off on the CPU that got the interrupt.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn vmbus_isr() {
-    // SAFETY: The function below is what it expects.
-    unsafe { bindings::isr_annotated(Some(isr)) };
+pub(crate) extern "C" fn vmbus_isr() {
+    bindings::isr_annotated();
 }
 
-unsafe extern "C" fn isr() {
-    // SAFETY: Interrupts are off, so that this stays on its CPU; the handler is set after the contexts exist.
-    let context = unsafe { bindings::hv_this_cpu_context() };
-    schedule_channels(context);
+/// The interrupt handler, as lockdep shall see it.
+#[no_mangle]
+extern "C" fn rlis_bus_isr() {
+    let context = synic::this_context();
+    let rcu = rcu::read_lock();
+    schedule_channels(context, &rcu);
     // Behind a timer's message the next comes with an interrupt of its own.
-    if !synic::take_timer_message(context) && synic::has_message(context) {
-        // SAFETY: The tasklet is initialised with the context.
-        unsafe { bindings::tasklet_schedule(&raw mut (*context).msg_dpc) };
+    if !synic::take_timer_message(context, &rcu) && synic::has_message(context, &rcu) {
+        context.msg_dpc().schedule();
     }
+    drop(rcu);
     if cfg!(RLIS_HAVE_STIMER_MESSAGES) {
-        // SAFETY: In the interrupt handler.
-        unsafe { bindings::vmbus_interrupt_randomness() };
+        bindings::vmbus_interrupt_randomness();
     }
 }
 
 /// Schedules the callback of each channel whose event flag is set.
-fn schedule_channels(context: *mut bindings::hv_per_cpu_context) {
-    let Some(flags) = synic::event_flags(context) else {
+fn schedule_channels(context: &Context, rcu: &rcu::Guard) {
+    let (Some(flags), Some(table)) = (context.event_flags(rcu), table::get(rcu)) else {
         return;
     };
-    // SAFETY: Written atomically before a channel can have interrupts.
-    let last = unsafe { AtomicU32::from_ptr(&raw mut bindings::rlis_relid_hiwater) }
-        .load(Ordering::Relaxed)
-        / 64;
-    let rcu = RcuGuard::new();
+    let last = table.hiwater() / 64;
     for (n, word) in (0u32..).zip(flags.iter()).take(last as usize + 1) {
         if word.load(Ordering::Relaxed) == 0 {
             continue;
@@ -69,38 +66,41 @@ fn schedule_channels(context: *mut bindings::hv_per_cpu_context) {
         while pending != 0 {
             let bit = pending.trailing_zeros();
             pending &= pending - 1;
-            schedule_channel(n * 64 + bit, &rcu);
+            schedule_channel(table, n * 64 + bit, rcu);
         }
     }
 }
 
-fn schedule_channel(relid: u32, _rcu: &RcuGuard) {
-    let Some(channel) = channel::lookup(relid) else {
-        return;
-    };
-    let c = channel.as_ptr();
-    // SAFETY: The memory stays valid for the RCU section. The ring stays while there is a callback, which is
-    // reset under `sched_lock` before the ring is freed.
-    unsafe {
-        if ptr::read_volatile(&raw const (*c).rescind) {
+#[inline]
+fn schedule_channel(table: &Table, relid: u32, rcu: &rcu::Guard) {
+    if let Some(channel) = table.find(relid, rcu) {
+        channel.interrupted();
+    }
+}
+
+impl Found<'_> {
+    /// Has the driver's callback called, or calls it. With interrupts off.
+    #[inline]
+    fn interrupted(&self) {
+        let channel = self.fields();
+        if channel.is_withdrawn() {
             return;
         }
-        bindings::spin_lock(&raw mut (*c).sched_lock);
-        if let Some(callback) = (*c).onchannel_callback {
-            (*c).interrupts += 1;
-            match (*c).callback_mode {
-                bindings::vmbus_channel_hv_callback_mode_HV_CALL_ISR => {
-                    callback((*c).channel_callback_context);
+        let _guard = channel.sched_lock().lock_irqs_off();
+        // SAFETY: The lock is held to the end.
+        let Some(active) = (unsafe { channel.active() }) else {
+            return;
+        };
+        channel.interrupts().count();
+        match channel.callback_mode().get() {
+            bindings::vmbus_channel_hv_callback_mode_HV_CALL_ISR => active.call(),
+            mode => {
+                if mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED {
+                    active.mask_interrupts();
                 }
-                mode => {
-                    if mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED {
-                        ring::mask_interrupts(&raw const (*c).inbound);
-                    }
-                    bindings::tasklet_schedule(&raw mut (*c).callback_event);
-                }
+                channel.callback_event().schedule();
             }
         }
-        bindings::spin_unlock(&raw mut (*c).sched_lock);
     }
 }
 
@@ -110,33 +110,30 @@ fn schedule_channel(relid: u32, _rcu: &RcuGuard) {
 /// is unmasked; if something came in between, the tasklet runs again. If the host's index makes no sense, it runs
 /// again after a while: of what the host writes until then, no signal may come.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_on_event(channel: usize) {
-    let c = ptr::with_exposed_provenance_mut::<bindings::vmbus_channel>(channel);
-    // SAFETY: The tasklet is killed before its channel is freed, and disabled before its ring is.
-    unsafe {
-        let Some(callback) = ptr::read_volatile(&raw const (*c).onchannel_callback) else {
-            return;
-        };
-        callback((*c).channel_callback_context);
-        let batched =
-            (*c).callback_mode == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED;
-        let Some(reader) = ring::Reader::of(Channel::from_raw(c)) else {
-            return;
-        };
-        let contents = if batched {
-            reader.unmask_interrupts()
-        } else {
-            reader.contents()
-        };
-        match contents {
-            ring::Contents::Packets if batched => {
-                ring::mask_interrupts(&raw const (*c).inbound);
-                bindings::tasklet_schedule(&raw mut (*c).callback_event);
-            }
-            ring::Contents::Unknown => bindings::channel_look_again(c, LOOK_AGAIN_MS),
-            // Without batches, a driver that has not read everything waits for the next signal.
-            ring::Contents::Nothing | ring::Contents::Packets => {}
+extern "C" fn rlis_bus_on_event(channel: &Channel) {
+    // SAFETY: This is the tasklet.
+    let Some(active) = (unsafe { channel.active() }) else {
+        return;
+    };
+    active.call();
+    let batched =
+        channel.callback_mode().get() == bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED;
+    let Some(reader) = active.reader() else {
+        return;
+    };
+    let contents = if batched {
+        reader.unmask_interrupts()
+    } else {
+        reader.contents()
+    };
+    match contents {
+        ring::Contents::Packets if batched => {
+            reader.mask_interrupts();
+            channel.callback_event().schedule();
         }
+        ring::Contents::Unknown => channel.look_again(LOOK_AGAIN_MS),
+        // Without batches, a driver that has not read everything waits for the next signal.
+        ring::Contents::Nothing | ring::Contents::Packets => {}
     }
 }
 

@@ -13,14 +13,12 @@ pub fn is_isolated() -> bool {
 
 /// The bit that marks a guest-physical address as shared, or 0.
 pub(crate) fn shared_gpa_boundary() -> u64 {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_shared_gpa_boundary() }
+    bindings::hv_shared_gpa_boundary()
 }
 
 /// This guest's virtual trust level.
 pub fn vtl() -> u8 {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_vtl() }
+    bindings::hv_vtl()
 }
 
 /// Whether the host lets the guest hibernate.

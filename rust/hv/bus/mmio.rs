@@ -5,22 +5,11 @@
 //! The windows form a resource tree of their own. A piece is taken twice: there, and in the kernel's tree of
 //! physical memory, where everyone else looks. Part of the first window is kept for the framebuffer.
 
-use crate::{
-    root,
-    table::{
-        callbacks,
-        Contains,
-        FromKernel, //
-    }, //
-};
+use crate::root;
 use core::{
     cell::Cell,
     ffi::CStr,
-    ptr,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    }, //
+    ptr, //
 };
 use kernel::{
     ffi::{
@@ -28,7 +17,23 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
+    types::Opaque, //
+};
+use rlis_hv::{
+    c_struct,
+    callbacks,
+    table::{
+        Contains,
+        FromKernel, //
+    },
+    Field,
+    RcuArc, //
 };
 use rlis_proto::vmbus::mmio::{
     framebuffer,
@@ -52,24 +57,46 @@ struct Windows {
     framebuffer: Option<(u64, u64)>,
 }
 
-struct Window(bindings::resource);
-
-impl Window {
-    fn tree(&mut self) -> Tree {
-        // INVARIANT: Pieces are given back before the bus, and with it the windows, goes.
-        Tree(&raw mut self.0)
+c_struct! {
+    /// A window: a resource whose children are the pieces that were taken.
+    // SAFETY: `Window::new` makes it of zeroes. The kernel has a lock of its own for the tree.
+    unsafe struct Window(bindings::resource) {
+        fn start -> Field<u64> = start;
+        fn end -> Field<u64> = end;
+        fn flags -> Field<usize> = flags;
+        fn name -> Field<*const c_char> = name;
     }
 }
 
-// SAFETY: The resources are accessed under the mutex, or by the kernel under its own lock.
-unsafe impl Send for Windows {}
+impl Window {
+    fn new(start: u64, end: u64) -> Result<KBox<Self>> {
+        let window = KBox::new(Self(Opaque::zeroed()), GFP_KERNEL)?;
+        window.name().set(c"hyperv mmio".as_char_ptr());
+        window.flags().set(bindings::IORESOURCE_MEM as usize);
+        window.start().set(start);
+        window.end().set(end);
+        Ok(window)
+    }
 
-kernel::sync::global_lock! {
-    // SAFETY: `Mmio::new` initialises it before anything else is called.
-    unsafe(uninit) static WINDOWS: Mutex<Option<Windows>> = None;
+    /// Its first and last address.
+    fn range(&self) -> (u64, u64) {
+        (self.start().get(), self.end().get())
+    }
+
+    fn tree(&self) -> Tree {
+        // INVARIANT: Pieces are given back before the bus, and with it the windows, goes.
+        Tree(self.raw())
+    }
 }
 
-static READY: AtomicBool = AtomicBool::new(false);
+#[pin_data]
+struct Shared {
+    #[pin]
+    windows: Mutex<Windows>,
+}
+
+/// The windows while there is a bus.
+static WINDOWS: RcuArc<Shared> = RcuArc::new();
 
 /// The windows. Dropping it gives the framebuffer's part back; all other pieces must have been given back.
 pub struct Mmio(());
@@ -80,33 +107,34 @@ impl Mmio {
     /// # Errors
     ///
     /// `ENOMEM`, or `ENODEV` if the firmware's description cannot be read.
-    ///
-    /// # Panics
-    ///
-    /// Never; but it must be called once only.
     pub fn new() -> Result<Self> {
-        // SAFETY: Called once, when the module is loaded.
-        unsafe { WINDOWS.init() };
         let mut windows = Windows {
             windows: KVec::new(),
             framebuffer: None,
         };
         windows.read()?;
         windows.reserve_framebuffer();
-        *WINDOWS.lock() = Some(windows);
-        READY.store(true, Ordering::Release);
+        let shared = Arc::pin_init(
+            pin_init!(Shared {
+                windows <- new_mutex!(windows),
+            }),
+            GFP_KERNEL,
+        )?;
+        drop(WINDOWS.replace(Some(shared)));
         Ok(Self(()))
     }
 }
 
 impl Drop for Mmio {
     fn drop(&mut self) {
-        READY.store(false, Ordering::Release);
-        let Some(mut windows) = WINDOWS.lock().take() else {
-            return;
-        };
-        if let (Some((first, last)), Some(window)) = (windows.framebuffer, windows.first()) {
-            window.release(first, last - first + 1);
+        drop(WINDOWS.replace(None));
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        if let (Some((first, last)), Some(window)) = (self.framebuffer, self.windows.first()) {
+            window.tree().release(first, last - first + 1);
         }
     }
 }
@@ -201,10 +229,6 @@ callbacks! {
 }
 
 impl Windows {
-    fn first(&mut self) -> Option<Tree> {
-        self.windows.first_mut().map(|w| w.tree())
-    }
-
     /// Takes the windows of the bus's device or, if it has none, those of its nearest ancestor with any.
     fn read(&mut self) -> Result {
         let mut devices = root::with_ancestors();
@@ -248,25 +272,22 @@ impl Windows {
         let Some((start, end)) = usable(start, end) else {
             return Ok(());
         };
-        for w in &mut self.windows {
-            if w.0.end.checked_add(1) == Some(start) {
-                w.0.end = end;
+        for w in &self.windows {
+            let (first, last) = w.range();
+            if last.checked_add(1) == Some(start) {
+                w.end().set(end);
                 return Ok(());
             }
-            if end.checked_add(1) == Some(w.0.start) {
-                w.0.start = start;
+            if end.checked_add(1) == Some(first) {
+                w.start().set(start);
                 return Ok(());
             }
         }
-        let mut window = KBox::new(Window(pin_init::zeroed()), GFP_KERNEL)?;
-        window.0.name = c"hyperv mmio".as_char_ptr();
-        window.0.flags = bindings::IORESOURCE_MEM as usize;
-        window.0.start = start;
-        window.0.end = end;
+        let window = Window::new(start, end)?;
         let at = self
             .windows
             .iter()
-            .position(|w| w.0.start > end)
+            .position(|w| w.start().get() > end)
             .unwrap_or(self.windows.len());
         self.windows.push(window, GFP_KERNEL)?;
         if let Some(tail) = self.windows.get_mut(at..) {
@@ -277,7 +298,7 @@ impl Windows {
 
     /// Keeps the framebuffer's part of the first window, the one below 4 GiB.
     fn reserve_framebuffer(&mut self) {
-        let Some(low_base) = self.windows.first().map(|w| w.0.start) else {
+        let Some(low_base) = self.windows.first().map(|w| w.start().get()) else {
             return;
         };
         let (place, odd) = framebuffer(firmware(), low_base);
@@ -287,7 +308,7 @@ impl Windows {
             None => {}
         }
         let mut trees = [ptr::null_mut(); 2];
-        for (tree, window) in trees.iter_mut().zip(&mut self.windows) {
+        for (tree, window) in trees.iter_mut().zip(&self.windows) {
             *tree = window.tree().0;
         }
         let [first, second] = trees;
@@ -353,11 +374,8 @@ pub(crate) fn allocate(
     if !align.is_power_of_two() {
         return Err(EINVAL);
     }
-    if !READY.load(Ordering::Acquire) {
-        return Err(ENXIO);
-    }
-    let mut guard = WINDOWS.lock();
-    let windows = guard.as_mut().ok_or(ENXIO)?;
+    let shared = WINDOWS.keep().ok_or(ENXIO)?;
+    let windows = shared.windows.lock();
     let framebuffer = windows.framebuffer;
     let name: *const c_char = name.as_char_ptr();
     let request_exclusive =
@@ -373,8 +391,8 @@ pub(crate) fn allocate(
             }
         }
     }
-    for window in &mut windows.windows {
-        let (first, last) = (window.0.start, window.0.end);
+    for window in &windows.windows {
+        let (first, last) = window.range();
         if first >= max || last <= min {
             continue;
         }
@@ -403,19 +421,17 @@ pub(crate) fn free(start: u64, size: u64) {
     let Some(end) = size.checked_sub(1).and_then(|n| start.checked_add(n)) else {
         return;
     };
-    if !READY.load(Ordering::Acquire) {
-        return;
-    }
-    let mut guard = WINDOWS.lock();
-    let Some(windows) = guard.as_mut() else {
+    let Some(shared) = WINDOWS.keep() else {
         return;
     };
+    let windows = shared.windows.lock();
     let in_framebuffer = windows
         .framebuffer
         .is_some_and(|(first, last)| start >= first && end <= last);
     if !in_framebuffer {
-        for window in &mut windows.windows {
-            if window.0.start <= end && window.0.end >= start {
+        for window in &windows.windows {
+            let (first, last) = window.range();
+            if first <= end && last >= start {
                 window.tree().release(start, size);
             }
         }

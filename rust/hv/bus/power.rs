@@ -6,15 +6,15 @@ use crate::{
     cpu,
     hotplug,
     ops,
-    synic,
-    table::{
-        callbacks,
-        Table, //
-    }, //
+    synic, //
 };
 use kernel::ffi::{
     c_int,
     c_void, //
+};
+use rlis_hv::{
+    callbacks,
+    table::Table, //
 };
 use rlis_sys as bindings;
 

@@ -6,8 +6,7 @@ use rlis_sys as bindings;
 
 /// Calls `log`, unless too many such lines were written in the last seconds. Any context.
 pub fn warn(log: impl FnOnce()) {
-    // SAFETY: No requirements.
-    if unsafe { bindings::vmbus_ratelimit() } {
+    if bindings::vmbus_ratelimit() {
         log();
     }
 }
@@ -15,8 +14,7 @@ pub fn warn(log: impl FnOnce()) {
 /// Calls `log`, unless too many such lines were written in the last minute: for what a host that offers and withdraws
 /// devices without end would repeat without end. Any context.
 pub fn rarely(log: impl FnOnce()) {
-    // SAFETY: No requirements.
-    if unsafe { bindings::vmbus_ratelimit_minute() } {
+    if bindings::vmbus_ratelimit_minute() {
         log();
     }
 }

@@ -9,19 +9,32 @@
 use crate::{
     channel::Channel,
     connection,
-    list::{
-        list_add_tail,
-        list_del, //
-    },
     ratelimit,
     CHANNEL_TIMEOUT_MS,
     HOST_RESPONSE_TIMEOUT_MS, //
 };
 use core::{
-    cell::UnsafeCell,
-    ptr, //
+    cell::Cell,
+    mem::offset_of,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 use kernel::prelude::*;
+use pin_init::stack_pin_init;
+use rlis_hv::{
+    list::{
+        Link,
+        Links,
+        List,
+        Locked,
+        Owner, //
+    },
+    lock::SpinGuard,
+    view::view,
+    Completion, //
+};
 use rlis_proto::vmbus::{
     life::{
         Event,
@@ -100,16 +113,60 @@ pub enum Answer {
 }
 
 /// A pending request.
+#[pin_data]
+pub(crate) struct Request {
+    links: Links,
+    #[pin]
+    done: Completion,
+    /// The address of the channel that it is about, 0 if there is none.
+    channel: usize,
+    key: Key,
+    /// Used under the lock of [`Requests`] only.
+    answer: Cell<Answer>,
+}
+
+// SAFETY: `answer` is used under a lock, the rest by anyone.
+unsafe impl Sync for Request {}
+
+/// A request on the stack of who waits for the answer.
 ///
 /// # Invariants
 ///
-/// While linked, the request is at this address, and `answer` is accessed under `channelmsg_lock` only.
-struct Request {
-    links: UnsafeCell<bindings::list_head>,
-    done: UnsafeCell<bindings::completion>,
-    channel: *const Channel,
-    key: Key,
-    answer: UnsafeCell<Answer>,
+/// It stays where it is until it is taken off the list.
+pub(crate) struct OnStack(NonNull<Request>);
+
+/// How requests are linked.
+pub(crate) struct Pending;
+
+// SAFETY: The offset is that of the links.
+unsafe impl Link for Pending {
+    type Item = Request;
+    type Owner = OnStack;
+    const OFFSET: usize = offset_of!(Request, links);
+}
+
+// SAFETY: By the invariants the request stays.
+unsafe impl Owner<Request> for OnStack {
+    fn into_raw(self) -> NonNull<Request> {
+        self.0
+    }
+
+    unsafe fn from_raw(item: NonNull<Request>) -> Self {
+        Self(item)
+    }
+}
+
+/// The pending requests, with their lock.
+struct Requests(Locked<'static, Pending, SpinGuard<'static>>);
+
+impl Requests {
+    fn lock() -> Self {
+        let guard = connection::c().channelmsg_lock().lock();
+        // SAFETY: Initialised statically, and lives forever; the lock is that of the list.
+        Self(unsafe {
+            view::<List<Pending>>(&raw mut bindings::vmbus_connection.chn_msg_list).locked(guard)
+        })
+    }
 }
 
 impl Request {
@@ -119,8 +176,7 @@ impl Request {
         loop {
             // Not longer in one go than the kernel allows a task before it takes it for hung.
             let step = HOST_RESPONSE_TIMEOUT_MS.min(limit - waited);
-            // SAFETY: Process context; the completion is initialised.
-            if unsafe { bindings::wait_for_completion_ms(self.done.get(), step) } {
+            if self.done.wait_timeout(step).is_ok() {
                 return Ok(());
             }
             waited += step;
@@ -138,60 +194,36 @@ impl Request {
     }
 }
 
-/// Calls `f` for the pending requests until it returns true.
-///
-/// # Safety
-///
-/// `channelmsg_lock` is held.
-unsafe fn find(mut f: impl FnMut(&Request) -> bool) {
-    // SAFETY: Only the address is taken; the object lives forever.
-    let head = unsafe { &raw mut (*connection::raw()).chn_msg_list };
-    // SAFETY: The list is initialised statically and the lock is held.
-    let mut at = unsafe { (*head).next };
-    while at != head {
-        let request = at
-            .cast_const()
-            .wrapping_byte_sub(core::mem::offset_of!(Request, links))
-            .cast::<Request>();
-        // SAFETY: Everything on the list is the `links` of a request, valid until it is unlinked under the
-        // lock.
-        let (request, next) = unsafe { (&*request, (*at).next) };
-        if f(request) {
-            return;
-        }
-        at = next;
+impl Request {
+    fn is_open(&self) -> bool {
+        matches!(self.answer.get(), Answer::None)
+    }
+
+    fn complete(&self, answer: Answer) {
+        self.answer.set(answer);
+        self.done.complete();
     }
 }
 
 /// Delivers an answer of the host. Any context.
 pub fn answer(key: Key, answer: Answer) {
-    let _guard = connection::channelmsg_lock();
-    // SAFETY: The lock is held, which is also what access to `answer` needs.
-    unsafe {
-        find(|request| {
-            if request.key != key || !matches!(*request.answer.get(), Answer::None) {
-                return false;
-            }
-            *request.answer.get() = answer;
-            bindings::complete(request.done.get());
-            true
-        });
+    let requests = Requests::lock();
+    if let Some(request) = requests.0.iter().find(|r| r.key == key && r.is_open()) {
+        request.complete(answer);
     }
 }
 
 /// Ends the offer by [`Event::Withdrawn`] or [`Event::Ended`], and every request about the channel. Any context.
 pub fn end(channel: &Channel, event: Event) -> Option<Step> {
-    let _guard = connection::channelmsg_lock();
+    let requests = Requests::lock();
     let step = channel.on(event);
-    // SAFETY: As in `answer`.
-    unsafe {
-        find(|request| {
-            if ptr::eq(request.channel, channel) && matches!(*request.answer.get(), Answer::None) {
-                *request.answer.get() = Answer::Rescinded;
-                bindings::complete(request.done.get());
-            }
-            false
-        });
+    let about = ptr::from_ref(channel).addr();
+    for request in requests
+        .0
+        .iter()
+        .filter(|r| r.channel == about && r.is_open())
+    {
+        request.complete(Answer::Rescinded);
     }
     step
 }
@@ -208,41 +240,30 @@ fn transact(
     timeout_ms: u32,
     post: impl FnOnce() -> Result,
 ) -> Result<Answer> {
-    let request = &Request {
-        links: UnsafeCell::new(pin_init::zeroed()),
-        done: UnsafeCell::new(pin_init::zeroed()),
-        channel: channel.map_or(ptr::null(), ptr::from_ref),
+    stack_pin_init!(let request = pin_init!(Request {
+        links: Links::new(),
+        done <- Completion::new(),
+        channel: channel.map_or(0, |c| ptr::from_ref(c).addr()),
         key,
-        answer: UnsafeCell::new(Answer::None),
-    };
-    // SAFETY: The completion is at its final place, as the request is.
-    unsafe { bindings::init_completion(request.done.get()) };
+        answer: Cell::new(Answer::None),
+    }));
+    let request = request.into_ref().get_ref();
 
-    {
-        let _guard = connection::channelmsg_lock();
-        // Under the lock: a rescind either sees the request or is seen here.
-        if channel.is_some_and(Channel::is_rescinded) {
-            return Err(ENODEV);
-        }
-        // SAFETY: The lock is held; the request is not linked yet and is unlinked below before it dies.
-        unsafe {
-            list_add_tail(
-                request.links.get(),
-                &raw mut (*connection::raw()).chn_msg_list,
-            )
-        };
+    let mut requests = Requests::lock();
+    // Under the lock: a rescind either sees the request or is seen here.
+    if channel.is_some_and(Channel::is_rescinded) {
+        return Err(ENODEV);
     }
+    // INVARIANT: It is taken off the list below, and pinned until then.
+    let _ = requests.0.push(OnStack(NonNull::from(request)));
+    drop(requests);
 
     let result = post().and_then(|()| request.wait(timeout_ms));
 
-    let answer = {
-        let _guard = connection::channelmsg_lock();
-        // SAFETY: The lock is held and the request is linked.
-        unsafe {
-            list_del(request.links.get());
-            *request.answer.get()
-        }
-    };
+    let mut requests = Requests::lock();
+    requests.0.remove(request);
+    let answer = request.answer.get();
+    drop(requests);
     // An answer that came in the last moment still counts.
     match answer {
         Answer::None => result.and(Err(ETIMEDOUT)),

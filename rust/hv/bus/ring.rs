@@ -24,7 +24,6 @@ pub use self::memory::{
 };
 pub(crate) use self::{
     inbound::{
-        mask_interrupts,
         Contents,
         Reader,
         Received, //
@@ -43,7 +42,6 @@ pub(crate) use self::{
     pages::PageList,
 };
 
-use crate::channel::Channel;
 use core::{
     ptr,
     sync::atomic::{
@@ -53,9 +51,17 @@ use core::{
     }, //
 };
 use kernel::{
+    ffi::c_void,
     page::PAGE_SIZE,
-    prelude::*,
-    types::Opaque, //
+    prelude::*, //
+};
+use rlis_hv::{
+    c_struct,
+    lock::{
+        Mutex,
+        SpinLock, //
+    },
+    Field, //
 };
 use rlis_proto::ring::{
     HeaderField,
@@ -76,17 +82,6 @@ struct Mapped {
 }
 
 impl Mapped {
-    /// # Safety
-    ///
-    /// `info` is initialised, and the ring is not freed while the value is used: the channel is open.
-    #[inline]
-    unsafe fn of(info: *const bindings::hv_ring_buffer_info) -> Option<Self> {
-        // SAFETY: The caller vouches for `info`.
-        let (base, datasize) = unsafe { ((*info).ring_buffer.cast::<u8>(), (*info).ring_datasize) };
-        // INVARIANT: `init` mapped it so.
-        (!base.is_null()).then_some(Self { base, datasize })
-    }
-
     #[inline]
     fn word(&self, field: HeaderField) -> &AtomicU32 {
         // SAFETY: Within the header page; shared with the host, and only accessed atomically.
@@ -219,24 +214,58 @@ pub(crate) struct DebugInfo {
     pub(crate) to_write: u32,
 }
 
-/// `struct hv_ring_buffer_info` of a channel.
-///
-/// # Invariants
-///
-/// It is part of a channel, which has initialised its mutex.
-#[repr(transparent)]
-pub(crate) struct RingInfo(Opaque<bindings::hv_ring_buffer_info>);
+c_struct! {
+    /// `struct hv_ring_buffer_info` of a channel. C drivers look at it through functions of `<linux/hyperv.h>` while they have the
+    /// channel.
+    // SAFETY: Zero at first, with the locks initialised.
+    unsafe pub(crate) struct RingInfo(bindings::hv_ring_buffer_info) {
+        fn ring_buffer -> Field<*mut bindings::hv_ring_buffer> = ring_buffer;
+        fn ring_datasize -> Field<u32> = ring_datasize;
+        fn ring_size -> Field<u32> = ring_size;
+        fn reciprocal_m -> Field<u32> = ring_size_div10_reciprocal.m;
+        fn reciprocal_sh1 -> Field<u8> = ring_size_div10_reciprocal.sh1;
+        fn reciprocal_sh2 -> Field<u8> = ring_size_div10_reciprocal.sh2;
+        fn ring_mutex -> Mutex = ring_buffer_mutex;
+        fn ring_lock -> SpinLock = ring_lock;
+        fn priv_read_index -> Field<u32> = priv_read_index;
+        fn pkt_buffer -> Field<*mut c_void> = pkt_buffer;
+        fn pkt_buffer_size -> Field<u32> = pkt_buffer_size;
+    }
+}
 
 impl RingInfo {
+    /// The ring as it is mapped now.
+    ///
+    /// # Safety
+    ///
+    /// It is not unmapped while the value is used: the channel is open, or the ring's mutex held.
+    #[inline]
+    unsafe fn mapped(&self) -> Option<Mapped> {
+        let (base, datasize) = (self.ring_buffer().get(), self.ring_datasize().get());
+        // INVARIANT: `memory::init` mapped it so, and wrote both fields under the mutex.
+        (!base.is_null()).then_some(Mapped {
+            base: base.cast(),
+            datasize,
+        })
+    }
+
+    /// Sets what C drivers divide by a tenth of the ring with.
+    fn set_reciprocal(&self, divisor: u32) {
+        let value = bindings::vmbus_reciprocal_value(divisor);
+        self.reciprocal_m().set(value.m);
+        self.reciprocal_sh1().set(value.sh1);
+        self.reciprocal_sh2().set(value.sh2);
+    }
+
     /// Looks at the ring, open or not. Sleeps.
     ///
     /// # Errors
     ///
     /// `EINVAL` if the channel is not open.
     pub(crate) fn debug_info(&self) -> Result<DebugInfo> {
-        let _guard = RingMutex::lock(self);
+        let _guard = self.ring_mutex().lock();
         // SAFETY: The mutex keeps the ring.
-        let ring = unsafe { Mapped::of(self.0.get()) }.ok_or(EINVAL)?;
+        let ring = unsafe { self.mapped() }.ok_or(EINVAL)?;
         let (read, write) = (
             ring.load(HeaderField::ReadIndex),
             ring.load(HeaderField::WriteIndex),
@@ -256,40 +285,8 @@ impl RingInfo {
         })
     }
 
-    fn mutex(&self) -> *mut bindings::mutex {
-        // SAFETY: Only the address is taken.
-        unsafe { &raw mut (*self.0.get()).ring_buffer_mutex }
-    }
-}
-
-impl Channel {
-    /// The ring from the guest to the host.
-    pub(crate) fn outbound(&self) -> &RingInfo {
-        // SAFETY: Part of a valid channel, which has initialised it.
-        unsafe { &*(&raw mut (*self.raw()).outbound).cast() }
-    }
-
-    /// The ring from the host to the guest.
-    pub(crate) fn inbound(&self) -> &RingInfo {
-        // SAFETY: As above.
-        unsafe { &*(&raw mut (*self.raw()).inbound).cast() }
-    }
-}
-
-/// `ring_buffer_mutex`, which keeps a ring mapped while sysfs looks at it.
-struct RingMutex<'a>(&'a RingInfo);
-
-impl<'a> RingMutex<'a> {
-    fn lock(info: &'a RingInfo) -> Self {
-        // SAFETY: Initialised, by the invariants; drop unlocks it.
-        unsafe { bindings::mutex_lock(info.mutex()) };
-        Self(info)
-    }
-}
-
-impl Drop for RingMutex<'_> {
-    fn drop(&mut self) {
-        // SAFETY: Locked by `lock`.
-        unsafe { bindings::mutex_unlock(self.0.mutex()) };
+    /// Whether somebody is sending.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.ring_lock().is_locked()
     }
 }

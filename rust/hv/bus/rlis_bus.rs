@@ -26,6 +26,7 @@
 
 const __LOG_PREFIX: &[u8] = b"hv_vmbus\0";
 
+mod active;
 pub mod bus_type;
 pub mod channel;
 pub mod connection;
@@ -39,11 +40,11 @@ pub mod hotplug;
 pub mod hypercall;
 pub mod inbox;
 pub mod interrupt;
-mod list;
 pub mod lock;
 pub mod machine;
 pub mod mmio;
 mod ops;
+mod parts;
 pub mod power;
 pub mod queues;
 pub mod ratelimit;
@@ -54,7 +55,6 @@ pub mod root;
 mod signal;
 pub mod synic;
 mod sysfs;
-mod table;
 pub mod wait;
 
 use self::ops::ops;

@@ -2,14 +2,7 @@
 
 //! The bus's own device, which ACPI describes.
 
-use crate::{
-    ops,
-    table::{
-        callbacks,
-        noirq,
-        Table, //
-    }, //
-};
+use crate::ops;
 use core::{
     iter,
     mem::offset_of,
@@ -23,6 +16,13 @@ use kernel::{
     error::to_result,
     ffi::c_int,
     prelude::*, //
+};
+use rlis_hv::{
+    callbacks,
+    table::{
+        noirq,
+        Table, //
+    }, //
 };
 use rlis_sys as bindings;
 

@@ -3,7 +3,7 @@
 //! Signals to the host.
 
 use crate::{
-    channel::Channel,
+    channel::Fields,
     connection::{
         set_interrupt_bit,
         MonitorPage, //
@@ -14,11 +14,10 @@ use core::sync::atomic::Ordering;
 use rlis_proto::vmbus::monitor::monitor_trigger;
 
 /// Signals the host through the monitor page if the channel has a monitor, else with a hypercall.
-pub(crate) fn signal(channel: &Channel) {
-    let c = channel.raw();
-    // SAFETY: The offer does not change while a channel is open; the flag is one that drivers may set.
-    let (monitor, low_latency) = unsafe { (channel.monitor_id(), (*c).low_latency) };
-    match monitor.filter(|_| !low_latency).and_then(monitor_trigger) {
+pub(crate) fn signal(channel: &Fields) {
+    let low_latency = channel.low_latency().get();
+    let monitor = channel.monitor_id().filter(|_| !low_latency);
+    match monitor.and_then(monitor_trigger) {
         Some((offset, bit)) => {
             set_interrupt_bit(channel.relid());
             if let Some(word) = MonitorPage::Client.word(offset) {
@@ -30,15 +29,10 @@ pub(crate) fn signal(channel: &Channel) {
 }
 
 /// Signals the host with a hypercall.
-pub(crate) fn signal_event(channel: &Channel) {
-    let c = channel.raw();
-    // SAFETY: Written with the offer; the count is a statistic.
-    let (dedicated, event) = unsafe {
-        (*c).sig_events += 1;
-        ((*c).is_dedicated_interrupt, (*c).sig_event)
-    };
-    if !dedicated {
+pub(crate) fn signal_event(channel: &Fields) {
+    channel.sig_events().count();
+    if !channel.is_dedicated_interrupt().get() {
         set_interrupt_bit(channel.relid());
     }
-    hypercall::signal_event(event);
+    hypercall::signal_event(channel.sig_event().get());
 }

@@ -9,8 +9,7 @@ use crate::{
     ops, //
 };
 use core::{
-    mem::size_of,
-    ptr,
+    array,
     sync::atomic::{
         AtomicU32,
         AtomicU64,
@@ -19,15 +18,22 @@ use core::{
     }, //
 };
 use kernel::{
-    ffi::c_void,
-    prelude::*, //
+    prelude::*,
+    sync::rcu, //
+};
+use rlis_hv::{
+    c_struct,
+    page::{
+        HostPage,
+        PageSlot, //
+    },
+    Tasklet, //
 };
 use rlis_proto::vmbus::{
     hypercall::msr,
     parse,
     synic::{
         Message,
-        MessageHeader,
         Sint,
         SynicMessageType,
         HV_EVENT_FLAGS_COUNT,
@@ -37,7 +43,6 @@ use rlis_proto::vmbus::{
     HV_HYP_PAGE_SIZE, VMBUS_MESSAGE_SINT,
 };
 use rlis_sys as bindings;
-use zerocopy::FromZeros;
 
 const SINT: usize = VMBUS_MESSAGE_SINT as usize;
 const MSR_SINT: u32 = msr::HV_X64_MSR_SINT0 + VMBUS_MESSAGE_SINT as u32;
@@ -55,7 +60,64 @@ fn write_msr(reg: u32, value: u64) {
     unsafe { bindings::hv_set_msr(reg, value) };
 }
 
-/// The per-CPU state and pages.
+/// SINTs of a SynIC.
+const SINTS: usize = 16;
+
+/// A CPU's page of event flags: a bit a flag.
+type EventPage = [[AtomicU64; EVENT_WORDS]; SINTS];
+
+/// A CPU's page of messages.
+type MessagePage = [Slot; SINTS];
+
+const _: () = assert!(size_of::<EventPage>() == HV_HYP_PAGE_SIZE);
+const _: () = assert!(size_of::<MessagePage>() == HV_HYP_PAGE_SIZE);
+
+c_struct! {
+    /// A CPU's pages, and the tasklet that takes messages. It lives as long as this module.
+    // SAFETY: Zero at first, with the tasklet initialised by `Pages::new`, before the first interrupt.
+    unsafe pub(crate) struct Context(bindings::hv_per_cpu_context) {
+        fn message_page -> PageSlot<MessagePage> = hyp_synic_message_page;
+        fn event_page -> PageSlot<EventPage> = hyp_synic_event_page;
+        pub(crate) fn msg_dpc -> Tasklet = msg_dpc;
+    }
+}
+
+impl Context {
+    /// The words of the event flags of our SINT.
+    #[inline]
+    pub(crate) fn event_flags<'a>(
+        &self,
+        rcu: &'a rcu::Guard,
+    ) -> Option<&'a [AtomicU64; EVENT_WORDS]> {
+        self.event_page().get(rcu)?.get(SINT)
+    }
+
+    /// The slot of our SINT.
+    #[inline]
+    fn slot<'a>(&self, rcu: &'a rcu::Guard) -> Option<&'a Slot> {
+        self.message_page().get(rcu)?.get(SINT)
+    }
+
+    /// Whether it has what a CPU that is online needs.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.event_page().is_empty()
+    }
+}
+
+/// The SynIC of a CPU; `None` if there cannot be such a CPU.
+pub(crate) fn context(cpu: u32) -> Option<&'static Context> {
+    // SAFETY: Null, or a CPU's, which lives as long as this module.
+    unsafe { bindings::hv_cpu_context(cpu).cast::<Context>().as_ref() }
+}
+
+/// The SynIC of this CPU. Where the caller stays on it.
+#[inline]
+pub(crate) fn this_context() -> &'static Context {
+    // SAFETY: It lives as long as this module.
+    unsafe { &*bindings::hv_this_cpu_context().cast::<Context>() }
+}
+
+/// The pages of all CPUs.
 ///
 /// Dropping it frees the pages; the SynIC must be disabled on all CPUs, and the interrupt handler removed by then.
 pub struct Pages(());
@@ -67,16 +129,12 @@ impl Pages {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        // SAFETY: Called once; process context.
-        kernel::error::to_result(unsafe { bindings::hv_context_alloc() })?;
+        // SAFETY: When the module is loaded, before there is an interrupt handler.
+        unsafe { bindings::hv_contexts_init() };
         let pages = Self(());
-        for cpu in cpu::present() {
-            let context = cpu::context(cpu);
-            // SAFETY: The context is this CPU's and not in use yet.
-            unsafe {
-                (*context).hyp_synic_message_page = alloc_page()?;
-                (*context).hyp_synic_event_page = alloc_page()?;
-            }
+        for context in cpu::present().filter_map(context) {
+            context.message_page().put(HostPage::decrypted()?);
+            context.event_page().put(HostPage::decrypted()?);
         }
         Ok(pages)
     }
@@ -84,54 +142,31 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: The SynIC is off, so that no interrupt comes, and none is under way after the tasklets are killed.
-        unsafe {
-            for cpu in cpu::present() {
-                let context = cpu::context(cpu);
-                bindings::tasklet_kill(&raw mut (*context).msg_dpc);
-                free_page((*context).hyp_synic_message_page);
-                free_page((*context).hyp_synic_event_page);
+        let mut old = KVec::new();
+        for context in cpu::present().filter_map(context) {
+            context.msg_dpc().kill();
+            let pages = [
+                context.message_page().take(true),
+                context.event_page().take(true),
+            ];
+            for page in pages.into_iter().flatten() {
+                // One that there is no memory for is waited for on its own.
+                let _ = old.push(page, GFP_KERNEL);
             }
-            bindings::hv_context_free();
-        }
-    }
-}
-
-fn alloc_page() -> Result<*mut c_void> {
-    // SAFETY: The page is ours. One whose encryption state is unknown is leaked.
-    unsafe {
-        let page = bindings::get_zeroed_page();
-        if page.is_null() || bindings::set_memory_decrypted(page, HV_HYP_PAGE_SIZE) != 0 {
-            return Err(ENOMEM);
-        }
-        ptr::write_bytes(page.cast::<u8>(), 0, HV_HYP_PAGE_SIZE);
-        Ok(page)
-    }
-}
-
-/// # Safety
-///
-/// `page` is null or of [`alloc_page`], and nobody uses it any more.
-unsafe fn free_page(page: *mut c_void) {
-    // SAFETY: The caller gives the page up.
-    unsafe {
-        if !page.is_null() && bindings::set_memory_encrypted(page, HV_HYP_PAGE_SIZE) == 0 {
-            bindings::free_page(page);
         }
     }
 }
 
 /// Sets up the registers of this CPU, `cpu`.
 pub(crate) fn enable(cpu: u32) {
-    let context = cpu::context(cpu);
-    let address_mask = !(HV_HYP_PAGE_SIZE as u64 - 1);
-    // SAFETY: The pages of a present CPU are allocated.
-    let (message_page, event_page) = unsafe {
-        (
-            bindings::virt_to_phys((*context).hyp_synic_message_page),
-            bindings::virt_to_phys((*context).hyp_synic_event_page),
-        )
+    let Some(context) = context(cpu) else {
+        return;
     };
+    let address_mask = !(HV_HYP_PAGE_SIZE as u64 - 1);
+    let (message_page, event_page) = (
+        context.message_page().physical(),
+        context.event_page().physical(),
+    );
     // Reserved bits stay as the hypervisor has them.
     for (reg, page) in [
         (msr::HV_X64_MSR_SIMP, message_page),
@@ -142,13 +177,10 @@ pub(crate) fn enable(cpu: u32) {
             (read_msr(reg) & !address_mask) | (page & address_mask) | HV_SYNIC_ENABLE,
         );
     }
-    // SAFETY: No requirements.
-    let (vector, auto_eoi) = unsafe {
-        (
-            bindings::hv_callback_vector(),
-            bindings::hv_recommend_using_aeoi(),
-        )
-    };
+    let (vector, auto_eoi) = (
+        bindings::hv_callback_vector(),
+        bindings::hv_recommend_using_aeoi(),
+    );
     write_msr(
         MSR_SINT,
         Sint(read_msr(MSR_SINT)).enabled(vector, auto_eoi).0,
@@ -179,7 +211,8 @@ pub(crate) fn disable() {
 
 /// Whether the interrupt handler has channels' events before it, on a CPU that is present.
 pub fn has_events(cpu: u32) -> bool {
-    let Some(flags) = event_flags(cpu::context(cpu)) else {
+    let rcu = rcu::read_lock();
+    let Some(flags) = context(cpu).and_then(|context| context.event_flags(&rcu)) else {
         return false;
     };
     // Flag 0 announces messages, which are none of a channel's interrupts.
@@ -189,55 +222,37 @@ pub fn has_events(cpu: u32) -> bool {
         .any(|(i, word)| word.load(Ordering::SeqCst) & if i == 0 { !1 } else { !0 } != 0)
 }
 
-/// The words of the event flags of our SINT in a CPU's page.
-pub(crate) fn event_flags(
-    context: *mut bindings::hv_per_cpu_context,
-) -> Option<&'static [AtomicU64; EVENT_WORDS]> {
-    // SAFETY: The context is valid.
-    let page = unsafe { (*context).hyp_synic_event_page }.cast::<[AtomicU64; EVENT_WORDS]>();
-    if page.is_null() {
-        return None;
-    }
-    // SAFETY: The page has flags for each SINT and lives as long as interrupts come; it is shared with the
-    // hypervisor, which sets bits atomically.
-    Some(unsafe { &*page.add(SINT) })
+/// The slot of a SINT in a message page, which both sides write to. The hypervisor does so only while it is free.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Slot {
+    message_type: AtomicU32,
+    payload_size: AtomicU8,
+    message_flags: AtomicU8,
+    _reserved: [AtomicU8; 2],
+    /// The sender and the message.
+    rest: [AtomicU64; 31],
 }
 
-/// Our SINT's slot in a CPU's message page.
-struct Slot(*mut Message);
-
 impl Slot {
-    fn of(context: *mut bindings::hv_per_cpu_context) -> Option<Self> {
-        // SAFETY: The context is valid.
-        let page = unsafe { (*context).hyp_synic_message_page }.cast::<Message>();
-        // The page has a slot for each SINT.
-        (!page.is_null()).then(|| Self(page.wrapping_add(SINT)))
-    }
-
-    fn message_type(&self) -> &AtomicU32 {
-        // SAFETY: The slot is in a valid page that is shared with the hypervisor, and starts with the type,
-        // aligned.
-        unsafe { AtomicU32::from_ptr(self.0.cast()) }
-    }
-
     /// A private copy of the message, or `None` if the slot is free.
+    ///
+    /// The host may change it while it is copied; what the copy then holds is as good as any other message from a host that
+    /// misbehaves.
     fn read(&self) -> Option<Message> {
-        let message_type = self.message_type().load(Ordering::Acquire);
+        let message_type = self.message_type.load(Ordering::Acquire);
         if message_type == SynicMessageType::HVMSG_NONE.0 {
             return None;
         }
-        let mut copy = Message::new_zeroed();
-        // SAFETY: The slot is valid for reads of its size. The host may change it while it is copied; what
-        // the copy then holds is as good as any other message from a host that misbehaves.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                self.0.cast_const().cast::<u8>(),
-                (&raw mut copy).cast::<u8>(),
-                size_of::<Message>(),
-            )
-        };
-        copy.header.message_type = message_type;
-        Some(copy)
+        let [t0, t1, t2, t3] = message_type.to_ne_bytes();
+        let size = self.payload_size.load(Ordering::Relaxed);
+        let flags = self.message_flags.load(Ordering::Relaxed);
+        let first = u64::from_ne_bytes([t0, t1, t2, t3, size, flags, 0, 0]);
+        let words: [u64; 32] = array::from_fn(|i| match i.checked_sub(1) {
+            None => first,
+            Some(i) => self.rest.get(i).map_or(0, |w| w.load(Ordering::Relaxed)),
+        });
+        Some(zerocopy::transmute!(words))
     }
 
     /// Frees the slot and, if more messages wait for it, asks for the next.
@@ -245,7 +260,7 @@ impl Slot {
     /// Only if the slot still holds a message of this type: while the guest crashes, another CPU may be at it.
     fn end_of_message(&self, message_type: u32) {
         if self
-            .message_type()
+            .message_type
             .compare_exchange(
                 message_type,
                 SynicMessageType::HVMSG_NONE.0,
@@ -256,21 +271,19 @@ impl Slot {
         {
             return;
         }
-        let offset = core::mem::offset_of!(MessageHeader, message_flags);
         // The flag must be read after the slot was freed, which the exchange orders: the hypervisor sets it
         // when it finds the slot taken.
-        // SAFETY: The flags are in the slot; see `message_type`.
-        let flags = unsafe { AtomicU8::from_ptr(self.0.cast::<u8>().add(offset)) };
-        if flags.load(Ordering::SeqCst) & HV_MESSAGE_FLAG_PENDING != 0 {
+        if self.message_flags.load(Ordering::SeqCst) & HV_MESSAGE_FLAG_PENDING != 0 {
             write_msr(msr::HV_X64_MSR_EOM, 0);
         }
     }
 }
 
 /// Whether a message waits in the slot of this CPU's page.
-pub(crate) fn has_message(context: *mut bindings::hv_per_cpu_context) -> bool {
-    Slot::of(context).is_some_and(|slot| {
-        slot.message_type().load(Ordering::Relaxed) != SynicMessageType::HVMSG_NONE.0
+#[inline]
+pub(crate) fn has_message(context: &Context, rcu: &rcu::Guard) -> bool {
+    context.slot(rcu).is_some_and(|slot| {
+        slot.message_type.load(Ordering::Relaxed) != SynicMessageType::HVMSG_NONE.0
     })
 }
 
@@ -282,14 +295,15 @@ fn is_timer(message_type: u32) -> bool {
 
 /// If a synthetic timer has expired, tells the clock event device and frees the slot. Newer kernels use such timers only
 /// where they interrupt by themselves. In the interrupt handler, on the CPU of the context.
-pub(crate) fn take_timer_message(context: *mut bindings::hv_per_cpu_context) -> bool {
+#[inline]
+pub(crate) fn take_timer_message(context: &Context, rcu: &rcu::Guard) -> bool {
     if !cfg!(RLIS_HAVE_STIMER_MESSAGES) {
         return false;
     }
-    let Some(slot) = Slot::of(context) else {
+    let Some(slot) = context.slot(rcu) else {
         return false;
     };
-    let message_type = slot.message_type().load(Ordering::Acquire);
+    let message_type = slot.message_type.load(Ordering::Acquire);
     if !is_timer(message_type) {
         return false;
     }
@@ -301,8 +315,9 @@ pub(crate) fn take_timer_message(context: *mut bindings::hv_per_cpu_context) -> 
 
 /// The tasklet that takes a message out of a CPU's page; runs on that CPU.
 #[no_mangle]
-unsafe extern "C" fn rlis_bus_on_message(context: usize) {
-    let Some(slot) = Slot::of(ptr::with_exposed_provenance_mut(context)) else {
+extern "C" fn rlis_bus_on_message(context: &Context) {
+    let rcu = rcu::read_lock();
+    let Some(slot) = context.slot(&rcu) else {
         return;
     };
     let Some(message) = slot.read() else { return };
@@ -336,9 +351,9 @@ fn bad_message(e: rlis_proto::ProtoError) {
 
 /// Has the tasklet look again at a message that it had to leave. Runs on the CPU that gets messages.
 pub fn restart_message_tasklet() {
-    let context = cpu::context(cpu::CONNECT_CPU);
-    // SAFETY: The control work runs on that CPU, and the context is valid while there is a connection.
-    unsafe { bindings::tasklet_schedule(&raw mut (*context).msg_dpc) };
+    if let Some(context) = context(cpu::CONNECT_CPU) {
+        context.msg_dpc().schedule();
+    }
 }
 
 /// Waits up to `timeout_ms` for UNLOAD_RESPONSE without sleeping and without relying on interrupts: `done`
@@ -350,8 +365,9 @@ pub fn poll_for_unload_response(timeout_ms: u32, done: impl Fn() -> bool) -> boo
     let mut waited = 0;
     let mut found = done();
     while !found && waited < timeout_ms {
-        for cpu in cpu::present() {
-            let Some(slot) = Slot::of(cpu::context(cpu)) else {
+        for context in cpu::present().filter_map(context) {
+            let rcu = rcu::read_lock();
+            let Some(slot) = context.slot(&rcu) else {
                 continue;
             };
             let Some(message) = slot.read() else { continue };
@@ -365,16 +381,16 @@ pub fn poll_for_unload_response(timeout_ms: u32, done: impl Fn() -> bool) -> boo
             found = true;
             break;
         }
-        // SAFETY: Any context.
-        unsafe { bindings::mdelay(STEP_MS) };
+        bindings::mdelay(STEP_MS);
         waited += STEP_MS;
         if waited % NOTE_MS == 0 {
             pr_notice!("Waiting for VMBus UNLOAD to complete\n");
         }
     }
-    for cpu in cpu::present() {
-        if let Some(slot) = Slot::of(cpu::context(cpu)) {
-            slot.message_type()
+    for context in cpu::present().filter_map(context) {
+        let rcu = rcu::read_lock();
+        if let Some(slot) = context.slot(&rcu) {
+            slot.message_type
                 .store(SynicMessageType::HVMSG_NONE.0, Ordering::SeqCst);
         }
     }

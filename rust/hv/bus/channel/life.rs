@@ -5,13 +5,10 @@
 
 use super::{
     Channel,
+    Fields,
     INVALID_RELID, //
 };
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU32,
-    Ordering, //
-};
+use core::sync::atomic::Ordering;
 use rlis_proto::vmbus::{
     life::{
         advance,
@@ -36,31 +33,7 @@ fn c_state(life: Life) -> u32 {
     }
 }
 
-/// The fields of the C structure that follow from the life.
-struct Mirrors<'a> {
-    state: &'a AtomicU32,
-    rescind: &'a AtomicBool,
-    probe_done: &'a AtomicBool,
-}
-
 impl Channel {
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: The field lives as long as `self` and is accessed here only.
-        unsafe { AtomicU32::from_ptr(&raw mut (*self.ext()).life) }
-    }
-
-    fn mirrors(&self) -> Mirrors<'_> {
-        let c = self.raw();
-        // SAFETY: The fields live as long as `self`; an enum of C is a `u32`; C code only reads them.
-        unsafe {
-            Mirrors {
-                state: AtomicU32::from_ptr((&raw mut (*c).state).cast()),
-                rescind: AtomicBool::from_ptr(&raw mut (*c).rescind),
-                probe_done: AtomicBool::from_ptr(&raw mut (*c).probe_done),
-            }
-        }
-    }
-
     /// Begins the life. The channel is new.
     pub(super) fn be_born(&self, offer: &OfferChannel) {
         let kind = if offer.offer.is_sub_channel() {
@@ -72,7 +45,7 @@ impl Channel {
         };
         let life = Life::new(kind);
         self.word().store(life.to_bits(), Ordering::Relaxed);
-        self.mirrors().state.store(c_state(life), Ordering::Relaxed);
+        self.state().store(c_state(life), Ordering::Relaxed);
     }
 
     /// Where the channel is in its life.
@@ -87,28 +60,26 @@ impl Channel {
     /// [`Event::Listed`], [`Event::AdditionBegun`], [`Event::Unblocked`], [`Event::Unregistered`], [`Event::Removed`],
     /// [`Event::Suspended`] and [`Event::Resumed`] need the lock of channels, which protects what they are about.
     pub fn on(&self, event: Event) -> Option<Step> {
-        let mirrors = self.mirrors();
         // Until one of these has happened the rings are the caller's, and so is the field: whoever opens the channel next
         // writes it later.
         let ends = matches!(event, Event::Opened | Event::OpenFailed | Event::Closed);
         let (old, new, step) = advance(self.word(), event, |new| {
             if ends {
-                mirrors.state.store(c_state(new), Ordering::Release);
+                self.state().store(c_state(new), Ordering::Release);
             }
         })?;
         if !ends && old.rings != new.rings {
-            mirrors.state.store(c_state(new), Ordering::Release);
+            self.state().store(c_state(new), Ordering::Release);
         }
         if new.is_over() {
-            mirrors.rescind.store(true, Ordering::Release);
+            self.rescind().store(true, Ordering::Release);
         }
         if new.added {
-            mirrors.probe_done.store(true, Ordering::Release);
+            self.probe_done().store(true, Ordering::Release);
         }
         // Off the list, the number is left to the log.
         if old.relid == Relid::Held && new.relid != Relid::Held && new.listed {
-            // SAFETY: The lock of channels is held, as the event needs it, and the channel is closed.
-            unsafe { (*self.raw()).offermsg.child_relid = INVALID_RELID };
+            self.child_relid().set(INVALID_RELID);
         }
         Some(step)
     }
@@ -122,5 +93,13 @@ impl Channel {
     /// The state as the C API numbers it.
     pub(crate) fn state_number(&self) -> u32 {
         c_state(self.life())
+    }
+}
+
+impl Fields {
+    /// The mirror of [`Channel::is_rescinded`], for interrupts.
+    #[inline]
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.rescind().load(Ordering::Relaxed)
     }
 }

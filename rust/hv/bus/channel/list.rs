@@ -1,59 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where channels are found: the table by relid, and the lists of primary channels and of their sub-channels.
+//! The lists of primary channels and of their sub-channels.
 
 use super::{
+    links::{
+        Primaries,
+        SubChannels, //
+    },
+    table,
     Channel,
     ChannelRef, //
 };
-use crate::{
-    connection::{
-        self,
-        ready_for_suspend,
-        table, //
-    },
-    list::{
-        list_add_tail,
-        list_del, //
-    }, //
+use crate::connection::{
+    self,
+    ready_for_suspend, //
 };
 use core::{
-    marker::PhantomData,
-    mem::offset_of,
     ptr::{
         self,
         NonNull, //
     },
     sync::atomic::{
         AtomicI32,
-        AtomicPtr,
-        AtomicU32,
         Ordering, //
     }, //
 };
 use kernel::sync::aref::AlwaysRefCounted;
+use rlis_hv::{
+    list::{
+        Iter,
+        Link,
+        List,
+        Locked, //
+    },
+    lock::MutexGuard,
+    view::view, //
+};
 use rlis_proto::vmbus::{
     life::{
         Event,
         Step, //
     },
-    message::OfferChannel,
-    MAX_CHANNEL_RELIDS, //
+    message::OfferChannel, //
 };
 use rlis_sys as bindings;
 
-/// The channel in the table, whose memory stays valid for the RCU section that the caller is in.
-pub(crate) fn lookup(relid: u32) -> Option<NonNull<bindings::vmbus_channel>> {
-    if relid >= MAX_CHANNEL_RELIDS {
-        return None;
-    }
-    let table = table().load(Ordering::Acquire);
-    if table.is_null() {
-        return None;
-    }
-    // SAFETY: In bounds, see above; entries are accessed atomically. The table is freed after a grace period.
-    let entry = unsafe { AtomicPtr::from_ptr(table.add(relid as usize)) };
-    NonNull::new(entry.load(Ordering::Acquire))
+/// The list of primary channels.
+fn chn_list() -> &'static List<Primaries> {
+    // SAFETY: Initialised statically, and lives forever.
+    unsafe { view(&raw mut bindings::vmbus_connection.chn_list) }
 }
 
 /// `vmbus_connection.channel_mutex`, which protects the lists of channels, the table and target CPUs.
@@ -61,76 +56,28 @@ pub(crate) fn lookup(relid: u32) -> Option<NonNull<bindings::vmbus_channel>> {
 /// # Invariants
 ///
 /// The mutex is held by the current task.
-pub struct ChannelLock(PhantomData<*mut ()>);
+pub struct ChannelLock(#[allow(dead_code)] MutexGuard<'static>);
 
 /// Takes the lock. Sleeps.
 pub fn lock() -> ChannelLock {
-    // SAFETY: The mutex is initialised statically; drop unlocks it.
-    unsafe { bindings::mutex_lock(&raw mut (*connection::raw()).channel_mutex) };
     // INVARIANT: Just taken.
-    ChannelLock(PhantomData)
-}
-
-impl Drop for ChannelLock {
-    fn drop(&mut self) {
-        // SAFETY: Held by the invariants.
-        unsafe { bindings::mutex_unlock(&raw mut (*connection::raw()).channel_mutex) };
-    }
-}
-
-/// Iterates over a list of channels, which does not change meanwhile as the lock is held.
-pub struct Iter<'a> {
-    head: *mut bindings::list_head,
-    at: *mut bindings::list_head,
-    offset: usize,
-    _lock: PhantomData<&'a ChannelLock>,
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = &'a Channel;
-
-    fn next(&mut self) -> Option<&'a Channel> {
-        if self.at == self.head {
-            return None;
-        }
-        // SAFETY: Entries of the list are fields at this offset in channels; the list owns references.
-        unsafe {
-            let channel = Channel::from_raw(self.at.byte_sub(self.offset).cast());
-            self.at = (*self.at).next;
-            Some(channel)
-        }
-    }
+    ChannelLock(connection::c().channel_mutex().lock())
 }
 
 impl ChannelLock {
+    fn list<'a, L: Link>(&'a self, list: &'a List<L>) -> Locked<'a, L> {
+        // SAFETY: The mutex protects all lists of channels, by the invariants for as long as `self`.
+        unsafe { list.locked(()) }
+    }
+
     /// All primary channels.
-    pub fn primaries(&self) -> Iter<'_> {
-        // SAFETY: The list is initialised statically.
-        let (head, at) = unsafe {
-            let head = &raw mut (*connection::raw()).chn_list;
-            (head, (*head).next)
-        };
-        Iter {
-            head,
-            at,
-            offset: offset_of!(bindings::vmbus_channel, listentry),
-            _lock: PhantomData,
-        }
+    pub fn primaries(&self) -> Iter<'_, Primaries> {
+        self.list(chn_list()).items()
     }
 
     /// The sub-channels of `primary`.
-    pub fn sub_channels<'a>(&'a self, primary: &'a Channel) -> Iter<'a> {
-        // SAFETY: The list head is initialised with the channel.
-        let (head, at) = unsafe {
-            let head = &raw mut (*primary.raw()).sc_list;
-            (head, (*head).next)
-        };
-        Iter {
-            head,
-            at,
-            offset: offset_of!(bindings::vmbus_channel, sc_list),
-            _lock: PhantomData,
-        }
+    pub fn sub_channels<'a>(&'a self, primary: &'a Channel) -> Iter<'a, SubChannels> {
+        self.list(primary.sc_list()).items()
     }
 
     /// All channels.
@@ -153,15 +100,8 @@ impl ChannelLock {
             return;
         }
         come(&channel);
-        // The list's.
-        let channel = ChannelRef::into_raw(channel);
-        // SAFETY: The lock is held; the channel was on no list, and is kept by the reference.
-        unsafe {
-            list_add_tail(
-                &raw mut (*channel.as_ref().raw()).listentry,
-                &raw mut (*connection::raw()).chn_list,
-            )
-        };
+        // It was on no list, as the event was accepted.
+        let _ = self.list(chn_list()).push(channel);
     }
 
     /// Puts a new sub-channel on the list of its primary, which takes over the reference; the sub-channel takes one to its
@@ -171,66 +111,38 @@ impl ChannelLock {
             return;
         }
         primary.inc_ref();
-        let channel = ChannelRef::into_raw(channel);
-        // SAFETY: As above; the channel is not in use yet.
-        unsafe {
-            let c = channel.as_ref().raw();
-            (*c).primary_channel = primary.raw();
-            list_add_tail(&raw mut (*c).sc_list, &raw mut (*primary.raw()).sc_list);
-            come(channel.as_ref());
-        }
+        channel.primary_channel().set(primary.c());
+        come(&channel);
+        let _ = self.list(primary.sc_list()).push(channel);
     }
 
     /// Takes a channel off its list by [`Event::Removed`]; `None` if it is on none.
     pub fn unlink(&mut self, channel: &Channel) -> Option<Unlinked> {
         let step = channel.on(Event::Removed)?;
-        let c = channel.raw();
-        // SAFETY: The lock is held and the channel was linked until now: a sub-channel through `sc_list`, whose other use
-        // is as head of a primary channel's list.
-        unsafe {
-            if (*c).primary_channel.is_null() {
-                list_del(&raw mut (*c).listentry);
-            } else {
-                list_del(&raw mut (*c).sc_list);
-            }
-        }
-        // SAFETY: The event was accepted, so the list's reference to the channel is ours, and that of a sub-channel to its
-        // primary channel, which ends with its time on the list.
-        unsafe {
-            Some(Unlinked {
-                step,
-                _primary: channel
-                    .primary()
-                    .map(|p| ChannelRef::from_raw(NonNull::from(p))),
-                _channel: ChannelRef::from_raw(NonNull::from(channel)),
-            })
-        }
+        let primary = channel.primary();
+        let channel = match primary {
+            None => self.list(chn_list()).remove(channel),
+            Some(primary) => self.list(primary.sc_list()).remove(channel),
+        };
+        let primary = primary.map(|primary| {
+            // SAFETY: The event was accepted, so that the sub-channel's reference to its primary channel is ours.
+            unsafe { ChannelRef::from_raw(NonNull::from(primary)) }
+        });
+        Some(Unlinked {
+            step,
+            _primary: primary,
+            _channel: channel,
+        })
     }
 
     /// Lets interrupts and rescinds find the channel.
     pub fn map_relid(&mut self, channel: &Channel) {
-        let relid = channel.relid();
-        // SAFETY: The field is only written here, under the lock, and read atomically.
-        let hiwater = unsafe { AtomicU32::from_ptr(&raw mut bindings::rlis_relid_hiwater) };
-        if relid > hiwater.load(Ordering::Relaxed) {
-            hiwater.store(relid, Ordering::Relaxed);
-        }
-        self.set_entry(relid, channel.raw());
+        table::set(channel.relid(), Some(channel));
     }
 
     /// Lets nobody find the channel with this relid any more.
     pub fn unmap_relid(&mut self, relid: u32) {
-        self.set_entry(relid, ptr::null_mut());
-    }
-
-    fn set_entry(&mut self, relid: u32, channel: *mut bindings::vmbus_channel) {
-        let table = table().load(Ordering::Relaxed);
-        if relid < MAX_CHANNEL_RELIDS && !table.is_null() {
-            // SAFETY: In bounds; accessed atomically; the table stays while there are channels.
-            // A full barrier: the host may send interrupts as soon as the channel is opened.
-            unsafe { AtomicPtr::from_ptr(table.add(relid as usize)) }
-                .store(channel, Ordering::SeqCst);
-        }
+        table::set(relid, None);
     }
 
     /// Whether the channel is on a list.
@@ -263,13 +175,12 @@ pub struct Unlinked {
     /// What follows from [`Event::Removed`].
     pub step: Step,
     _primary: Option<ChannelRef>,
-    _channel: ChannelRef,
+    _channel: Option<ChannelRef>,
 }
 
 /// The channels whose end a suspend waits for.
 fn count() -> &'static AtomicI32 {
-    // SAFETY: `atomic_t` holds an integer that is only accessed atomically; the object lives forever.
-    unsafe { AtomicI32::from_ptr((&raw mut (*connection::raw()).nr_chan_close_on_suspend).cast()) }
+    connection::c().nr_chan_close_on_suspend()
 }
 
 /// How many channels there are whose end a suspend waits for.

@@ -2,7 +2,10 @@
 
 //! A channel in the hands of its driver.
 
-use super::Channel;
+use super::{
+    Channel,
+    EventFunction, //
+};
 use core::{
     ops::Deref,
     ptr,
@@ -17,7 +20,7 @@ use kernel::ffi::c_void;
 #[derive(Clone, Copy)]
 pub struct Callback {
     /// The function.
-    pub(crate) function: Option<unsafe extern "C" fn(context: *mut c_void)>,
+    pub(crate) function: Option<EventFunction>,
     /// Its argument.
     pub(crate) context: *mut c_void,
 }
@@ -49,13 +52,9 @@ impl<'a> Owned<'a> {
 
     /// Sets the driver's callback. The rings are mapped: the callback, and whoever schedules it, uses them.
     pub fn set_callback(&self, callback: Callback) {
-        let c = self.raw();
-        // SAFETY: By the invariants nobody else writes these fields.
-        unsafe {
-            (*c).channel_callback_context = callback.context;
-            fence(Ordering::Release);
-            (*c).onchannel_callback = callback.function;
-        }
+        self.channel_callback_context().set(callback.context);
+        fence(Ordering::Release);
+        self.onchannel_callback().set(callback.function);
     }
 }
 

@@ -10,7 +10,6 @@ use crate::{
         Owned, //
     },
     gpadl,
-    requestor,
     ring,
     signal, //
 };
@@ -52,37 +51,37 @@ extern "C" fn vmbus_alloc_buffer(
 
 #[no_mangle]
 extern "C" fn vmbus_free_buffer(buffer: *mut c_void, _chunks: *mut *mut page, _chunk_cnt: u32) {
-    // SAFETY: The driver's promise: the buffer is of `vmbus_alloc_buffer`, which never returns chunks.
-    unsafe { gpadl::free_buffer(buffer) };
+    // SAFETY: The driver's promise: the buffer is of `vmbus_alloc_buffer`, or null, and nobody uses it any more.
+    unsafe { rlis_sys::vmbus_vfree(buffer) };
 }
 
 #[no_mangle]
-extern "C" fn vmbus_set_sc_create_callback(channel: &Channel, callback: ChannelFunction) {
+extern "C" fn vmbus_set_sc_create_callback(channel: &Channel, callback: Option<ChannelFunction>) {
     channel.set_sc_creation_callback(callback);
 }
 
 #[no_mangle]
-extern "C" fn vmbus_set_chn_rescind_callback(channel: &Channel, callback: ChannelFunction) {
+extern "C" fn vmbus_set_chn_rescind_callback(channel: &Channel, callback: Option<ChannelFunction>) {
     channel.set_rescind_callback(callback);
 }
 
 #[no_mangle]
 extern "C" fn vmbus_next_request_id(channel: &Channel, address: u64) -> u64 {
-    requestor::next_id(channel, address)
+    channel.requestor().next_id(address)
 }
 
 #[no_mangle]
 extern "C" fn __vmbus_request_addr_match(channel: &Channel, id: u64, address: u64) -> u64 {
     // SAFETY: The driver's promise, which here includes the requestor's lock.
-    unsafe { requestor::take_locked(channel, id, address) }
+    unsafe { channel.requestor().take_locked(id, address) }
 }
 
 #[no_mangle]
 extern "C" fn vmbus_request_addr_match(channel: &Channel, id: u64, address: u64) -> u64 {
-    requestor::take(channel, id, address)
+    channel.requestor().take(id, address)
 }
 
 #[no_mangle]
 extern "C" fn vmbus_request_addr(channel: &Channel, id: u64) -> u64 {
-    requestor::take_any(channel, id)
+    channel.requestor().take_any(id)
 }

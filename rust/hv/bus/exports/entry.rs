@@ -10,13 +10,15 @@ use crate::{
     channel::{
         Callback,
         Channel,
+        EventFunction,
         Owned, //
     },
     driver::Device,
     gpadl::{
         Gpadl,
         Kind,
-        Memory, //
+        Memory,
+        State, //
     },
     ring,
     BusOps, //
@@ -28,7 +30,6 @@ use kernel::{
         c_void, //
     }, //
 };
-use rlis_sys::vmbus_gpadl;
 
 /// What the prototypes in [`crate::exports!`] are made of.
 pub mod prototypes {
@@ -39,17 +40,17 @@ pub mod prototypes {
             Owned, //
         },
         driver::Device,
-        exports::Given, //
+        exports::Given,
+        gpadl::State, //
     };
     pub use kernel::ffi::{
         c_int,
         c_void, //
     };
-    pub use rlis_sys::vmbus_gpadl;
 }
 
 /// A driver's channel callback.
-pub type Function = Option<unsafe extern "C" fn(context: *mut c_void)>;
+pub type Function = Option<EventFunction>;
 
 /// Makes the functions of the API that the bus decides about, for a module whose bus is this value: `exports!(Bus);`, once in a
 /// module. All others are functions of this crate.
@@ -75,15 +76,15 @@ macro_rules! exports {
                 channel: &Channel,
                 buffer: *mut c_void,
                 size: u32,
-                gpadl: &mut vmbus_gpadl,
+                gpadl: &State,
             ) -> c_int;
             fn vmbus_establish_gpadl_caller_decrypted(
                 channel: &Channel,
                 buffer: *mut c_void,
                 size: u32,
-                gpadl: &mut vmbus_gpadl,
+                gpadl: &State,
             ) -> c_int;
-            fn vmbus_teardown_gpadl(channel: &Channel, gpadl: &mut vmbus_gpadl) -> c_int;
+            fn vmbus_teardown_gpadl(channel: &Channel, gpadl: &State) -> c_int;
             fn vmbus_device_unregister(device: &Device);
             fn vmbus_hvsock_device_unregister(channel: &Channel);
             fn vmbus_set_skip_unload(skip: bool);
@@ -161,7 +162,7 @@ pub fn vmbus_send_modifychannel(bus: &impl BusOps, channel: &Channel, target_vp:
 }
 
 /// A GPADL of a driver, and its memory, which the driver does not free while the host may use it.
-fn given<'a>(gpadl: &'a mut vmbus_gpadl, buffer: *mut c_void, size: u32) -> Gpadl<'a> {
+fn given<'a>(gpadl: &'a State, buffer: *mut c_void, size: u32) -> Gpadl<'a> {
     // SAFETY: The driver's promise.
     unsafe { Gpadl::new(gpadl, Memory::Buffer(buffer, size)) }
 }
@@ -171,7 +172,7 @@ pub fn vmbus_establish_gpadl(
     channel: &Channel,
     buffer: *mut c_void,
     size: u32,
-    gpadl: &mut vmbus_gpadl,
+    gpadl: &State,
 ) -> c_int {
     to_int(bus.establish_gpadl(channel, Kind::Buffer, given(gpadl, buffer, size)))
 }
@@ -181,17 +182,13 @@ pub fn vmbus_establish_gpadl_caller_decrypted(
     channel: &Channel,
     buffer: *mut c_void,
     size: u32,
-    gpadl: &mut vmbus_gpadl,
+    gpadl: &State,
 ) -> c_int {
     to_int(bus.establish_gpadl(channel, Kind::DecryptedBuffer, given(gpadl, buffer, size)))
 }
 
-pub fn vmbus_teardown_gpadl(
-    bus: &impl BusOps,
-    channel: &Channel,
-    gpadl: &mut vmbus_gpadl,
-) -> c_int {
-    let (buffer, size) = (gpadl.buffer, gpadl.size);
+pub fn vmbus_teardown_gpadl(bus: &impl BusOps, channel: &Channel, gpadl: &State) -> c_int {
+    let (buffer, size) = (gpadl.buffer().get(), gpadl.size().get());
     to_int(bus.teardown_gpadl(channel, given(gpadl, buffer, size)))
 }
 

@@ -216,6 +216,5 @@ extern "C" fn hv_ringbuffer_get_debuginfo(
 
 #[no_mangle]
 extern "C" fn hv_ringbuffer_spinlock_busy(channel: &Channel) -> bool {
-    // SAFETY: A field of a valid channel, initialised with the ring.
-    unsafe { bindings::spin_is_locked(&raw mut (*channel.raw()).outbound.ring_lock) }
+    channel.outbound().is_busy()
 }

@@ -10,7 +10,15 @@ use core::sync::atomic::{
     AtomicU8,
     Ordering, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    }, //
+};
+use rlis_hv::RcuArc;
 use rlis_proto::vmbus::message::OfferChannel;
 
 /// What becomes of an offer.
@@ -28,31 +36,55 @@ pub enum Offers {
 /// Offers that are kept at most; more are given back to the host.
 const MOST: usize = 256;
 
-static MODE: AtomicU8 = AtomicU8::new(Offers::Taken as u8);
-
-kernel::sync::global_lock! {
-    // SAFETY: `setup` initialises it before the first message.
-    unsafe(uninit) static KEPT: Mutex<KVec<OfferChannel>> = KVec::new();
+/// What becomes of offers, and those that are kept.
+#[pin_data]
+struct Kept {
+    mode: AtomicU8,
+    #[pin]
+    offers: Mutex<KVec<OfferChannel>>,
 }
 
-/// Called once, before the first message can arrive.
-pub(super) fn setup() {
-    // SAFETY: Called once, when the module is loaded.
-    unsafe { KEPT.init() };
-    set(Offers::Taken);
+/// The place while there is a connection.
+static KEPT: RcuArc<Kept> = RcuArc::new();
+
+/// The place for offers. Dropping it drops them.
+pub(super) struct Place(());
+
+impl Place {
+    /// Makes an empty one; offers are taken.
+    pub(super) fn new() -> Result<Self> {
+        let kept = Arc::pin_init(
+            pin_init!(Kept {
+                mode: AtomicU8::new(Offers::Taken as u8),
+                offers <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )?;
+        drop(KEPT.replace(Some(kept)));
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(KEPT.replace(None));
+    }
 }
 
 /// Sets what becomes of offers.
 pub(super) fn set(mode: Offers) {
-    MODE.store(mode as u8, Ordering::SeqCst);
+    if let Some(kept) = KEPT.keep() {
+        kept.mode.store(mode as u8, Ordering::SeqCst);
+    }
 }
 
 /// What becomes of offers.
 pub fn mode() -> Offers {
-    match MODE.load(Ordering::SeqCst) {
-        m if m == Offers::Kept as u8 => Offers::Kept,
-        m if m == Offers::Dropped as u8 => Offers::Dropped,
-        _ => Offers::Taken,
+    match KEPT.keep().map(|kept| kept.mode.load(Ordering::SeqCst)) {
+        None => Offers::Dropped,
+        Some(m) if m == Offers::Kept as u8 => Offers::Kept,
+        Some(m) if m == Offers::Dropped as u8 => Offers::Dropped,
+        Some(_) => Offers::Taken,
     }
 }
 
@@ -62,35 +94,36 @@ pub fn mode() -> Offers {
 ///
 /// The reason why it cannot be kept, for the log.
 pub fn keep(offer: &OfferChannel) -> Result<(), &'static str> {
-    let mut kept = KEPT.lock();
-    if kept.len() >= MOST {
+    let kept = KEPT.keep().ok_or("there is no connection")?;
+    let mut offers = kept.offers.lock();
+    if offers.len() >= MOST {
         return Err("too many offers during a suspend");
     }
     // While devices are suspended, the kernel itself sees to it that nothing is written back for this.
-    kept.push(*offer, GFP_KERNEL).map_err(|_| "out of memory")
+    offers.push(*offer, GFP_KERNEL).map_err(|_| "out of memory")
 }
 
-/// Takes the oldest offer that was kept if it is to become a channel now; drops them all if they are void.
+/// Takes the oldest offer that was kept if it is to become a channel now; drops them all if they are void. Sleeps.
 pub fn next_kept() -> Option<OfferChannel> {
+    let kept = KEPT.keep()?;
+    let mut offers = kept.offers.lock();
     match mode() {
-        Offers::Taken => {
-            let mut kept = KEPT.lock();
-            if kept.is_empty() {
-                return None;
-            }
-            kept.remove(0).ok()
-        }
+        Offers::Taken if offers.is_empty() => None,
+        Offers::Taken => offers.remove(0).ok(),
         Offers::Kept => None,
         Offers::Dropped => {
-            *KEPT.lock() = KVec::new();
+            *offers = KVec::new();
             None
         }
     }
 }
 
-/// Forgets an offer that was kept and has been withdrawn; false if there is none with this relid.
+/// Forgets an offer that was kept and has been withdrawn; false if there is none with this relid. Sleeps.
 pub fn drop_kept(relid: u32) -> bool {
-    let mut kept = KEPT.lock();
-    let at = kept.iter().position(|o| { o.child_relid } == relid);
-    at.is_some_and(|at| kept.remove(at).is_ok())
+    let Some(kept) = KEPT.keep() else {
+        return false;
+    };
+    let mut offers = kept.offers.lock();
+    let at = offers.iter().position(|o| { o.child_relid } == relid);
+    at.is_some_and(|at| offers.remove(at).is_ok())
 }

@@ -9,7 +9,7 @@
 
 use super::Mapped;
 use crate::{
-    channel::Channel,
+    channel::Fields,
     ratelimit,
     signal::signal, //
 };
@@ -19,6 +19,7 @@ use core::{
     slice, //
 };
 use kernel::prelude::*;
+use rlis_hv::time::uptime_ms;
 use rlis_proto::ring::{
     packet::DESCRIPTOR_SIZE,
     HeaderField,
@@ -28,22 +29,11 @@ use rlis_proto::ring::{
     RingHeader, //
 };
 use rlis_sys as bindings;
-use rlis_sys::hv_ring_buffer_info;
+
+/// How often the log is told of an index that stays wrong, in milliseconds.
+const TELL_INDEX_MS: usize = 60_000;
 
 const _: () = assert!(size_of::<bindings::vmpacket_descriptor>() == DESCRIPTOR_SIZE as usize);
-
-/// Masks the host's signals for the ring (`hv_begin_read`).
-///
-/// # Safety
-///
-/// `info` is the inbound ring of an open channel.
-#[inline]
-pub(crate) unsafe fn mask_interrupts(info: *const hv_ring_buffer_info) {
-    // SAFETY: The caller vouches for the ring.
-    if let Some(ring) = unsafe { Mapped::of(info) } {
-        rlis_proto::ring::mask_interrupts(&ring);
-    }
-}
 
 /// What the inbound ring holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,7 +66,7 @@ impl Contents {
 ///
 /// The value is with the channel's only reader, and the channel stays open while the value is used.
 pub(crate) struct Reader<'a> {
-    channel: &'a Channel,
+    channel: &'a Fields,
     ring: Mapped,
 }
 
@@ -87,9 +77,9 @@ impl<'a> Reader<'a> {
     ///
     /// The caller is the only reader of the channel, and it stays open as the invariants say.
     #[inline]
-    pub(crate) unsafe fn of(channel: &'a Channel) -> Option<Self> {
+    pub(crate) unsafe fn of(channel: &'a Fields) -> Option<Self> {
         // SAFETY: A channel that is open keeps its ring.
-        let ring = unsafe { Mapped::of(&raw const (*channel.raw()).inbound) }?;
+        let ring = unsafe { channel.inbound().mapped() }?;
         // INVARIANT: As the caller promises.
         Some(Self { channel, ring })
     }
@@ -97,27 +87,29 @@ impl<'a> Reader<'a> {
     /// The index up to which packets were read.
     #[inline]
     fn read_index(&self) -> u32 {
-        // SAFETY: By the invariants nobody else writes it.
-        unsafe { (*self.channel.raw()).inbound.priv_read_index }
+        self.channel.inbound().priv_read_index().get()
     }
 
     #[inline]
     fn set_read_index(&self, index: u32) {
-        // SAFETY: By the invariants nobody else uses it.
-        unsafe { (*self.channel.raw()).inbound.priv_read_index = index };
+        self.channel.inbound().priv_read_index().set(index);
+    }
+
+    /// Masks the host's signals.
+    #[inline]
+    pub(crate) fn mask_interrupts(&self) {
+        rlis_proto::ring::mask_interrupts(&self.ring);
     }
 
     /// `pkt_buffer`, which packets are copied to.
     #[inline]
     fn buffer(&self) -> Option<&'a mut [u8]> {
+        let info = self.channel.inbound();
+        let (start, size) = (info.pkt_buffer().get(), info.pkt_buffer_size().get());
         // SAFETY: By the invariants nobody else uses the buffer; each function here takes it once. It has that size and was
         // zeroed when it was allocated.
-        unsafe {
-            let info = &raw const (*self.channel.raw()).inbound;
-            let start = (*info).pkt_buffer.cast::<u8>();
-            (!start.is_null())
-                .then(|| slice::from_raw_parts_mut(start, (*info).pkt_buffer_size as usize))
-        }
+        (!start.is_null())
+            .then(|| unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), size as usize) })
     }
 
     /// The ring from the private index on, for who does not commit what is read: `init` had the size checked, and set the
@@ -155,7 +147,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn commit(&self, ring: &mut IncomingRing<Mapped>) {
         if ring.commit().needed() {
-            self.channel.count_in_full();
+            self.channel.intr_in_full().count();
             signal(self.channel);
         }
     }
@@ -230,8 +222,7 @@ impl<'a> Reader<'a> {
     fn drop_packet(&self, ring: &mut IncomingRing<Mapped>, e: ReadError) -> bool {
         let index = matches!(e, ReadError::Corrupt(RingError::WriteIndex(_)));
         // An index that stays wrong is looked at again and again.
-        // SAFETY: By the invariants nobody else calls this for the channel.
-        if !index || unsafe { bindings::channel_may_tell_index(self.channel.raw()) } {
+        if !index || self.may_tell_index() {
             ratelimit::warn(|| {
                 pr_err!(
                     "inbound ring of relid {}: {}\n",
@@ -244,6 +235,18 @@ impl<'a> Reader<'a> {
             ReadError::TooLong { .. } => ring.skip().is_ok(),
             ReadError::Corrupt(_) => !index,
         }
+    }
+
+    /// Whether the log may be told of an index that cannot be: once a minute.
+    fn may_tell_index(&self) -> bool {
+        // 0 stands for never.
+        let now = (uptime_ms() as usize).max(1);
+        let told = self.channel.told_index().get();
+        let may = told == 0 || now.wrapping_sub(told) >= TELL_INDEX_MS;
+        if may {
+            self.channel.told_index().set(now);
+        }
+        may
     }
 
     /// Gives the packets that were read back to the host, and signals it if it waits for room.

@@ -4,20 +4,26 @@
 
 use super::{
     pages::PageArray,
-    Mapped,
     PageList,
-    RingInfo,
-    RingMutex, //
+    RingInfo, //
 };
 use crate::channel::{
     Channel,
     Owned, //
 };
-use core::ptr;
+use core::{
+    mem::ManuallyDrop,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
 use kernel::{
+    ffi::c_void,
     page::PAGE_SIZE,
     prelude::*, //
 };
+use rlis_hv::KvSlice;
 use rlis_proto::{
     ring::OutgoingRing,
     vmbus::{
@@ -72,18 +78,19 @@ pub(crate) fn alloc(
     };
     // What a driver has left behind from before.
     free(channel);
-    let c = channel.raw();
-    // SAFETY: Process context. The driver that opens the channel is the only one to touch these fields. What C code
-    // finds by way of the first page is memory of the rings, even if that has more pieces.
-    unsafe {
-        (*c).ringbuffer_page = list.pages().first().copied().unwrap_or(ptr::null_mut());
-        (*c).ringbuffer_pagecount = list.contiguous() as u32;
-        (*c).ringbuffer_send_offset = send_size / PAGE_SIZE as u32;
-        // Of this memory the host knows nothing, whatever became of that before.
-        (*c).ringbuffer_gpadlhandle.decrypted = false;
-        (*channel.ext()).ring_memory = KBox::into_raw(list).cast();
-        (*channel.ext()).ring_in_one_piece = in_one_piece;
-    }
+    // What C code finds by way of the first page is memory of the rings, even if that has more pieces.
+    let first = list.pages().first().copied();
+    channel
+        .ringbuffer_page()
+        .set(first.unwrap_or(ptr::null_mut()));
+    channel.ringbuffer_pagecount().set(list.contiguous() as u32);
+    channel
+        .ringbuffer_send_offset()
+        .set(send_size / PAGE_SIZE as u32);
+    // Of this memory the host knows nothing, whatever became of that before.
+    channel.ring_gpadl().decrypted().set(false);
+    channel.ring_in_one_piece().set(in_one_piece);
+    channel.ring_memory().replace(Some(list));
     Ok(())
 }
 
@@ -104,20 +111,13 @@ fn new_list(channel: &Channel, pages: usize, in_one_piece: bool) -> Result<PageL
 /// Unmaps the rings and frees their memory, unless the host may still use it. Sleeps.
 pub fn free(channel: &Owned<'_>) {
     unmap(channel);
-    let c = channel.raw();
-    // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields. The pointer is that of a
-    // box from `alloc`, and given up here.
-    unsafe {
-        let memory = ptr::replace(&raw mut (*channel.ext()).ring_memory, ptr::null_mut());
-        if !memory.is_null() {
-            let list = KBox::from_raw(memory.cast::<PageList>());
-            if (*c).ringbuffer_gpadlhandle.decrypted {
-                KBox::into_inner(list).leak();
-            }
+    if let Some(list) = channel.ring_memory().replace(None) {
+        if channel.ring_gpadl().decrypted().get() {
+            KBox::into_inner(list).leak();
         }
-        (*c).ringbuffer_page = ptr::null_mut();
-        (*channel.ext()).ring_in_one_piece = false;
     }
+    channel.ringbuffer_page().set(ptr::null_mut());
+    channel.ring_in_one_piece().set(false);
 }
 
 /// Unmaps the rings of a closed primary channel and keeps their memory for the next [`alloc`], or for [`release_kept`].
@@ -125,18 +125,14 @@ pub fn free(channel: &Owned<'_>) {
 ///
 /// Those of a sub-channel are freed: the host offers new ones when the driver asks again.
 pub(crate) fn keep(channel: &Owned<'_>) {
-    let ext = channel.ext();
-    // SAFETY: The channel is closed, so that only its driver, our caller, uses these fields.
-    unsafe {
-        if (*channel.raw()).ringbuffer_gpadlhandle.decrypted || channel.primary().is_some() {
-            return free(channel);
-        }
-        unmap(channel);
-        drop(take_kept(channel));
-        (*ext).ring_kept = ptr::replace(&raw mut (*ext).ring_memory, ptr::null_mut());
-        (*ext).ring_in_one_piece = false;
-        (*channel.raw()).ringbuffer_page = ptr::null_mut();
+    if channel.ring_gpadl().decrypted().get() || channel.primary().is_some() {
+        return free(channel);
     }
+    unmap(channel);
+    let list = channel.ring_memory().replace(None);
+    channel.ring_kept().replace(list);
+    channel.ring_in_one_piece().set(false);
+    channel.ringbuffer_page().set(ptr::null_mut());
 }
 
 /// Frees what [`keep`] has kept, when the driver has given the device up.
@@ -145,46 +141,27 @@ pub fn release_kept(channel: &Owned<'_>) {
 }
 
 fn take_kept(channel: &Owned<'_>) -> Option<KBox<PageList>> {
-    // SAFETY: Only the channel's driver opens and closes it, and gives it up. The pointer is null or that of a box from
-    // `alloc`, and given up here.
-    unsafe {
-        let kept = ptr::replace(&raw mut (*channel.ext()).ring_kept, ptr::null_mut());
-        (!kept.is_null()).then(|| KBox::from_raw(kept.cast()))
-    }
+    channel.ring_kept().replace(None)
 }
 
 impl Owned<'_> {
     /// The memory of both rings, if there is any.
     pub(crate) fn page_list(&self) -> Option<&PageList> {
-        // SAFETY: The pointer is null or that of a box from `alloc`; by the invariants nobody else frees it.
-        unsafe { (*self.ext()).ring_memory.cast::<PageList>().as_ref() }
+        // SAFETY: By the invariants nobody else frees it.
+        unsafe { self.ring_memory().get() }
     }
 }
 
 /// Whether the driver of a channel asked for rings in one piece, and got them.
 pub(crate) fn is_in_one_piece(channel: &Channel) -> bool {
-    // SAFETY: Only the channel's driver changes the field, and asks, for a sub-channel that it opens.
-    unsafe { (*channel.ext()).ring_in_one_piece }
+    channel.ring_in_one_piece().get()
 }
 
 /// Unmaps the rings. Sleeps.
 pub fn unmap(channel: &Owned<'_>) {
     for ring in [channel.outbound(), channel.inbound()] {
-        let info = ring.0.get();
-        // SAFETY: By the invariants of `Owned` nobody else maps or unmaps them; the mutex keeps sysfs out. The channel is
-        // closed, so that nobody uses the mapping.
-        unsafe {
-            let guard = RingMutex::lock(ring);
-            let mapping = (*info).ring_buffer;
-            (*info).ring_buffer = ptr::null_mut();
-            drop(guard);
-            if !mapping.is_null() {
-                bindings::vmbus_vunmap(mapping.cast());
-            }
-            bindings::vmbus_kvfree((*info).pkt_buffer);
-            (*info).pkt_buffer = ptr::null_mut();
-            (*info).pkt_buffer_size = 0;
-        }
+        // The channel is closed, so that nobody uses the mapping or the buffer.
+        drop((ring.put_mapping(None), ring.put_buffer(None)));
     }
 }
 
@@ -195,38 +172,31 @@ pub fn unmap(channel: &Owned<'_>) {
 /// `EINVAL` without memory for them; `ENOMEM`, after which one may be mapped.
 pub fn map(channel: &Owned<'_>) -> Result {
     let list = channel.page_list().ok_or(EINVAL)?;
-    let c = channel.raw();
-    // SAFETY: Nobody else opens or closes the channel, which is being opened; the pages are those of its rings, and each
-    // ring gets its own.
-    unsafe {
-        let (outbound, inbound) = (list.pages())
-            .split_at_checked((*c).ringbuffer_send_offset as usize)
-            .ok_or(EINVAL)?;
-        if (*c).max_pkt_size == 0 {
-            (*c).max_pkt_size = DEFAULT_MAX_PKT_SIZE;
-        }
-        let confidential = bindings::channel_co_ring_buffer(c);
-        init(channel.outbound(), outbound, 0, confidential)?;
-        init(channel.inbound(), inbound, (*c).max_pkt_size, confidential)
+    let send = channel.ringbuffer_send_offset().get() as usize;
+    let (outbound, inbound) = list.pages().split_at_checked(send).ok_or(EINVAL)?;
+    if channel.max_pkt_size().get() == 0 {
+        channel.max_pkt_size().set(DEFAULT_MAX_PKT_SIZE);
     }
+    let confidential = channel.has_confidential_ring();
+    init(channel, channel.outbound(), outbound, confidential)?;
+    init(channel, channel.inbound(), inbound, confidential)?;
+    let buffer = KvSlice::zeroed(channel.max_pkt_size().get() as usize)?;
+    drop(channel.inbound().put_buffer(Some(buffer)));
+    Ok(())
 }
 
-/// Maps one ring, instead of what was mapped there, and sets it up as empty. Sleeps.
+/// Maps one ring of a channel that is being opened, instead of what was mapped there, and sets it up as empty. `pages` are
+/// those of its memory. Sleeps.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
-///
-/// # Safety
-///
-/// The channel of `ring` is being opened; `pages` are those of its memory.
-unsafe fn init(
+fn init(
+    _channel: &Owned<'_>,
     ring: &RingInfo,
     pages: &[*mut bindings::page],
-    max_pkt_size: u32,
     confidential: bool,
 ) -> Result {
-    let info = ring.0.get();
     let (header, data) = pages.split_first().ok_or(EINVAL)?;
     if data.is_empty() {
         return Err(EINVAL);
@@ -238,47 +208,88 @@ unsafe fn init(
             list.push(*page)?;
         }
     }
-    // SAFETY: The list holds that many pages. The ring is not in use; the mutex keeps sysfs out.
-    unsafe {
-        let mapping = bindings::vmap_ring(
-            list.as_slice().as_ptr().cast_mut(),
-            list.as_slice().len() as u32,
-            confidential,
-        );
-        if mapping.is_null() {
-            return Err(ENOMEM);
-        }
-        ptr::write_bytes(mapping.cast::<u8>(), 0, PAGE_SIZE);
-        let size = (pages.len() * PAGE_SIZE) as u32;
-        let guard = RingMutex::lock(ring);
-        // A driver that opens the same rings again has left them mapped.
-        let old = ptr::replace(&raw mut (*info).ring_buffer, mapping.cast());
-        (*info).ring_size = size;
-        (*info).ring_size_div10_reciprocal = bindings::vmbus_reciprocal_value(size / 10);
-        (*info).ring_datasize = size - PAGE_SIZE as u32;
-        (*info).priv_read_index = 0;
-        drop(guard);
-        if !old.is_null() {
-            bindings::vmbus_vunmap(old.cast());
-        }
-        bindings::ring_lock_init(&raw mut (*info).ring_lock);
-        // In both rings: the host reads the one of its side before it asks to be told about room.
-        if let Some(mapped) = Mapped::of(info) {
-            OutgoingRing::new(mapped)
-                .map_err(|_| EINVAL)?
-                .enable_pending_send_sz();
-        }
-        if max_pkt_size > 0 {
-            let old = ptr::replace(
-                &raw mut (*info).pkt_buffer,
-                bindings::vmbus_kvzalloc(max_pkt_size as usize),
-            );
-            bindings::vmbus_kvfree(old);
-            if (*info).pkt_buffer.is_null() {
-                return Err(ENOMEM);
-            }
-            (*info).pkt_buffer_size = max_pkt_size;
-        }
+    let mapping = Mapping::new(&list, pages.len(), confidential)?;
+    // A driver that opens the same rings again has left them mapped.
+    drop(ring.put_mapping(Some(mapping)));
+    // In both rings: the host reads the one of its side before it asks to be told about room.
+    // SAFETY: Nobody else opens or closes the channel.
+    if let Some(mapped) = unsafe { ring.mapped() } {
+        OutgoingRing::new(mapped)
+            .map_err(|_| EINVAL)?
+            .enable_pending_send_sz();
     }
     Ok(())
+}
+
+/// A header page and twice the data pages, one after the other. Dropping it unmaps them.
+///
+/// # Invariants
+///
+/// The mapping is ours, can be written, and is as large as a ring of `bytes` with the data mapped twice.
+struct Mapping {
+    start: NonNull<c_void>,
+    bytes: u32,
+}
+
+impl Mapping {
+    /// Of a ring of `count` pages, of which the header is cleared, and whose list names each data page twice.
+    fn new(list: &PageArray, count: usize, confidential: bool) -> Result<Self> {
+        let pages = list.as_slice();
+        if count == 0 || pages.len() != 2 * count - 1 {
+            return Err(EINVAL);
+        }
+        let bytes = u32::try_from(count * PAGE_SIZE).map_err(|_| EINVAL)?;
+        // SAFETY: The list's pages are valid; the function does not write to it. What it has mapped begins with a page of ours.
+        let start = unsafe {
+            let start =
+                bindings::vmap_ring(pages.as_ptr().cast_mut(), pages.len() as u32, confidential);
+            if !start.is_null() {
+                ptr::write_bytes(start.cast::<u8>(), 0, PAGE_SIZE);
+            }
+            start
+        };
+        // INVARIANT: The length was looked at above.
+        Ok(Self {
+            start: NonNull::new(start).ok_or(ENOMEM)?,
+            bytes,
+        })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants.
+        unsafe { bindings::vmbus_vunmap(self.start.as_ptr()) };
+    }
+}
+
+impl RingInfo {
+    /// Sets what is mapped, and returns what was. Under the mutex, which keeps sysfs out. Of a channel that is not open.
+    fn put_mapping(&self, new: Option<Mapping>) -> Option<Mapping> {
+        let _guard = self.ring_mutex().lock();
+        let old = self.ring_buffer().get();
+        let start = match new {
+            None => ptr::null_mut(),
+            Some(mapping) => {
+                self.ring_size().set(mapping.bytes);
+                self.set_reciprocal(mapping.bytes / 10);
+                self.ring_datasize().set(mapping.bytes - PAGE_SIZE as u32);
+                self.priv_read_index().set(0);
+                ManuallyDrop::new(mapping).start.as_ptr()
+            }
+        };
+        self.ring_buffer().set(start.cast());
+        // INVARIANT: Only this function writes the pointer; nobody asks how large a mapping is that was taken out.
+        NonNull::new(old.cast()).map(|start| Mapping { start, bytes: 0 })
+    }
+
+    /// Sets the buffer that packets are copied to, and returns the one before. Of a channel that is not open.
+    fn put_buffer(&self, new: Option<KvSlice<u8>>) -> Option<KvSlice<u8>> {
+        let size = self.pkt_buffer_size().get() as usize;
+        let (len, start) = new.map_or((0, ptr::null_mut()), |b| (b.len() as u32, b.into_raw()));
+        let old = self.pkt_buffer().replace(start.cast());
+        self.pkt_buffer_size().set(len);
+        // SAFETY: Only this function writes the fields.
+        unsafe { KvSlice::from_raw(old.cast(), size) }
+    }
 }

@@ -2,10 +2,8 @@
 
 //! Sending packets.
 
-use super::Mapped;
 use crate::{
     channel::Channel,
-    lock::SpinGuard,
     ratelimit,
     signal::signal, //
 };
@@ -51,15 +49,14 @@ pub(crate) struct Packet<'a> {
 /// cannot hold such a packet even when it is empty.
 #[inline]
 pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
-    let c = channel.raw();
     if channel.is_rescinded() {
         return Err(ENODEV);
     }
+    let info = channel.outbound();
     // SAFETY: The driver keeps the channel open during the call.
-    let ring = unsafe { Mapped::of(&raw const (*c).outbound) }.ok_or(EINVAL)?;
+    let ring = unsafe { info.mapped() }.ok_or(EINVAL)?;
 
-    // SAFETY: Initialised with the ring; not held here.
-    let guard = unsafe { SpinGuard::lock(&raw mut (*c).outbound.ring_lock) };
+    let guard = info.ring_lock().lock();
     let mut ring = match OutgoingRing::new(ring) {
         Ok(ring) => ring,
         Err(e) => {
@@ -71,13 +68,9 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
     let room = match ring.reserve(header_len, packet.payload.len()) {
         Ok(room) => room,
         Err(WriteError::Full { .. }) => {
-            // SAFETY: Statistics, written under the lock.
-            unsafe {
-                (*c).out_full_total += 1;
-                if !(*c).out_full_flag {
-                    (*c).out_full_first += 1;
-                    (*c).out_full_flag = true;
-                }
+            channel.out_full_total().count();
+            if !channel.out_full_flag().replace(true) {
+                channel.out_full_first().count();
             }
             return Err(EAGAIN);
         }
@@ -87,8 +80,7 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
         }
         Err(WriteError::TooBig { .. } | WriteError::Mismatch) => return Err(EINVAL),
     };
-    // SAFETY: As above.
-    unsafe { (*c).out_full_flag = false };
+    channel.out_full_flag().set(false);
 
     let filled = room
         .fill(&[packet.extension], &[packet.payload])
@@ -96,14 +88,10 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
     // From here on a completion can find what the id stands for, and the driver can free it: the payload, too.
     let mut allocated = None;
     if packet.flags == VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED {
-        // SAFETY: The driver's function, set while the channel is open, called as declared.
-        if let Some(next_request_id) = unsafe { (*c).next_request_id_callback } {
-            // SAFETY: As above.
-            match unsafe { next_request_id(c, packet.request_id) } {
-                NO_REQUESTOR => {}
-                REQUEST_ERROR => return Err(EAGAIN),
-                id => allocated = Some(id),
-            }
+        match channel.next_request_id(packet.request_id) {
+            None | Some(NO_REQUESTOR) => {}
+            Some(REQUEST_ERROR) => return Err(EAGAIN),
+            id => allocated = id,
         }
     }
     let trans_id = allocated.unwrap_or(packet.request_id);
@@ -111,8 +99,7 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
     drop(guard);
 
     if must_signal.needed() {
-        // SAFETY: A statistic that may miss a count.
-        unsafe { (*c).intr_out_empty += 1 };
+        channel.intr_out_empty().count();
         signal(channel);
     }
     if !channel.is_rescinded() {
@@ -120,12 +107,7 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
     }
     // The id would never be completed.
     if let Some(id) = allocated {
-        // SAFETY: The driver's function, called as declared.
-        unsafe {
-            if let Some(request_addr) = (*c).request_addr_callback {
-                request_addr(c, id);
-            }
-        }
+        channel.drop_request_id(id);
     }
     Err(ENODEV)
 }

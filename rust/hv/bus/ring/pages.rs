@@ -2,17 +2,19 @@
 
 //! Pages for rings: a list, wherever they lie.
 
-use core::{
-    mem,
-    ptr::{
-        self,
-        NonNull, //
-    }, //
+use core::ptr::{
+    self,
+    NonNull, //
 };
 use kernel::{
+    ffi::{
+        c_int,
+        c_void, //
+    },
     page::PAGE_SIZE,
     prelude::*, //
 };
+use rlis_hv::KvSlice;
 use rlis_proto::vmbus::HV_HYP_PAGE_SIZE;
 use rlis_sys as bindings;
 
@@ -20,10 +22,9 @@ use rlis_sys as bindings;
 ///
 /// # Invariants
 ///
-/// `start` came from `kvzalloc` with room for `room` pointers, of which the first `len` are written.
+/// The first `len` are pages that were valid when they were put there.
 pub(super) struct PageArray {
-    start: NonNull<*mut bindings::page>,
-    room: usize,
+    all: KvSlice<*mut bindings::page>,
     len: usize,
 }
 
@@ -34,46 +35,32 @@ impl PageArray {
     ///
     /// `ENOMEM`.
     pub(super) fn new(room: usize) -> Result<Self> {
-        let bytes = room
-            .checked_mul(size_of::<*mut bindings::page>())
-            .ok_or(ENOMEM)?;
-        // SAFETY: Process context.
-        let start = NonNull::new(unsafe { bindings::vmbus_kvzalloc(bytes) }).ok_or(ENOMEM)?;
-        // INVARIANT: It was just allocated, and nothing is written.
         Ok(Self {
-            start: start.cast(),
-            room,
+            all: KvSlice::zeroed(room)?,
             len: 0,
         })
     }
 
-    /// Appends a pointer.
+    /// Appends a page.
     ///
     /// # Errors
     ///
     /// `ENOMEM` if there is no room.
     pub(super) fn push(&mut self, page: *mut bindings::page) -> Result {
-        if self.len >= self.room {
-            return Err(ENOMEM);
-        }
-        // SAFETY: Within the room, by the invariants.
-        unsafe { self.start.add(self.len).write(page) };
-        // INVARIANT: One more is written.
+        *self.all.get_mut(self.len).ok_or(ENOMEM)? = page;
         self.len += 1;
         Ok(())
     }
 
-    /// What has been written.
-    pub(super) fn as_slice(&self) -> &[*mut bindings::page] {
-        // SAFETY: By the invariants.
-        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    /// Takes the last page out.
+    fn pop(&mut self) -> Option<*mut bindings::page> {
+        self.len = self.len.checked_sub(1)?;
+        self.all.get(self.len).copied()
     }
-}
 
-impl Drop for PageArray {
-    fn drop(&mut self) {
-        // SAFETY: By the invariants it came from `kvzalloc`.
-        unsafe { bindings::vmbus_kvfree(self.start.as_ptr().cast()) };
+    /// The pages.
+    pub(super) fn as_slice(&self) -> &[*mut bindings::page] {
+        self.all.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -83,6 +70,9 @@ impl Drop for PageArray {
 ///
 /// The list owns each page of the array, which was allocated as one or split off a larger piece.
 pub(crate) struct PageList(PageArray);
+
+// SAFETY: Pages may be used and freed on any thread.
+unsafe impl Send for PageList {}
 
 impl PageList {
     /// Allocates `count` pages, on a NUMA node if it has them. Sleeps.
@@ -95,16 +85,14 @@ impl PageList {
     /// `ENOMEM`.
     pub(crate) fn alloc(node: i32, count: usize) -> Result<Self> {
         let mut list = Self(PageArray::new(count)?);
-        // SAFETY: A constant.
-        let mut order = unsafe { bindings::vmbus_max_page_order() };
+        let mut order = bindings::vmbus_max_page_order();
         loop {
             let left = count - list.0.len;
             if left == 0 {
                 return Ok(list);
             }
             order = order.min(left.ilog2());
-            // SAFETY: Process context; the order is one that the allocator has.
-            let piece = unsafe { bindings::alloc_ring_pages(node, order, false) };
+            let piece = bindings::alloc_ring_pages(node, order, false);
             match (NonNull::new(piece), order) {
                 // INVARIANT: The helper has split the piece.
                 (Some(piece), _) => list.take_over(piece, 1 << order)?,
@@ -123,12 +111,10 @@ impl PageList {
     pub(crate) fn alloc_contiguous(node: i32, count: usize) -> Result<Self> {
         let order = count.checked_next_power_of_two().ok_or(ENOMEM)?.ilog2();
         let mut list = Self(PageArray::new(1 << order)?);
-        // SAFETY: A constant.
-        if order > unsafe { bindings::vmbus_max_page_order() } {
+        if order > bindings::vmbus_max_page_order() {
             return Err(ENOMEM);
         }
-        // SAFETY: Process context; the order is one that the allocator has.
-        let piece = NonNull::new(unsafe { bindings::alloc_ring_pages(node, order, true) });
+        let piece = NonNull::new(bindings::alloc_ring_pages(node, order, true));
         list.take_over(piece.ok_or(ENOMEM)?, 1 << order)?;
         list.truncate(count);
         Ok(list)
@@ -146,10 +132,9 @@ impl PageList {
     /// Frees all but the first `count` pages.
     fn truncate(&mut self, count: usize) {
         while self.0.len > count {
-            // INVARIANT: The page is no longer in the list when it is freed.
-            self.0.len -= 1;
-            // SAFETY: It was written, by the invariants of the array, and the list owned it.
-            unsafe { bindings::free_ring_page(self.0.start.add(self.0.len).read()) };
+            let Some(page) = self.0.pop() else { return };
+            // SAFETY: The list owned it, and does no longer.
+            unsafe { bindings::free_ring_page(page) };
         }
     }
 
@@ -163,13 +148,33 @@ impl PageList {
         self.0.len * PAGE_SIZE
     }
 
+    /// The number of a page that the host counts: more than one where the guest's pages are larger than the host's.
+    pub(crate) fn pfn(&self, page: usize) -> Option<u64> {
+        let ratio = PAGE_SIZE / HV_HYP_PAGE_SIZE;
+        let of_guest = self.pages().get(page / ratio)?;
+        Some((hvpfn(*of_guest) + page % ratio) as u64)
+    }
+
+    /// Calls `f` with address and bytes of each piece of the memory that is contiguous in the kernel's address space, until
+    /// one call returns something else than 0, and returns that.
+    pub(crate) fn each_piece(&self, mut f: impl FnMut(*mut c_void, usize) -> c_int) -> c_int {
+        let mut pieces = self.runs().filter_map(|run| {
+            // SAFETY: The pages of a list are valid.
+            let address = unsafe { bindings::vmbus_page_address(*run.first()?) };
+            Some((address, run.len() * PAGE_SIZE))
+        });
+        pieces
+            .find_map(|(address, bytes)| Some(f(address, bytes)).filter(|&error| error != 0))
+            .unwrap_or(0)
+    }
+
     /// How many pages from the first on lie one after the other.
     pub(crate) fn contiguous(&self) -> usize {
         run(self.pages())
     }
 
     /// The runs of pages that lie one after the other.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &[*mut bindings::page]> {
+    fn runs(&self) -> impl Iterator<Item = &[*mut bindings::page]> {
         let mut rest = self.pages();
         core::iter::from_fn(move || {
             let (first, others) = rest.split_at_checked(run(rest))?;
@@ -180,32 +185,29 @@ impl PageList {
 
     /// Fills the pages with zeroes.
     pub(crate) fn clear(&self) {
-        for &page in self.pages() {
-            // SAFETY: The list owns the page, and nobody has it mapped while its user calls this.
-            unsafe {
-                ptr::write_bytes(
-                    bindings::vmbus_page_address(page).cast::<u8>(),
-                    0,
-                    PAGE_SIZE,
-                );
-            }
-        }
+        self.each_piece(|address, bytes| {
+            // SAFETY: The list owns the pages, and nobody has them mapped while their user calls this.
+            unsafe { ptr::write_bytes(address.cast::<u8>(), 0, bytes) };
+            0
+        });
     }
 
     /// Gives up the list, and leaves its pages allocated for good: the host may still use them.
-    pub(crate) fn leak(self) {
-        let mut list = mem::ManuallyDrop::new(self);
-        // SAFETY: The array is not used afterwards, as the list is not dropped.
-        unsafe { ptr::drop_in_place(&raw mut list.0) };
+    pub(crate) fn leak(mut self) {
+        // Of a list without pages only the array is freed.
+        self.0.len = 0;
     }
+}
+
+/// The number of a page, or of the first in it, that the host counts.
+fn hvpfn(page: *mut bindings::page) -> usize {
+    // SAFETY: The pages of a list are valid.
+    unsafe { bindings::vmbus_page_to_hvpfn(page) }
 }
 
 /// How many pages of a list, from the first on, lie one after the other.
 fn run(pages: &[*mut bindings::page]) -> usize {
-    let mut numbers = pages.iter().map(|&page| {
-        // SAFETY: The pages of a list are valid.
-        unsafe { bindings::vmbus_page_to_hvpfn(page) }
-    });
+    let mut numbers = pages.iter().map(|&page| hvpfn(page));
     let Some(first) = numbers.next() else {
         return 0;
     };

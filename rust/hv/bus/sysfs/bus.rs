@@ -2,27 +2,27 @@
 
 //! The files of the bus, `/sys/bus/vmbus/`, and of its drivers, `/sys/bus/vmbus/drivers/<driver>/`.
 
-use super::{
-    addresses,
-    attribute,
-    group,
-    groups,
-    taken,
-    Groups,
-    Page,
-    Text, //
-};
 use crate::{
     driver::Driver,
-    machine,
-    table::{
-        callbacks,
-        Table, //
-    }, //
+    machine, //
 };
 use kernel::{
     ffi::c_char,
     prelude::*, //
+};
+use rlis_hv::{
+    callbacks,
+    sysfs::{
+        addresses,
+        attribute,
+        group,
+        groups,
+        taken,
+        Groups,
+        Page,
+        Text, //
+    },
+    table::Table, //
 };
 use rlis_proto::Guid;
 use rlis_sys as bindings;

@@ -2,14 +2,6 @@
 
 //! The files of a channel, `/sys/bus/vmbus/devices/<instance>/channels/<relid>/`, and the kobject that they belong to.
 
-use super::{
-    addresses,
-    attribute,
-    group,
-    taken,
-    Page,
-    Text, //
-};
 use crate::{
     channel::{
         Channel,
@@ -17,17 +9,9 @@ use crate::{
     },
     connection::MonitorPage,
     ops,
-    ring,
-    table::{
-        callbacks,
-        Contains,
-        Table, //
-    }, //
+    ring, //
 };
-use core::{
-    mem::offset_of,
-    ptr, //
-};
+use core::ptr;
 use kernel::{
     error::{
         code::EIO,
@@ -38,6 +22,19 @@ use kernel::{
         c_int, //
     },
     prelude::*, //
+};
+use rlis_hv::{
+    callbacks,
+    contains,
+    sysfs::{
+        addresses,
+        attribute,
+        group,
+        taken,
+        Page,
+        Text, //
+    },
+    table::Table, //
 };
 use rlis_proto::vmbus::life::Event;
 use rlis_sys as bindings;
@@ -92,12 +89,12 @@ static FILES: Table<[File; 15]> = Table::new([
     writable(c"cpu", |c| Ok(c.target_cpu().into()), set_cpu),
     of_monitor(c"pending", |c| Ok(MonitorPage::Client.pending(c.offer().monitorid)?.into())),
     of_monitor(c"latency", |c| Ok(MonitorPage::Client.latency(c.offer().monitorid)?.into())),
-    read_only(c"interrupts", |c| Ok(Statistics::of(c).interrupts)),
-    read_only(c"events", |c| Ok(Statistics::of(c).events)),
-    read_only(c"intr_in_full", |c| Ok(Statistics::of(c).intr_in_full)),
-    read_only(c"intr_out_empty", |c| Ok(Statistics::of(c).intr_out_empty)),
-    read_only(c"out_full_first", |c| Ok(Statistics::of(c).out_full_first)),
-    read_only(c"out_full_total", |c| Ok(Statistics::of(c).out_full_total)),
+    read_only(c"interrupts", |c| Ok(c.interrupts().get())),
+    read_only(c"events", |c| Ok(c.sig_events().get())),
+    read_only(c"intr_in_full", |c| Ok(c.intr_in_full().get())),
+    read_only(c"intr_out_empty", |c| Ok(c.intr_out_empty().get())),
+    read_only(c"out_full_first", |c| Ok(c.out_full_first().get())),
+    read_only(c"out_full_total", |c| Ok(c.out_full_total().get())),
     of_monitor(c"monitor_id", |c| Ok(c.offer().monitorid.into())),
     read_only(c"subchannel_id", |c| Ok({ c.offer().offer.sub_channel_index }.into())),
 ]);
@@ -110,33 +107,6 @@ static RING: Table<[bindings::bin_attribute; 1]> = Table::new([{
     file
 }]);
 
-/// What is counted of a channel.
-struct Statistics {
-    interrupts: u64,
-    events: u64,
-    intr_in_full: u64,
-    intr_out_empty: u64,
-    out_full_first: u64,
-    out_full_total: u64,
-}
-
-impl Statistics {
-    fn of(channel: &Channel) -> Self {
-        let c = channel.raw();
-        // SAFETY: Fields of a valid channel, of which a stale value does no harm.
-        unsafe {
-            Self {
-                interrupts: (&raw const (*c).interrupts).read_volatile(),
-                events: (&raw const (*c).sig_events).read_volatile(),
-                intr_in_full: (&raw const (*c).intr_in_full).read_volatile(),
-                intr_out_empty: (&raw const (*c).intr_out_empty).read_volatile(),
-                out_full_first: (&raw const (*c).out_full_first).read_volatile(),
-                out_full_total: (&raw const (*c).out_full_total).read_volatile(),
-            }
-        }
-    }
-}
-
 /// Moves the channel to a CPU. `EIO` for what is no number, as with the C bus.
 fn set_cpu(channel: &Channel, text: Text<'_>) -> Result {
     let cpu = text.0.parse::<u32>().map_err(|_| EIO)?;
@@ -145,15 +115,8 @@ fn set_cpu(channel: &Channel, text: Text<'_>) -> Result {
 
 /// The file `ring`: how many bytes of memory it maps, and whether the driver lets programs do so.
 fn ring_file(channel: &Channel) -> (usize, bool) {
-    let c = channel.raw();
-    // SAFETY: Fields of a valid channel. The driver changes them before it has the group updated; otherwise a stale value
-    // does no harm.
-    let (pages, visible) = unsafe {
-        (
-            (&raw const (*c).ringbuffer_pagecount).read_volatile(),
-            (&raw const (*c).ring_sysfs_visible).read_volatile(),
-        )
-    };
+    let pages = channel.ringbuffer_pagecount().get();
+    let visible = channel.ring_sysfs_visible().get();
     (pages as usize * kernel::page::PAGE_SIZE, visible)
 }
 
@@ -162,14 +125,13 @@ type Ring = *const bindings::bin_attribute;
 #[cfg(not(RLIS_HAVE_CONST_BIN_ATTRIBUTES))]
 type Ring = *mut bindings::bin_attribute;
 
-// SAFETY: sysfs, and the kobjects of `rlis_channel_ktype`, have only channels' kobjects.
-unsafe impl Contains<bindings::kobject> for Channel {
-    const OFFSET: usize = offset_of!(bindings::vmbus_channel, kobj);
-}
-
-// SAFETY: All files of a channel's group are in `FILES`, and begin with the attribute.
-unsafe impl Contains<bindings::attribute> for File {
-    const OFFSET: usize = offset_of!(File, attribute);
+contains! {
+    // SAFETY: sysfs, and the kobjects of `rlis_channel_ktype`, have only channels' kobjects. All files of a channel's group are
+    // in `FILES`.
+    unsafe {
+        Channel: bindings::kobject = bindings::rlis_channel, channel.kobj;
+        File: bindings::attribute = File, attribute;
+    }
 }
 
 callbacks! {
@@ -246,13 +208,13 @@ callbacks! {
             return EOPNOTSUPP.to_errno();
         }
         // SAFETY: The driver's function, called as declared with what the kernel has handed over.
-        unsafe { bindings::channel_map_ring(channel.raw(), file, area) }
+        unsafe { bindings::channel_map_ring(channel.c(), file, area) }
     }
 
     /// The last reference to a channel is gone. Interrupts look channels up under RCU, so the memory outlives a grace period.
     fn release(channel: *mut bindings::kobject => &Channel) {
         // SAFETY: Nobody else has the channel any more, but for who looks at it under RCU.
-        unsafe { bindings::channel_free(channel.raw()) };
+        unsafe { bindings::channel_free(channel.c()) };
     }
 }
 
@@ -303,7 +265,7 @@ static GROUP: Table<bindings::attribute_group> = Table::new({
 pub(crate) unsafe fn add(channel: &Channel, kset: *mut bindings::kset) -> Result {
     // SAFETY: The kobject is initialised with the channel and not added yet, as the caller promises.
     unsafe {
-        let kobj = &raw mut (*channel.raw()).kobj;
+        let kobj = &raw mut (*channel.c()).kobj;
         (*kobj).kset = kset;
         let name = c"%u".as_char_ptr();
         to_result(bindings::kobject_add(
@@ -326,7 +288,7 @@ impl Channel {
         if self.on(Event::FilesGone).is_some() {
             // SAFETY: The files were added and are removed once.
             unsafe {
-                let kobj = &raw mut (*self.raw()).kobj;
+                let kobj = &raw mut (*self.c()).kobj;
                 bindings::sysfs_remove_group(kobj, GROUP.get());
                 bindings::kobject_del(kobj);
             }
@@ -336,18 +298,7 @@ impl Channel {
     /// Has sysfs look again which files there are.
     fn update_files(&self) -> Result {
         // SAFETY: The channel has its files while a driver has it.
-        to_result(unsafe { bindings::sysfs_update_group(&raw mut (*self.raw()).kobj, GROUP.get()) })
-    }
-
-    /// Whether the file `ring` shall be there, and the driver's function that maps it, if that changes.
-    fn set_ring_file(&self, visible: bool, map: Option<bindings::rlis_map_ring_t>) {
-        // SAFETY: Only the driver that has the channel calls for this.
-        unsafe {
-            (*self.raw()).ring_sysfs_visible = visible;
-            if let Some(map) = map {
-                bindings::channel_set_map_ring(self.raw(), map);
-            }
-        }
+        to_result(unsafe { bindings::sysfs_update_group(&raw mut (*self.c()).kobj, GROUP.get()) })
     }
 
     /// Shows the file `ring`, which is mapped with the driver's function.
@@ -356,7 +307,8 @@ impl Channel {
     ///
     /// Those of sysfs.
     pub(crate) fn show_ring(&self, map: bindings::rlis_map_ring_t) -> Result {
-        self.set_ring_file(true, Some(map));
+        self.map_ring().set(map);
+        self.ring_sysfs_visible().set(true);
         self.update_files()
     }
 
@@ -366,9 +318,9 @@ impl Channel {
     ///
     /// Those of sysfs.
     pub(crate) fn hide_ring(&self) -> Result {
-        self.set_ring_file(false, None);
+        self.ring_sysfs_visible().set(false);
         let updated = self.update_files();
-        self.set_ring_file(false, Some(None));
+        self.map_ring().set(None);
         updated
     }
 }

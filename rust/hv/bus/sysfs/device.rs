@@ -2,34 +2,31 @@
 
 //! The files of a device: `/sys/bus/vmbus/devices/<instance>/`.
 
-use super::{
-    addresses,
-    attribute,
-    group,
-    groups,
-    Groups,
-    Page, //
-};
 use crate::{
     channel,
     connection::MonitorPage,
-    driver::Device,
-    table::{
-        callbacks,
-        Contains,
-        Table, //
-    }, //
+    driver::Device, //
 };
-use core::{
-    fmt::Write,
-    mem::offset_of, //
-};
+use core::fmt::Write;
 use kernel::{
     ffi::{
         c_char,
         c_int, //
     },
     prelude::*, //
+};
+use rlis_hv::{
+    callbacks,
+    contains,
+    sysfs::{
+        addresses,
+        attribute,
+        group,
+        groups,
+        Groups,
+        Page, //
+    },
+    table::Table, //
 };
 use rlis_sys as bindings;
 
@@ -124,14 +121,13 @@ fn channel_vp_mapping(device: &Device, page: &mut Page<'_>) -> Result {
     Ok(())
 }
 
-// SAFETY: sysfs shows the files of `FILES` with `show_file`, and their attribute comes first.
-unsafe impl Contains<bindings::device_attribute> for File {
-    const OFFSET: usize = offset_of!(File, attribute);
-}
-
-// SAFETY: sysfs asks `is_visible` about the files of `FILES`, whose attribute begins with this one.
-unsafe impl Contains<bindings::attribute> for File {
-    const OFFSET: usize = offset_of!(File, attribute);
+contains! {
+    // SAFETY: sysfs shows the files of `FILES` with `show_file`, and asks `is_visible` about them; their attribute begins with the
+    // plain one.
+    unsafe {
+        File: bindings::device_attribute = File, attribute;
+        File: bindings::attribute = File, attribute.attr;
+    }
 }
 
 callbacks! {

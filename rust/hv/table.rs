@@ -2,6 +2,7 @@
 
 //! Tables of callbacks that the kernel is given: the bus type, files in sysfs, and the like; and the callbacks in them.
 
+use crate::view::Callback;
 use core::cell::UnsafeCell;
 use kernel::ffi::c_int;
 use rlis_sys as bindings;
@@ -12,28 +13,28 @@ use rlis_sys as bindings;
 ///
 /// Rust code makes the structure and hands out its address; it neither reads nor writes what the kernel may write.
 #[repr(transparent)]
-pub(crate) struct Table<T>(UnsafeCell<T>);
+pub struct Table<T>(UnsafeCell<T>);
 
 // SAFETY: By the invariants only the kernel writes the structure, under the rules of whatever it is registered with.
 unsafe impl<T> Sync for Table<T> {}
 
 impl<T> Table<T> {
     /// A table for a static.
-    pub(crate) const fn new(table: T) -> Self {
+    pub const fn new(table: T) -> Self {
         // INVARIANT: Nobody has it yet.
         Self(UnsafeCell::new(table))
     }
 
     /// Its address.
-    pub(crate) const fn get(&self) -> *mut T {
+    pub const fn get(&self) -> *mut T {
         self.0.get()
     }
 }
 
-type Phase = unsafe extern "C" fn(*mut bindings::device) -> c_int;
+type Phase = Callback<*mut bindings::device, c_int>;
 
 /// Callbacks for hibernation, in the phase in which interrupts are off.
-pub(crate) const fn noirq(suspend: Phase, resume: Phase) -> bindings::dev_pm_ops {
+pub const fn noirq(suspend: Phase, resume: Phase) -> bindings::dev_pm_ops {
     let mut pm: bindings::dev_pm_ops = pin_init::zeroed();
     pm.freeze_noirq = Some(suspend);
     pm.thaw_noirq = Some(resume);
@@ -43,7 +44,7 @@ pub(crate) const fn noirq(suspend: Phase, resume: Phase) -> bindings::dev_pm_ops
 }
 
 /// What a callback makes of something that the kernel calls it with.
-pub(crate) trait FromKernel<C> {
+pub trait FromKernel<C> {
     /// # Safety
     ///
     /// The kernel has called a callback of a table of this bus with `arg`; the value is not used after its return.
@@ -56,7 +57,7 @@ pub(crate) trait FromKernel<C> {
 ///
 /// At `OFFSET` in the object is the C structure, and wherever the kernel calls a callback of this bus with a structure that is
 /// taken for such an object, it is in one, which stays valid until the callback returns.
-pub(crate) unsafe trait Contains<C> {
+pub unsafe trait Contains<C> {
     /// Where the C structure is, in bytes.
     const OFFSET: usize;
 }
@@ -77,6 +78,7 @@ impl<C, T: Contains<C>> FromKernel<*mut C> for &T {
 
 /// Defines functions for tables. An argument is given as in C, and `=>` what the body sees instead; what makes the second of
 /// the first, and may do so because of who calls the function, is in the implementation of [`FromKernel`].
+#[macro_export]
 macro_rules! callbacks {
     ($(
         $(#[$attribute:meta])*
@@ -92,4 +94,17 @@ macro_rules! callbacks {
         }
     )*};
 }
-pub(crate) use callbacks;
+
+/// Says where in objects the C structures are that callbacks get.
+///
+/// What one writes is `unsafe`, as [`Contains`] is: `Object: Structure = field;`, with the field of the C object that `Object` is
+/// transparent over.
+#[macro_export]
+macro_rules! contains {
+    (unsafe { $($object:ty: $structure:ty = $raw:ty, $($field:ident).+;)* }) => {$(
+        // SAFETY: Who declares it promises what the trait asks for.
+        unsafe impl $crate::table::Contains<$structure> for $object {
+            const OFFSET: usize = ::core::mem::offset_of!($raw, $($field).+);
+        }
+    )*};
+}
