@@ -300,6 +300,8 @@ impl Nic {
     /// The card as a line.
     pub fn describe(&self) -> String {
         let state = self.state();
+        let stream = state.peer.as_ref().and_then(Peer::stream);
+        let stream = stream.map_or("none".into(), ToString::to_string);
         let version = state.version.and_then(ProtocolVersion::name);
         let counts = &state.counts;
         let held = state.receive.as_ref();
@@ -314,7 +316,7 @@ impl Nic {
             "{} mac={} peer={} link={} version={} frame={} filter={:#x} sent={} sent_bytes={} received={} \
              received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={} late={} too_long={} channels={} held={held} \
              waiting={} path={path} capability={:#x} checksums={} large_sends={} tags={} coalesced={} batches={} \
-             on_sub_channels={} spread={} discarded={} address={}",
+             on_sub_channels={} spread={} discarded={} stream={stream} address={}",
             self.spec.name,
             self.permanent.to_string().replace('-', ":"),
             self.spec.peer,

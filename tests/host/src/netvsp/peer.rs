@@ -19,7 +19,7 @@ use smoltcp::wire::{
     Ipv6Cidr,
 };
 
-use services::Services;
+use services::{Services, Stream};
 
 /// Rounds of work on one frame, at most: an answer leaves in up to 64 KiB / 1500 fragments, one a round.
 const MAX_ROUNDS: usize = 64;
@@ -167,6 +167,11 @@ impl Peer {
         self.services.discarded
     }
 
+    /// What came over the last connection to echo or discard that the guest has shut down.
+    pub fn stream(&self) -> Option<&Stream> {
+        self.services.stream.as_ref()
+    }
+
     /// An ARP reply that tells the hardware address of the sender of an IPv4 frame to the peer.
     fn introduction(&self, frame: &[u8]) -> Option<Vec<u8>> {
         let ethernet = EthernetFrame::new_checked(frame).ok()?;
@@ -200,6 +205,8 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
+    use smoltcp::socket::tcp;
     use smoltcp::wire::Ipv4Address;
 
     const MAC: EthernetAddress = EthernetAddress([0, 0x15, 0x5d, 0xff, 0xff, 0]);
@@ -306,6 +313,61 @@ mod tests {
         let mut peer = peer();
         for len in [0, 13, 14, 20, 60] {
             assert!(peer.exchange(vec![0xff; len]).is_empty(), "{len}");
+        }
+    }
+
+    /// Connects to a port of `peer`, sends `bytes` and shuts down. Returns what came back.
+    fn stream_to(peer: &mut Peer, port: u16, bytes: &[u8]) -> Vec<u8> {
+        let address = Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, 2), 24);
+        let mut client = Peer::new(EthernetAddress([2, 0, 0, 0, 0, 9]), address, 1514);
+        let buffer = || tcp::SocketBuffer::new(vec![0; 1 << 17]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        socket.set_ack_delay(None);
+        let to = (Ipv4Address::new(10, 0, 0, 1), port);
+        let context = client.interface.context();
+        socket.connect(context, to, 50_000 + port).unwrap();
+        let handle = client.sockets.add(socket);
+        let mut shut = false;
+        loop {
+            let mut to_peer = client.poll();
+            while !to_peer.is_empty() {
+                let answers: Vec<_> = to_peer.drain(..).flat_map(|f| peer.exchange(f)).collect();
+                to_peer = answers
+                    .into_iter()
+                    .flat_map(|f| client.exchange(f))
+                    .collect();
+            }
+            let socket = client.sockets.get_mut::<tcp::Socket<'_>>(handle);
+            if !shut && socket.can_send() {
+                assert_eq!(socket.send_slice(bytes), Ok(bytes.len()));
+                socket.close();
+                shut = true;
+            }
+            if shut && !socket.may_recv() && socket.send_queue() == 0 {
+                // With nothing in the queue, the end is an error.
+                let back = socket.recv(|bytes| (bytes.len(), bytes.to_vec()));
+                return back.unwrap_or_default();
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_is_told_of_when_it_has_ended() {
+        let mut peer = peer();
+        assert_eq!(peer.stream(), None);
+        for len in [100_000u32, 0, 1] {
+            let bytes: Vec<u8> = (0..len).map(|n| (n % 253) as u8).collect();
+            let hash: String = Sha256::digest(&bytes)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(stream_to(&mut peer, 7, &bytes), bytes);
+            let told = peer.stream().map(ToString::to_string);
+            assert_eq!(told, Some(format!("7/{len}/{hash}")));
+            let line = format!("{len} bytes\n");
+            assert_eq!(stream_to(&mut peer, 9, &bytes), line.as_bytes());
+            let told = peer.stream().map(ToString::to_string);
+            assert_eq!(told, Some(format!("9/{len}/{hash}")));
         }
     }
 

@@ -2,6 +2,9 @@
 
 //! What the peer does on its ports: echo, discard and a source of bytes over TCP, echo and discard over UDP, and DHCP.
 
+use std::fmt;
+
+use sha2::{Digest, Sha256};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::wire::{IpListenEndpoint, Ipv4Cidr};
@@ -20,12 +23,30 @@ const BUFFER: usize = 64 << 10;
 /// Bytes of the longest line that tells a number of bytes.
 const MAX_LINE: usize = 20;
 
+/// What came over a connection until the other side shut down, shown as `PORT/BYTES/SHA-256`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    port: u16,
+    bytes: u64,
+    sha256: [u8; 32],
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/", self.port, self.bytes)?;
+        self.sha256
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A connection, or a socket that waits for one.
 struct Connection {
     handle: SocketHandle,
     port: u16,
-    /// Bytes that came.
+    /// Bytes that came to echo or discard, and what they hash to.
     received: u64,
+    hash: Sha256,
     /// Bytes that the source is to send, once it knows, and has sent.
     wanted: Option<u64>,
     sent: u64,
@@ -35,32 +56,76 @@ struct Connection {
 impl Connection {
     fn forget(&mut self) {
         self.received = 0;
+        self.hash.reset();
         self.wanted = None;
         self.sent = 0;
         self.line.clear();
     }
 
-    fn work(&mut self, socket: &mut tcp::Socket<'_>) {
+    /// Takes note of bytes that came.
+    fn came(&mut self, bytes: &[u8]) {
+        self.received += bytes.len() as u64;
+        self.hash.update(bytes);
+    }
+
+    /// All that came, at its end.
+    fn stream(&mut self) -> Stream {
+        Stream {
+            port: self.port,
+            bytes: self.received,
+            sha256: self.hash.finalize_reset().into(),
+        }
+    }
+
+    /// Does what there is to do. Returns what came, when the other side has shut down.
+    fn work(&mut self, socket: &mut tcp::Socket<'_>) -> Option<Stream> {
         if !socket.is_open() {
             self.forget();
             // A closed socket can listen at a port that is not 0.
             let _ = socket.listen(self.port);
-            return;
+            return None;
         }
         match self.port {
-            ECHO => echo(socket),
-            DISCARD => {
-                while let Ok(len @ 1..) = socket.recv(|bytes| (bytes.len(), bytes.len())) {
-                    self.received += len as u64;
-                }
-                if ended(socket) {
-                    let line = format!("{} bytes\n", self.received);
-                    let _ = socket.send_slice(line.as_bytes());
-                    socket.close();
-                }
+            ECHO => self.echo(socket),
+            DISCARD => self.discard(socket),
+            _ => {
+                self.source(socket);
+                None
             }
-            _ => self.source(socket),
         }
+    }
+
+    fn discard(&mut self, socket: &mut tcp::Socket<'_>) -> Option<Stream> {
+        while let Ok(1..) = socket.recv(|bytes| {
+            self.came(bytes);
+            (bytes.len(), bytes.len())
+        }) {}
+        ended(socket).then(|| {
+            let line = format!("{} bytes\n", self.received);
+            let _ = socket.send_slice(line.as_bytes());
+            socket.close();
+            self.stream()
+        })
+    }
+
+    fn echo(&mut self, socket: &mut tcp::Socket<'_>) -> Option<Stream> {
+        while socket.can_recv() {
+            let room = socket.send_capacity() - socket.send_queue();
+            if room == 0 {
+                return None;
+            }
+            let taken = socket.recv(|bytes| {
+                let len = bytes.len().min(room);
+                (len, bytes.get(..len).unwrap_or_default().to_vec())
+            });
+            let bytes = taken.ok()?;
+            self.came(&bytes);
+            let _ = socket.send_slice(&bytes);
+        }
+        ended(socket).then(|| {
+            socket.close();
+            self.stream()
+        })
     }
 
     /// Takes a line with a number and sends that many bytes: 0, 1, …, 250, 0, …
@@ -105,24 +170,6 @@ fn ended(socket: &tcp::Socket<'_>) -> bool {
     socket.state() == tcp::State::CloseWait && socket.recv_queue() == 0
 }
 
-fn echo(socket: &mut tcp::Socket<'_>) {
-    while socket.can_recv() {
-        let room = socket.send_capacity() - socket.send_queue();
-        if room == 0 {
-            return;
-        }
-        let taken = socket.recv(|bytes| {
-            let len = bytes.len().min(room);
-            (len, bytes.get(..len).unwrap_or_default().to_vec())
-        });
-        let Ok(bytes) = taken else { return };
-        let _ = socket.send_slice(&bytes);
-    }
-    if ended(socket) {
-        socket.close();
-    }
-}
-
 /// All that the peer offers.
 pub struct Services {
     connections: Vec<Connection>,
@@ -131,6 +178,8 @@ pub struct Services {
     dhcp: SocketHandle,
     /// Datagrams that came to the port for discarding.
     pub discarded: u64,
+    /// The last stream of bytes to echo or discard that came to its end.
+    pub stream: Option<Stream>,
 }
 
 fn datagrams(sockets: &mut SocketSet<'static>, port: u16) -> SocketHandle {
@@ -156,6 +205,7 @@ impl Services {
                     handle: sockets.add(socket),
                     port,
                     received: 0,
+                    hash: Sha256::new(),
                     wanted: None,
                     sent: 0,
                     line: Vec::new(),
@@ -168,13 +218,16 @@ impl Services {
             discard: datagrams(sockets, DISCARD),
             dhcp: datagrams(sockets, DHCP),
             discarded: 0,
+            stream: None,
         }
     }
 
     /// Does what there is to do. `own` is the peer's address.
     pub fn work(&mut self, sockets: &mut SocketSet<'static>, own: Ipv4Cidr) {
         for connection in &mut self.connections {
-            connection.work(sockets.get_mut(connection.handle));
+            if let Some(stream) = connection.work(sockets.get_mut(connection.handle)) {
+                self.stream = Some(stream);
+            }
         }
         let socket = sockets.get_mut::<udp::Socket<'_>>(self.echo);
         while socket.can_send() {
