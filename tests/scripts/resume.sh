@@ -22,7 +22,7 @@ stand_in() {
 	END
 	chmod +x "$top/$1"
 }
-for file in scripts/{check-style,host-test,kunit,fuzz,paths,test-host} tests/packaging/{run,hooks} \
+for file in scripts/{check-style,host-test,kunit,fuzz,modules,test-host} tests/packaging/{run,hooks} \
 	tests/scripts/{probe,support,lsvmbus,complaints,exports,style,demo,resume,check_modules,portable_crates,without_ibt}.sh; do
 	stand_in "$file"
 done
@@ -58,7 +58,7 @@ git_here add .
 git_here commit -qm first
 
 # ran: what the runners were called for since the last time, sorted.
-ran() { sort "$calls" 2>/dev/null | grep -v -e '^paths' -e '^test-host'; rm -f "$calls"; }
+ran() { sort "$calls" 2>/dev/null | grep -v -e '^modules' -e '^test-host'; rm -f "$calls"; }
 # all ARGUMENT...: runs test-all there; its output is in $top/out.
 all() { "$top/scripts/test-all" "$@" >"$top/out" 2>"$top/errors"; }
 # check NAME COMMAND...
