@@ -18,14 +18,14 @@ step_boot() {
 
 # Name, version, author, the kernel's mark for modules that are not its own (O), and the build id of what is loaded.
 step_modules() {
-	for module in hv_vmbus hv_storvsc hv_utils; do
+	for module in hv_vmbus hv_storvsc hv_netvsc hv_utils; do
 		folder=/sys/module/$module
 		id=$(od -An -v -tx1 "$folder/notes/.note.gnu.build-id" | tr -d ' \n' | tail -c 40)
 		read -r version <"$folder/version"
 		read -r taint <"$folder/taint"
 		echo "$module $version $taint $id $(modinfo -F author "$module")"
 	done
-	echo "others $(sed -n 's/^\(hv_[a-z_]*\|hyperv_[a-z]*\) .*/\1/p' /proc/modules | grep -vxE 'hv_vmbus|hv_storvsc|hv_utils' | tr '\n' ' ')"
+	echo "others $(sed -n 's/^\(hv_[a-z_]*\|hyperv_[a-z]*\) .*/\1/p' /proc/modules | grep -vxE 'hv_vmbus|hv_storvsc|hv_netvsc|hv_utils' | tr '\n' ' ')"
 }
 
 step_bus() { lsvmbus -v; }
@@ -51,6 +51,50 @@ step_disk() {
 	echo "read $read_back"
 	echo "sectors $was $(sectors)"
 	rm -f /tmp/data
+}
+
+# step_net_lease: takes the card up, and the address that the host's DHCP gives.
+step_net_lease() {
+	card=$(basename "$(ls -d /sys/bus/vmbus/drivers/hv_netvsc/*/net/* | head -n 1)")
+	ip link set "$card" up
+	udhcpc -i "$card" -n -q -f -t 20 -s /demo/lease >/tmp/udhcpc 2>&1 || { tail -n 1 /tmp/udhcpc; return 1; }
+	echo "card $card"
+	echo "mac $(cat "/sys/class/net/$card/address")"
+	echo "driver $(basename "$(readlink -f "/sys/class/net/$card/device/driver")")"
+	cat /tmp/lease
+}
+# step_net_ping ADDRESS: small ones, and one that takes several frames.
+step_net_ping() {
+	ping -c 3 -W 10 "$1" >/tmp/ping && ping -c 1 -W 10 -s 4000 "$1" >>/tmp/ping
+	status=$?
+	grep -E 'packets transmitted|^round-trip' /tmp/ping
+	return $status
+}
+# step_net_bulk ADDRESS MEBIBYTES: random data by TCP to the host's echo, and back at the same time.
+step_net_bulk() {
+	dd if=/dev/urandom of=/tmp/data bs=1M count="$2" 2>/dev/null
+	begin=$(now_ms)
+	perl -e '$SIG{PIPE} = "IGNORE"; my ($address, $data, $back) = @ARGV;
+		sub fail { print "$_[0]: $!\n"; exit 1 }
+		socket(my $peer, 2, 1, 0) or fail("socket");
+		connect($peer, pack("SnC4x8", 2, 7, split /\./, $address)) or fail("connecting to $address");
+		my $child = fork;
+		unless ($child) {
+			open(my $in, "<", $data) or fail($data);
+			while (sysread $in, my $bytes, 65536) { while (length $bytes) { substr($bytes, 0, syswrite($peer, $bytes) || fail("sending")) = "" } }
+			shutdown $peer, 1;
+			exit 0;
+		}
+		open(my $out, ">", $back) or fail($back);
+		while (sysread $peer, my $bytes, 65536) { syswrite($out, $bytes) or fail("writing") }
+		waitpid $child, 0;
+		exit $? >> 8' "$1" /tmp/data /tmp/back || return
+	end=$(now_ms)
+	echo "bytes $(stat -c %s /tmp/data)"
+	echo "ms $((end - begin))"
+	echo "sent $(sha256sum </tmp/data | cut -d' ' -f1)"
+	echo "back $(sha256sum </tmp/back | cut -d' ' -f1)"
+	rm -f /tmp/data /tmp/back
 }
 
 pool=/var/lib/hyperv/.kvp_pool_
