@@ -40,6 +40,9 @@ check ping6 wait_for 10 ping -6 -c 1 -w 5 "fe80::215:5dff:feff:ff00%$eth"
 check source peer source 10.0.0.1 400000
 check discard peer discard 10.0.0.1 400000
 check echo peer echo 10.0.0.1 150000
+# What `peer` sends, hashed by both sides.
+sum=$(perl -e 'print substr(join("", map chr, 0 .. 250) x 600, 0, 150000)' | sha256sum | cut -d' ' -f1)
+check host_took_the_same wait_for 10 host_says "^net0 .* stream=7/150000/$sum " nets
 check echo_6 peer echo "$six" 150000
 check datagrams peer udp 10.0.0.1 0 1 2 3 4 17 18 19 32 200 1000 1471 1472 1473 8000
 check datagrams_6 peer udp "$six" 0 1 4 200 1452
