@@ -90,10 +90,7 @@ mod tests {
 
     use super::*;
     use proptest::prelude::*;
-    use std::{
-        vec,
-        vec::Vec, //
-    };
+    use std::vec::Vec;
 
     const CPUS: usize = 12;
 
@@ -163,8 +160,8 @@ mod tests {
                             serving.iter().copied(),
                             own,
                             |cpu| node[cpu as usize],
-                            &mut vec![0; CPUS],
-                            &mut vec![0; 4],
+                            &mut [0; CPUS],
+                            &mut [0; 4],
                         );
                         prop_assert_eq!(chosen, expected);
                         if let Some(cpu) = chosen {

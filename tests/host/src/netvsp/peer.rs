@@ -357,10 +357,7 @@ mod tests {
         assert_eq!(peer.stream(), None);
         for len in [100_000u32, 0, 1] {
             let bytes: Vec<u8> = (0..len).map(|n| (n % 253) as u8).collect();
-            let hash: String = Sha256::digest(&bytes)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hash = format!("{:x}", Sha256::digest(&bytes));
             assert_eq!(stream_to(&mut peer, 7, &bytes), bytes);
             let told = peer.stream().map(ToString::to_string);
             assert_eq!(told, Some(format!("7/{len}/{hash}")));
