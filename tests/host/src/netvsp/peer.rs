@@ -343,7 +343,8 @@ mod tests {
                 socket.close();
                 shut = true;
             }
-            if shut && !socket.may_recv() && socket.send_queue() == 0 {
+            // Both sides have shut down.
+            if socket.state() == tcp::State::TimeWait {
                 // With nothing in the queue, the end is an error.
                 let back = socket.recv(|bytes| (bytes.len(), bytes.to_vec()));
                 return back.unwrap_or_default();
