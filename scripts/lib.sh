@@ -261,14 +261,14 @@ patience() {
 
 # measure_guest DIR CPUS KDIR BASE PREFIX: boots DIR/tree on top of the initramfs BASE in plain QEMU, and appends the
 # lines 'PREFIX NAME FIGURE' of the figures that the guest printed to DIR/../results. One thread runs all CPUs in turn,
-# and time passes by instructions, so that the figures do not depend on this machine.
+# and time passes by instructions, so that the figures do not depend on this machine. BENCH_CPU is the processor.
 measure_guest() {
 	local dir=$1
 	archive_tree "$dir/tree" "$dir/overlay.cpio.gz"
 	rm -rf "$dir/tree"
 	cat "$4" "$dir/overlay.cpio.gz" >"$dir/initrd"
 	"$RLIS_TOP/scripts/in-sysroot" rig -C "$dir" timeout 600 qemu-system-x86_64 \
-		-accel tcg,thread=single -icount shift=0,sleep=off -cpu max -smp "$2" -m 512M \
+		-accel tcg,thread=single -icount shift=0,sleep=off -cpu "${BENCH_CPU:-max}" -smp "$2" -m 512M \
 		-nographic -no-reboot -nodefaults -serial mon:stdio -kernel "$3/arch/x86/boot/bzImage" \
 		-initrd "$dir/initrd" -append "console=ttyS0 panic=-1 no5lvl tsc=reliable" </dev/null >"$dir/log" 2>&1 || true
 	rm -f "$dir/initrd" "$dir/overlay.cpio.gz"
