@@ -220,8 +220,10 @@ use_card() {
 survives() {
 	host fault net0 "$1" 1 "$2" || return
 	wait_for 20 pings 10.0.0.1 || return
-	! host faults | grep -q "net0 $1" || { echo "$1 did not strike"; false; }
+	struck "$1"
 }
+# struck FAULT: it has, as often as it was to.
+struck() { ! host faults | grep -q "net0 $1" || { echo "$1 did not strike"; false; }; }
 # starts_with FAULT VALUE [COUNT]: loads the driver while the host does this; stops: ends that, and takes the driver out.
 starts_with() {
 	host fault net0 "$1" "${3:-1}" "$2" || return

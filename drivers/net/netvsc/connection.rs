@@ -137,7 +137,7 @@ const RECEIVE: u32 = 1;
 /// It has the send buffer.
 const SEND: u32 = 2;
 
-/// RNDIS has begun.
+/// RNDIS has begun there.
 const RNDIS: u32 = 4;
 
 impl Connection {
@@ -228,8 +228,7 @@ impl Connection {
         self.tell(&NdisVersion::of(version).message())?;
         self.receive_buffer(version, frame, terms.rx)?;
         let sections = self.send_buffer(terms.tx)?;
-        let batch = session.control.initialize(self.channel())?;
-        self.note(RNDIS);
+        let batch = self.initialize()?;
         let capabilities = self.capabilities(version);
         let offloads = Offloads::new(capabilities, batch);
         self.channels.set_offloads(offloads);
@@ -248,17 +247,33 @@ impl Connection {
         Ok(properties)
     }
 
-    /// There is something more to be undone when the host is left.
+    /// There is something more to be undone when the host is left. To be called before the host is asked: it may do what it
+    /// is asked for, and its answer be late or lost.
     fn note(&self, what: u32) {
         self.agreed.store(self.agreed.load(Relaxed) | what, Relaxed);
     }
 
-    /// The host has refused a buffer, so that there is nothing to be undone.
+    /// The host has refused, so that there is nothing to be undone.
+    fn forget(&self, what: u32) {
+        self.agreed
+            .store(self.agreed.load(Relaxed) & !what, Relaxed);
+    }
+
+    /// The same if this is how it answered to a buffer.
     fn note_refusal<T>(&self, what: u32, answer: &core::result::Result<T, BufferError>) {
         if matches!(answer, Err(BufferError::Refused(_))) {
-            self.agreed
-                .store(self.agreed.load(Relaxed) & !what, Relaxed);
+            self.forget(what);
         }
+    }
+
+    /// Begins RNDIS, and returns what the host says of several frames in a packet.
+    fn initialize(&self) -> Result<(u32, u32)> {
+        self.note(RNDIS);
+        let batch = self.session().control.initialize(self.channel())?;
+        if batch.is_none() {
+            self.forget(RNDIS);
+        }
+        batch.ok_or(EIO)
     }
 
     /// Finds the newest version that both know.
@@ -282,7 +297,6 @@ impl Connection {
             .open
             .grant(SharedMemory::new(usize::try_from(size)?)?)?;
         let message = EstablishBuffer::receive(buffer.handle());
-        // The host may use it without an answer that makes sense.
         self.note(RECEIVE);
         let sections = self.ask(&message).and_then(|reply| {
             let sections = ReceiveSections::parse(reply.bytes(), size, frame);

@@ -227,16 +227,16 @@ impl Control {
     }
 
     /// Begins RNDIS. Returns what the host says of packets with several frames, how many there may be, and the multiple of
-    /// which each begins at.
+    /// which each begins at; or `None` if it refuses. After an error it may have begun for the host all the same.
     ///
     /// # Errors
     ///
     /// As [`Self::query`].
-    pub(crate) fn initialize(&self, channel: &Channel) -> Result<(u32, u32)> {
+    pub(crate) fn initialize(&self, channel: &Channel) -> Result<Option<(u32, u32)>> {
         let reply = self.exchange(channel, MessageType::RNDIS_MSG_INIT, rndis::initialize)?;
         match rndis::answer(reply.bytes()).map_err(bad)? {
-            Answer::Initialize(complete) if { complete.status } == 0 => Ok(complete.batch()),
-            Answer::Initialize(_) => Err(EIO),
+            Answer::Initialize(complete) if { complete.status } == 0 => Ok(Some(complete.batch())),
+            Answer::Initialize(_) => Ok(None),
             _ => Err(EPROTO),
         }
     }
@@ -335,6 +335,7 @@ impl Control {
     }
 
     /// Takes a completion of the host, if it is not that of a frame. Any context.
+    #[inline]
     pub(crate) fn completed(&self, id: u64, payload: &[u8]) -> Completed {
         match id & KIND {
             0 => Completed::Frame,

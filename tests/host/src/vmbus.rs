@@ -41,6 +41,11 @@ pub trait Device: Send + Sync {
         Ok(())
     }
 
+    /// Whether the device reads what the guest left in the ring of a channel that it closed.
+    fn reads_to_the_end(&self) -> bool {
+        false
+    }
+
     /// The guest closed `channel`, or the connection ended. The device must not touch the guest's memory for
     /// this channel any more when this returns, or when [`Device::lingers`] says so.
     fn closed(&self, channel: &Arc<Channel>);

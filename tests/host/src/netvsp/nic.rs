@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use rlis_proto::guid::class::HV_NIC_GUID;
 use rlis_proto::nvsp::{DataPath, MessageType, ProtocolVersion, Status, VfAssociation};
 use rlis_proto::rndis;
@@ -429,11 +429,19 @@ impl Device for Nic {
         self.handle(channel, &packet)
     }
 
+    /// HALT and the REVOKEs come just before the channel is closed.
+    fn reads_to_the_end(&self) -> bool {
+        true
+    }
+
     fn closed(&self, channel: &Arc<Channel>) {
         let mut state = self.state();
         state.channels.remove(&channel.sub_index);
         if channel.sub_index != 0 {
             return;
+        }
+        if state.initialised && channel.was_left() {
+            channel.record(Err(anyhow!("closed without HALT")));
         }
         state.step = Step::Closed;
         state.initialised = false;

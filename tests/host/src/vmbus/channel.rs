@@ -78,6 +78,8 @@ pub struct Channel {
     /// The device knows that the channel is open.
     announced: AtomicBool,
     stopped: AtomicBool,
+    /// The guest closed it, without having been asked to.
+    left: AtomicBool,
     out: Mutex<Out>,
 }
 
@@ -114,6 +116,7 @@ impl Channel {
             kick: EventFd::new(0)?,
             announced: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             out: Mutex::new(Out {
                 ring: outgoing,
                 queue: VecDeque::new(),
@@ -171,6 +174,17 @@ impl Channel {
         self.kick();
     }
 
+    /// Ends a channel that the guest closes, although it was not withdrawn.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        self.stop();
+    }
+
+    /// Whether the guest closed it, and the host had not withdrawn it.
+    pub fn was_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
     /// Whether the channel was closed.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
@@ -220,6 +234,16 @@ impl Channel {
             if let Err(error) = self.kick.read() {
                 eprintln!("rlis-host: {}: {error}", self.name);
                 break;
+            }
+        }
+        if !broken && self.was_left() && self.device.reads_to_the_end() {
+            // The GPADL of the ring stays until this thread has ended.
+            loop {
+                match incoming.pop() {
+                    Ok(Some((packet, _))) => self.record(self.device.packet(&self, packet)),
+                    Ok(None) => break,
+                    Err(error) => break self.violation(&format!("{error:#}")),
+                }
             }
         }
         self.device.closed(&self);

@@ -142,7 +142,11 @@ impl Server {
                 slot.offer.name
             )
         })?;
-        channel.stop();
+        if slot.rescinded {
+            channel.stop();
+        } else {
+            channel.leave();
+        }
         stopping.push((channel, thread));
         if slot.offer.is_socket() && !slot.rescinded {
             // It cannot be opened a second time.
