@@ -8,6 +8,7 @@ pub mod completion;
 pub mod kv;
 pub mod list;
 pub mod lock;
+pub mod once_arc;
 pub mod page;
 pub mod param;
 pub mod power;
@@ -16,6 +17,7 @@ pub mod rcu_arc;
 pub mod ref_work;
 pub mod scope;
 pub mod shared;
+pub mod single;
 pub mod sysfs;
 pub mod table;
 pub mod tasklet;
@@ -27,6 +29,7 @@ pub mod work;
 pub use answer::AnswerSlot;
 pub use completion::Completion;
 pub use kv::KvSlice;
+pub use once_arc::OnceArc;
 pub use ratelimit::RateLimit;
 pub use rcu_arc::{
     GracePeriod,
@@ -39,6 +42,7 @@ pub use scope::{
     NoSoftirq, //
 };
 pub use shared::SharedMemory;
+pub use single::Single;
 pub use tasklet::Tasklet;
 pub use timer::Timer;
 pub use view::{

@@ -67,9 +67,21 @@ impl SharedMemory {
     /// Returns the 32-bit word at `offset`, at any alignment, loaded once; `None` if it does not lie in the memory.
     #[inline]
     pub fn word(&self, offset: usize) -> Option<u32> {
-        let word = self.range(offset, size_of::<u32>())?;
-        // SAFETY: The bytes are valid for reads. A word may be at any address; of its alignment nothing is assumed.
-        Some(unsafe { word.cast::<Unaligned>().as_ptr().read_volatile() }.0)
+        self.words(offset).map(|[word]| word)
+    }
+
+    /// Returns the words from `offset` on, at any alignment, each loaded once; `None` if they do not all lie in the memory.
+    #[inline]
+    pub fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let from = self.range(offset, size_of::<[u32; N]>())?;
+        Some(core::array::from_fn(|index| {
+            // SAFETY: All `N` words lie in the memory, which is valid for reads. A word may be at any address; of its
+            // alignment nothing is assumed.
+            unsafe {
+                let place = from.cast::<Unaligned>().add(index);
+                place.as_ptr().read_volatile().0
+            }
+        }))
     }
 
     /// Copies bytes out.
@@ -96,6 +108,20 @@ impl SharedMemory {
         let to = self.range(offset, from.len()).ok_or(EINVAL)?;
         // SAFETY: As in `copy_to`, the other way round.
         unsafe { rlis_sys::copy_shared(to.as_ptr().cast(), from.as_ptr().cast(), from.len()) };
+        Ok(())
+    }
+
+    /// Stores words at `offset`, at any alignment, in the byte order of the machine, which is the host's.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if they do not all lie in the memory.
+    #[inline]
+    pub fn put_words<const N: usize>(&self, offset: usize, words: [u32; N]) -> Result {
+        let to = self.range(offset, size_of::<[u32; N]>()).ok_or(EINVAL)?;
+        // SAFETY: All of them lie in the memory, which is valid for writes, at whatever address. Others who write there at the
+        // same time may spoil them, as with `copy_from`; nothing of this is read here.
+        unsafe { to.cast::<[u32; N]>().write_unaligned(words) };
         Ok(())
     }
 
@@ -144,6 +170,11 @@ mod tests {
         assert_eq!(out, [2, 3, 4]);
         assert!(memory.copy_from(8190, &[0; 3]).is_err());
         assert!(memory.copy_to(usize::MAX, &mut out).is_err());
+        assert_eq!(memory.words(4093), Some([0x0302_0100, 4]));
+        assert!(memory.words::<2>(8185).is_none());
+        memory.put_words(8183, [0x0403_0201, 0x0807_0605])?;
+        assert_eq!(memory.word(8184), Some(0x0504_0302));
+        assert!(memory.put_words(8185, [1, 2]).is_err());
         assert!(memory.word(8188).is_some());
         assert!(memory.word(8189).is_none());
         assert!(memory.range(8192, 0).is_some());

@@ -42,7 +42,7 @@ pub use oid::{
     MAC_PARAMETER_SIZE, MAX_FRIENDLY_NAME, MEDIA_CONNECTED, MEDIA_DISCONNECTED,
 };
 pub use packet::{
-    encode_packet, packet, Packet, PacketHeader, MAX_HEADER_SIZE, PACKET_HEADER_SIZE,
+    encode_packet, packet, packet_front, Packet, PacketHeader, MAX_HEADER_SIZE, PACKET_HEADER_SIZE,
 };
 pub use ppi::{
     LargeSend, PacketId, PerPacketInfo, Ppis, RxChecksum, TxChecksum, Vlan, MAX_PPI_SIZE,

@@ -293,31 +293,36 @@ void rlis_helper_net_tx_timestamp(struct sk_buff *skb)
 	skb_tx_timestamp(skb);
 }
 
-struct skb_shared_info *rlis_helper_net_shared_info(const struct sk_buff *skb)
+/*
+ * Where a frame lies in physical memory, as at most @most ranges; returns how many, or 0 if they are not enough. Offsets of
+ * fragments may exceed a page where one lies in a compound page.
+ */
+unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
+				    unsigned int most)
 {
-	return skb_shinfo(skb);
-}
+	const struct skb_shared_info *shared = skb_shinfo(skb);
+	unsigned int i, n = 0;
 
-/* Offsets may exceed a page where the fragment lies in a compound page. */
-unsigned long rlis_helper_net_frag_pfn(const skb_frag_t *frag)
-{
-	return page_to_pfn(skb_frag_page(frag)) + (skb_frag_off(frag) >> PAGE_SHIFT);
-}
+	if (1 + shared->nr_frags > most)
+		return 0;
+	if (skb_headlen(skb)) {
+		phys_addr_t start = virt_to_phys(skb->data);
 
-u32 rlis_helper_net_frag_offset(const skb_frag_t *frag)
-{
-	return offset_in_page(skb_frag_off(frag));
-}
+		ranges[n].pfn = start >> PAGE_SHIFT;
+		ranges[n].offset = offset_in_page(start);
+		ranges[n++].len = skb_headlen(skb);
+	}
+	for (i = 0; i < shared->nr_frags; i++) {
+		const skb_frag_t *frag = &shared->frags[i];
+		unsigned int offset = skb_frag_off(frag);
 
-u32 rlis_helper_net_frag_len(const skb_frag_t *frag)
-{
-	return skb_frag_size(frag);
-}
-
-/* Of an address in the kernel's linear map. */
-u64 rlis_helper_net_phys(const void *address)
-{
-	return virt_to_phys((void *)address);
+		if (!skb_frag_size(frag))
+			continue;
+		ranges[n].pfn = page_to_pfn(skb_frag_page(frag)) + (offset >> PAGE_SHIFT);
+		ranges[n].offset = offset_in_page(offset);
+		ranges[n++].len = skb_frag_size(frag);
+	}
+	return n;
 }
 
 void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
@@ -336,19 +341,6 @@ void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue)
 	skb_record_rx_queue(skb, queue);
 }
 
-/* Bytes in front of a received frame: so that the IP header is aligned, and for what is put in front when it is forwarded. */
-u32 rlis_helper_net_skb_headroom(void)
-{
-	return NET_SKB_PAD + NET_IP_ALIGN;
-}
-
-/* Bytes of memory for a linear packet of so many bytes with headroom. */
-u32 rlis_helper_net_skb_truesize(u32 len)
-{
-	return SKB_DATA_ALIGN(NET_SKB_PAD + NET_IP_ALIGN + len) +
-	       SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
-}
-
 /* Pages that only the CPU writes: nothing is mapped for DMA. */
 struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
 					      unsigned int pages)
@@ -364,16 +356,6 @@ struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *
 	return page_pool_create(&params);
 }
 
-void *rlis_helper_net_pool_alloc(struct page_pool *pool, u32 *size)
-{
-	return page_pool_dev_alloc_va(pool, size);
-}
-
-void rlis_helper_net_pool_free(struct page_pool *pool, void *address)
-{
-	page_pool_free_va(pool, address, true);
-}
-
 void *rlis_helper_net_page_address(struct page *page)
 {
 	return page_address(page);
@@ -382,16 +364,6 @@ void *rlis_helper_net_page_address(struct page *page)
 struct page *rlis_helper_net_pool_alloc_page(struct page_pool *pool)
 {
 	return page_pool_dev_alloc_pages(pool);
-}
-
-void rlis_helper_net_pool_free_page(struct page_pool *pool, struct page *page)
-{
-	page_pool_put_full_page(pool, page, true);
-}
-
-void rlis_helper_net_reserve(struct sk_buff *skb, u32 len)
-{
-	skb_reserve(skb, len);
 }
 
 void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci)

@@ -27,6 +27,14 @@ struct rlis_net_tx {
 	bool partial;
 };
 
+/* Bytes that follow each other in physical memory. */
+struct rlis_net_range {
+	u64 pfn;
+	/* In that page. */
+	u32 offset;
+	u32 len;
+};
+
 void *rlis_helper_net_priv(struct net_device *dev);
 void rlis_helper_net_set_parent(struct net_device *dev, void *parent);
 void rlis_helper_net_set_address(struct net_device *dev, const u8 *address);
@@ -52,16 +60,12 @@ bool rlis_helper_net_linearize(struct sk_buff *skb);
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb);
 void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev);
 void rlis_helper_net_tx_timestamp(struct sk_buff *skb);
-struct skb_shared_info *rlis_helper_net_shared_info(const struct sk_buff *skb);
-unsigned long rlis_helper_net_frag_pfn(const skb_frag_t *frag);
-u32 rlis_helper_net_frag_offset(const skb_frag_t *frag);
-u32 rlis_helper_net_frag_len(const skb_frag_t *frag);
-u64 rlis_helper_net_phys(const void *address);
+unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
+				    unsigned int most);
 void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
 				 int len, unsigned int truesize);
 void rlis_helper_net_mark_for_recycle(struct sk_buff *skb);
 void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue);
-void rlis_helper_net_reserve(struct sk_buff *skb, u32 len);
 void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci);
 void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4);
 void rlis_helper_net_describe_tx(const struct sk_buff *skb, struct rlis_net_tx *tx);
@@ -78,15 +82,10 @@ bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev);
 u32 rlis_helper_net_online_cpus(void);
 void rlis_helper_net_grow_frag(struct sk_buff *skb, int index, u32 len);
 void rlis_helper_net_fix_ip_checksum(struct sk_buff *skb);
-u32 rlis_helper_net_skb_headroom(void);
-u32 rlis_helper_net_skb_truesize(u32 len);
 
 struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
 					      unsigned int pages);
-void *rlis_helper_net_pool_alloc(struct page_pool *pool, u32 *size);
-void rlis_helper_net_pool_free(struct page_pool *pool, void *address);
 void *rlis_helper_net_page_address(struct page *page);
 struct page *rlis_helper_net_pool_alloc_page(struct page_pool *pool);
-void rlis_helper_net_pool_free_page(struct page_pool *pool, struct page *page);
 
 #endif

@@ -83,7 +83,7 @@ impl Channels {
     }
 
     /// The channel that the card has from the beginning, once it is open.
-    pub(crate) fn primary(&self) -> Option<&Arc<Channel>> {
+    pub(crate) fn primary(&self) -> Option<&Channel> {
         self.queue(0)?.channel()
     }
 

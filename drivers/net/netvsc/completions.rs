@@ -6,22 +6,15 @@ use crate::{
     counters::Received,
     settings::WANTED_ROOM, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Relaxed,
-        Release, //
-    }, //
-};
+use kernel::prelude::*;
+use rlis_hv::Single;
 use rlis_proto::nvsp::{
     RndisPacketComplete,
     Status, //
 };
 use rlis_vmbus::{
-    Channel,
-    PacketType, //
+    PacketType,
+    PinnedChannel, //
 };
 
 /// Completions that the host waits for, and that had no room in the ring.
@@ -29,14 +22,14 @@ use rlis_vmbus::{
 /// Written and read by the poll function alone, which takes no packets while there is no room here.
 pub(crate) struct Completions {
     ring: KVVec<Pending>,
-    first: Atomic<u32>,
-    count: Atomic<u32>,
+    first: Single<u32>,
+    count: Single<u32>,
 }
 
 struct Pending {
-    id: Atomic<u64>,
+    id: Single<u64>,
     /// 0 for a completion without a payload.
-    status: Atomic<u32>,
+    status: Single<u32>,
 }
 
 /// How many completions can wait; a power of two.
@@ -47,48 +40,46 @@ impl Completions {
         let mut ring = KVVec::with_capacity(PENDING, GFP_KERNEL)?;
         for _ in 0..PENDING {
             let pending = Pending {
-                id: Atomic::new(0),
-                status: Atomic::new(0),
+                id: Single::new(0),
+                status: Single::new(0),
             };
             ring.push(pending, GFP_KERNEL)?;
         }
         Ok(Self {
             ring,
-            first: Atomic::new(0),
-            count: Atomic::new(0),
+            first: Single::new(0),
+            count: Single::new(0),
         })
     }
 
     /// Returns whether another completion could wait.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        usize::try_from(self.count.load(Relaxed)).is_ok_and(|count| count < PENDING)
+        usize::try_from(self.count.get()).is_ok_and(|count| count < PENDING)
     }
 
     /// Completes a packet of the host, now or when there is room.
     #[inline]
     pub(crate) fn answer(
         &self,
-        channel: &Channel,
+        channel: &PinnedChannel<'_>,
         counters: &Received,
         id: u64,
         status: Option<Status>,
     ) {
-        if self.count.load(Relaxed) == 0 && Self::send(channel, id, status) != Err(EAGAIN) {
-            // Sent, or the channel is closed.
+        if self.count.get() == 0 && Self::send(channel, id, status) != Err(EAGAIN) {
+            // Sent, or the host has withdrawn the card.
             return;
         }
         counters.completions_late.add(1);
-        let (first, count) = (self.first.load(Relaxed), self.count.load(Acquire));
+        let (first, count) = (self.first.get(), self.count.get());
         let Some(place) = self.place(first.wrapping_add(count)) else {
             return;
         };
         if usize::try_from(count).is_ok_and(|count| count < PENDING) {
-            place.id.store(id, Relaxed);
-            place
-                .status
-                .store(status.map_or(0, |status| status.0), Relaxed);
-            self.count.store(count + 1, Release);
+            place.id.set(id);
+            place.status.set(status.map_or(0, |status| status.0));
+            self.count.set(count + 1);
         }
     }
 
@@ -96,7 +87,7 @@ impl Completions {
         self.ring.get(usize::try_from(at).ok()? % PENDING)
     }
 
-    fn send(channel: &Channel, id: u64, status: Option<Status>) -> Result {
+    fn send(channel: &PinnedChannel<'_>, id: u64, status: Option<Status>) -> Result {
         match status {
             Some(status) => {
                 let message = RndisPacketComplete::message(status);
@@ -107,33 +98,32 @@ impl Completions {
     }
 
     /// Sends what waits, as far as there is room. If that is not all, the host signals when there is more.
-    pub(crate) fn flush(&self, channel: &Channel) {
-        if self.count.load(Relaxed) == 0 || self.send_all(channel) {
+    pub(crate) fn flush(&self, channel: &PinnedChannel<'_>) {
+        if self.count.get() == 0 || self.send_all(channel) {
             return;
         }
-        // If the channel is closed, nobody waits.
-        let _ = channel.set_pending_send_size(WANTED_ROOM);
+        channel.set_pending_send_size(WANTED_ROOM);
         // There may be room since before the host knew.
         self.send_all(channel);
     }
 
-    fn send_all(&self, channel: &Channel) -> bool {
+    fn send_all(&self, channel: &PinnedChannel<'_>) -> bool {
         loop {
-            let count = self.count.load(Relaxed);
+            let count = self.count.get();
             if count == 0 {
                 return true;
             }
-            let first = self.first.load(Relaxed);
+            let first = self.first.get();
             let Some(place) = self.place(first) else {
                 return true;
             };
-            let status = place.status.load(Relaxed);
+            let status = place.status.get();
             let status = (status != 0).then_some(Status(status));
-            if Self::send(channel, place.id.load(Relaxed), status) == Err(EAGAIN) {
+            if Self::send(channel, place.id.get(), status) == Err(EAGAIN) {
                 return false;
             }
-            self.first.store(first.wrapping_add(1), Relaxed);
-            self.count.store(count - 1, Relaxed);
+            self.first.set(first.wrapping_add(1));
+            self.count.set(count - 1);
         }
     }
 }

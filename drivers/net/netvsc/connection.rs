@@ -242,7 +242,8 @@ impl Connection {
                 Some(sections) => Share::new(sections, number, planned)?,
                 None => None,
             };
-            queue.set_transmit(Transmit::new(share, frame, offloads)?);
+            let transmit = Transmit::new(share, frame, offloads)?;
+            queue.set_transmit(Arc::new(transmit, GFP_KERNEL)?);
         }
         Ok(properties)
     }

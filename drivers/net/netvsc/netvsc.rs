@@ -29,6 +29,7 @@ mod control;
 mod counters;
 mod device;
 mod encapsulate;
+mod header;
 mod interface;
 mod link;
 mod nic;

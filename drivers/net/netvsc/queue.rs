@@ -21,10 +21,10 @@ use kernel::{
     prelude::*,
     sync::{
         rcu,
-        Arc,
-        SetOnce, //
+        Arc, //
     }, //
 };
+use rlis_hv::OnceArc;
 use rlis_net::{
     Completed,
     Napi,
@@ -38,7 +38,8 @@ use rlis_net::{
 use rlis_vmbus::{
     Channel,
     Packet,
-    PacketType, //
+    PacketType,
+    PinnedChannel, //
 };
 
 /// Packets of a poll that are no frames: so many, and others have a turn.
@@ -49,10 +50,19 @@ pub(crate) struct Queue {
     number: u16,
     session: Arc<Session>,
     napi: Arc<Napi<Self>>,
-    channel: SetOnce<Arc<Channel>>,
+    channel: OnceArc<Channel>,
     /// From the time that frames may be sent.
-    transmit: SetOnce<Transmit>,
+    transmit: OnceArc<Transmit>,
     completions: Completions,
+}
+
+/// What is at hand during a poll, from when it is first needed.
+struct Poll<'a> {
+    receive: Option<&'a Receive>,
+    transmit: Option<&'a Transmit>,
+    sent: &'a counters::Sent,
+    /// Frames that the host has completed.
+    sum: Completed,
 }
 
 impl Queue {
@@ -65,8 +75,8 @@ impl Queue {
             number,
             session,
             napi,
-            channel: SetOnce::new(),
-            transmit: SetOnce::new(),
+            channel: OnceArc::new(),
+            transmit: OnceArc::new(),
             completions: Completions::new()?,
         };
         Ok(Arc::new(queue, GFP_KERNEL)?)
@@ -81,19 +91,19 @@ impl Queue {
     }
 
     #[inline]
-    pub(crate) fn channel(&self) -> Option<&Arc<Channel>> {
-        self.channel.as_ref()
+    pub(crate) fn channel(&self) -> Option<&Channel> {
+        self.channel.get()
     }
 
     /// Frames may be sent.
-    pub(crate) fn set_transmit(&self, transmit: Transmit) {
+    pub(crate) fn set_transmit(&self, transmit: Arc<Transmit>) {
         self.transmit.populate(transmit);
     }
 
     /// Returns whether frames are under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.transmit
-            .as_ref()
+            .get()
             .is_some_and(|transmit| !transmit.is_idle())
     }
 
@@ -105,7 +115,7 @@ impl Queue {
     /// Has the host interrupt when there is room in the ring: the poll wakes the queue then.
     #[cold]
     fn want_room(&self) {
-        if let Some(channel) = self.channel.as_ref() {
+        if let Some(channel) = self.channel.get() {
             // It fails for a channel that is closed, where nobody waits.
             let _ = channel.set_pending_send_size(WANTED_ROOM);
         }
@@ -129,8 +139,8 @@ impl Queue {
             return packet.discard();
         };
         let (Some(transmit), Some(channel)) = (
-            self.transmit.as_ref(),
-            self.channel.as_ref().and_then(|channel| channel.pin(guard)),
+            self.transmit.get(),
+            self.channel.get().and_then(|channel| channel.pin(guard)),
         ) else {
             counters.tx.dropped.add(1);
             return packet.discard();
@@ -144,38 +154,42 @@ impl Queue {
         transmit.transmit(&context, packet)
     }
 
-    fn packet(
-        &self,
+    #[inline]
+    fn packet<'a>(
+        &'a self,
         packet: &Packet<'_>,
         context: &Context<'_>,
-        sent: &counters::Sent,
-        sum: &mut Completed,
+        poll: &mut Poll<'a>,
         cx: &mut PollContext<'_>,
     ) {
         match packet.packet_type() {
-            PacketType::COMPLETION => self.completion(packet, context, sent, sum, cx),
+            PacketType::COMPLETION => self.completion(packet, context, poll, cx),
             PacketType::DATA_USING_XFER_PAGES => {
-                Receive::packet(self.session.receive(), context, packet, cx);
+                poll.receive = poll.receive.or_else(|| self.session.receive());
+                Receive::packet(poll.receive, context, packet, cx);
             }
             PacketType::DATA_INBAND => self.in_band(packet, context),
             other => context.malformed("packet", &other),
         }
     }
 
-    fn completion(
-        &self,
+    #[inline]
+    fn completion<'a>(
+        &'a self,
         packet: &Packet<'_>,
         context: &Context<'_>,
-        sent: &counters::Sent,
-        sum: &mut Completed,
+        poll: &mut Poll<'a>,
         cx: &PollContext<'_>,
     ) {
         let (id, payload) = (packet.transaction_id(), packet.payload());
         let known = match self.session.control.completed(id, payload) {
             Control::Request(known) => known,
-            Control::Frame => self.transmit.as_ref().is_some_and(|transmit| {
-                transmit.completed(context.port, sent, id, payload, cx, sum)
-            }),
+            Control::Frame => {
+                poll.transmit = poll.transmit.or_else(|| self.transmit.get());
+                poll.transmit.is_some_and(|transmit| {
+                    transmit.completed(context.port, poll.sent, id, payload, cx, &mut poll.sum)
+                })
+            }
         };
         if !known {
             context.counters.unknown.add(1);
@@ -203,14 +217,24 @@ impl Queue {
         counters: &counters::Channel,
         cx: &mut PollContext<'_>,
     ) -> Polled {
-        let mut sum = Completed::default();
+        let guard = rcu::read_lock();
+        let Some(pinned) = channel.pin(&guard) else {
+            // It is closed, and nothing comes any more.
+            return Polled::Done;
+        };
+        let mut poll = Poll {
+            receive: None,
+            transmit: None,
+            sent: &counters.sent,
+            sum: Completed::default(),
+        };
         let mut polled = Polled::Done;
         let context = Context {
             port: &self.session.port,
             control: &self.session.control,
             completions: &self.completions,
             counters: &counters.rx,
-            channel,
+            channel: &pinned,
         };
         if let Some(mut reader) = channel.try_reader() {
             let mut packets = 0;
@@ -219,7 +243,7 @@ impl Queue {
                 let Some(packet) = reader.next_packet() else {
                     break;
                 };
-                self.packet(&packet, &context, &counters.sent, &mut sum, cx);
+                self.packet(&packet, &context, &mut poll, cx);
                 packets += 1;
                 if cx.exhausted() || packets == PACKETS {
                     polled = Polled::More;
@@ -227,54 +251,53 @@ impl Queue {
                 }
             }
         }
-        self.wake(channel, counters, sum, cx);
+        self.wake(&pinned, counters, poll.sum, cx);
         // After that, which may tell the host that nobody waits for room.
-        self.completions.flush(channel);
+        self.completions.flush(&pinned);
         polled
     }
 
     fn wake(
         &self,
-        channel: &Channel,
+        channel: &PinnedChannel<'_>,
         counters: &counters::Channel,
         sum: Completed,
         cx: &PollContext<'_>,
     ) {
-        let guard = rcu::read_lock();
-        let (Some(transmit), Some(pinned)) = (self.transmit.as_ref(), channel.pin(&guard)) else {
+        let Some(transmit) = self.transmit.get() else {
             return;
         };
-        let mut woken = transmit.wake(&pinned, cx, sum);
+        let mut woken = transmit.wake(channel, cx, sum);
         if transmit.is_stuck() {
-            // It fails for a channel that is closed, where nobody waits. There may be room since before the host knew.
-            let _ = channel.set_pending_send_size(WANTED_ROOM);
-            woken = transmit.wake(&pinned, cx, Completed::default());
+            channel.set_pending_send_size(WANTED_ROOM);
+            // There may be room since before the host knew.
+            woken = transmit.wake(channel, cx, Completed::default());
         }
         if woken {
             counters.sent.wake_queue.add(1);
             // Nobody waits for the host to tell of room any more.
-            let _ = channel.set_pending_send_size(0);
+            channel.set_pending_send_size(0);
         }
     }
 }
 
 impl NapiHandler for Queue {
     fn poll(&self, cx: &mut PollContext<'_>) -> Polled {
-        match (self.channel.as_ref(), self.counters()) {
+        match (self.channel.get(), self.counters()) {
             (Some(channel), Some(counters)) => self.poll_channel(channel, counters, cx),
             _ => Polled::Done,
         }
     }
 
     fn mask(&self) {
-        if let Some(channel) = self.channel.as_ref() {
+        if let Some(channel) = self.channel.get() {
             // It fails for a channel that is closed, which does not interrupt.
             let _ = channel.mask_interrupt();
         }
     }
 
     fn unmask(&self) -> bool {
-        let channel = self.channel.as_ref();
+        let channel = self.channel.get();
         let more = channel.is_some_and(|channel| channel.unmask_interrupt().unwrap_or(0) != 0);
         // Without room for completions nothing is read, until the host interrupts since there is room.
         more && self.completions.has_room()

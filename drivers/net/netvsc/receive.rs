@@ -41,9 +41,9 @@ use rlis_proto::{
     ProtoError, //
 };
 use rlis_vmbus::{
-    Channel,
     GrantedMemory,
-    Packet, //
+    Packet,
+    PinnedChannel, //
 };
 
 /// The receive buffer, as the host has cut it.
@@ -60,7 +60,7 @@ pub(crate) struct Context<'a> {
     pub(crate) control: &'a Control,
     pub(crate) completions: &'a Completions,
     pub(crate) counters: &'a Received,
-    pub(crate) channel: &'a Channel,
+    pub(crate) channel: &'a PinnedChannel<'a>,
 }
 
 impl Context<'_> {
@@ -81,12 +81,14 @@ struct Message<'a> {
 
 impl Words for Message<'_> {
     #[inline]
-    fn word(&self, offset: u32) -> Option<u32> {
-        if offset > self.len.checked_sub(4)? {
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let at = usize::try_from(offset).ok()?;
+        let end = at.checked_add(size_of::<[u32; N]>())?;
+        if end > usize::try_from(self.len).ok()? {
             return None;
         }
-        let at = usize::try_from(self.offset.checked_add(offset)?).ok()?;
-        self.memory.word(at)
+        let start = usize::try_from(self.offset).ok()?;
+        self.memory.words(start.checked_add(at)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! The send buffer, as the host has cut it, and the share that a channel has of it.
 
+use crate::header::Header;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -103,13 +104,13 @@ impl Share {
         &self,
         section: u32,
         start: u32,
-        header: &[u8],
+        header: &Header,
         packet: &TxPacket,
     ) -> Result {
         let memory = self.sections.buffer.memory();
         let position = self.position(section, start)?;
-        memory.copy_from(position, header)?;
-        packet.copy_to(memory, position + header.len())
+        let end = header.write(memory, position)?;
+        packet.copy_to(memory, end)
     }
 
     /// Makes the message from `start` to `end` in a section end at `until`: what is between are zeros of its own.

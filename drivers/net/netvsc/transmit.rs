@@ -9,6 +9,7 @@ use crate::{
         encapsulate,
         Offloads, //
     },
+    header::Header,
     port::Port,
     sections::Share,
     settings::{
@@ -27,12 +28,16 @@ use kernel::{
         Release, //
     }, //
 };
-use rlis_hv::SharedMemory;
+use rlis_hv::{
+    SharedMemory,
+    Single, //
+};
 use rlis_net::{
     Completed,
     Exclusive,
     HeldPacket,
     PollContext,
+    Ranges,
     Sent,
     Slots,
     StoppedQueue,
@@ -46,7 +51,7 @@ use rlis_proto::{
         RndisPacket,
         Status, //
     },
-    rndis, //
+    rndis::MAX_HEADER_SIZE, //
 };
 use rlis_vmbus::{
     MpbDescriptor,
@@ -54,16 +59,16 @@ use rlis_vmbus::{
     PinnedChannel, //
 };
 
-/// Bytes for the header in front of a frame; a divisor of the page size.
+/// Bytes for the header in front of a frame that is sent by its pages; a divisor of the page size.
 const HEADER: usize = 256;
 
-const _: () = assert!(rndis::MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
+const _: () = assert!(MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
 /// Pieces that a frame can be sent in, with its header; a frame with more is put together first.
-const MAX_RANGES: usize = 19;
+const MAX_RANGES: usize = Ranges::MOST + 1;
 
 /// Words of the longest descriptor: the fixed part; for each piece its description, the page that it begins in and the one
 /// that it ends in; the whole pages of 64 KiB between.
@@ -121,10 +126,11 @@ struct Unsent {
 }
 
 /// What is on its way to the ring: one or the other, or nothing.
-#[derive(Default)]
 struct Held {
     pending: Option<Pending>,
     unsent: Option<Unsent>,
+    /// Where the descriptor of a frame that is sent by its pages is put together.
+    words: [u64; MAX_WORDS],
 }
 
 /// What is needed to send on one channel.
@@ -134,8 +140,8 @@ pub(crate) struct Transmit {
     header_pages: KVec<u64>,
     sections: Option<Share>,
     held: Exclusive<Held>,
-    /// There is something that was not sent for want of room in the ring.
-    stuck: Atomic<bool>,
+    /// There is something that was not sent for want of room in the ring. Written by who has `held`.
+    stuck: Single<bool>,
     /// Bytes that were counted as sent and that the host was not given.
     lost: Atomic<u32>,
     offloads: Offloads,
@@ -152,13 +158,6 @@ pub(crate) struct Context<'a> {
     pub(crate) want_room: &'a dyn Fn(),
 }
 
-/// How much room there has to be: see [`Transmit::room`].
-#[derive(Clone, Copy)]
-enum Enough {
-    ForOne,
-    ForMany,
-}
-
 impl Transmit {
     pub(crate) fn new(sections: Option<Share>, frame: u32, offloads: Offloads) -> Result<Self> {
         let count = usize::try_from(FRAMES_IN_FLIGHT)?;
@@ -168,8 +167,12 @@ impl Transmit {
             header_pages: headers.page_numbers()?,
             headers,
             sections,
-            held: Exclusive::new(Held::default()),
-            stuck: Atomic::new(false),
+            held: Exclusive::new(Held {
+                pending: None,
+                unsent: None,
+                words: [0; MAX_WORDS],
+            }),
+            stuck: Single::new(false),
             lost: Atomic::new(0),
             offloads,
             frame,
@@ -181,17 +184,11 @@ impl Transmit {
         self.slots.is_idle()
     }
 
-    /// Whether the next frame is likely to find room. If nothing is under way, it has to be tried: no completion will
-    /// tell that there is room.
+    /// Whether the next frame is likely to find room in the ring. If nothing is under way, it has to be tried: no
+    /// completion will tell that there is room.
     #[inline]
-    fn room(&self, channel: &PinnedChannel<'_>, enough: Enough) -> bool {
-        let percent = match enough {
-            Enough::ForOne => RING_LOW,
-            Enough::ForMany => RING_ENOUGH,
-        };
-        !self.stuck.load(Relaxed)
-            && self.slots.room() >= SLOTS
-            && (channel.percent_to_write() > percent || self.slots.is_idle())
+    fn ring_has_room(&self, channel: &PinnedChannel<'_>, percent: u32) -> bool {
+        !self.stuck.get() && (channel.percent_to_write() > percent || self.slots.is_idle())
     }
 
     /// Sends a frame.
@@ -228,11 +225,12 @@ impl Transmit {
 
     #[inline]
     fn take(&self, held: &mut Held, cx: &Context<'_>, mut packet: TxPacket) -> Sent {
-        let enough = || self.room(cx.channel, Enough::ForOne);
         if held.unsent.is_some() {
             self.retry(held, cx);
         }
-        if let Err(stopped) = cx.queue.stop_unless(enough) {
+        // The call before has left room in the ring, or stopped the queue. Should there be none, the frame waits in its slot.
+        let slots = || !self.stuck.get() && self.slots.has_room(cx.queue, SLOTS);
+        if let Err(stopped) = cx.queue.stop_unless(slots) {
             self.flush(held, cx);
             return self.busy(cx, packet, stopped);
         }
@@ -255,19 +253,19 @@ impl Transmit {
                 return Self::drop_frame(cx, packet);
             }
         };
-        let mut header = [0; HEADER];
-        let front = rndis::encode_packet(&mut header, &ppis, packet.len(), 0).unwrap_or(0);
-        let front = usize::try_from(front).unwrap_or(0);
-        let header = header.get(..front).unwrap_or_default();
-        let sent = match self.put(held, cx, header, packet) {
+        let header = Header::new(ppis, packet.len());
+        let sent = match self.put(held, cx, &header, packet) {
             Ok(sent) => sent,
             Err(packet) => {
                 // A frame does not overtake those that came before it.
                 self.flush(held, cx);
-                self.by_pages(cx, header, packet)
+                self.by_pages(held, cx, &header, packet)
             }
         };
         // So that the next one need not come back.
+        let enough = || {
+            self.slots.has_room(cx.queue, SLOTS) && self.ring_has_room(cx.channel, RING_LOW)
+        };
         if cx.queue.stop_unless(enough).is_err() {
             cx.counters.stop_queue.add(1);
             self.flush(held, cx);
@@ -285,16 +283,16 @@ impl Transmit {
         &self,
         held: &mut Held,
         cx: &Context<'_>,
-        header: &[u8],
+        header: &Header,
         packet: TxPacket,
     ) -> core::result::Result<Sent, TxPacket> {
         let len = packet.len();
         let Some(sections) = &self.sections else {
             return Err(packet);
         };
-        let Some(total) = u32::try_from(header.len())
-            .ok()
-            .and_then(|front| front.checked_add(len))
+        let Some(total) = header
+            .len()
+            .checked_add(len)
             .filter(|total| *total <= sections.size())
         else {
             return Err(packet);
@@ -352,12 +350,19 @@ impl Transmit {
     }
 
     /// Gives the host the frames that are held.
+    #[inline]
     fn flush(&self, held: &mut Held, cx: &Context<'_>) {
+        if held.pending.is_some() {
+            self.send_held(held, cx);
+        }
+    }
+
+    fn send_held(&self, held: &mut Held, cx: &Context<'_>) {
         let Some(pending) = held.pending.take() else {
             return;
         };
         let Some(slot) = self.slots.reserve(cx.queue) else {
-            // There are two for each call, see `room`.
+            // There are two for each call, see `take`.
             return self.lose(pending, cx);
         };
         let tag = Tag::new(Some(pending.section), pending.frames, pending.bytes);
@@ -382,9 +387,10 @@ impl Transmit {
     }
 
     /// Tries to send what was not sent, and has the channel polled later if there is still no room.
+    #[inline]
     fn retry(&self, held: &mut Held, cx: &Context<'_>) {
         if !self.send_unsent(held, cx.channel) {
-            self.stuck.store(true, Relaxed);
+            self.stuck.set(true);
             (cx.want_room)();
         }
     }
@@ -402,21 +408,28 @@ impl Transmit {
             }
             held.unsent = None;
         }
-        self.stuck.store(false, Relaxed);
+        self.stuck.set(false);
         true
     }
 
     /// Sends a frame by its pages.
-    fn by_pages(&self, cx: &Context<'_>, header: &[u8], mut packet: TxPacket) -> Sent {
-        if packet.pieces() >= MAX_RANGES {
+    fn by_pages(
+        &self,
+        held: &mut Held,
+        cx: &Context<'_>,
+        header: &Header,
+        mut packet: TxPacket,
+    ) -> Sent {
+        let mut ranges = Ranges::new();
+        if !ranges.describe(&packet) {
             cx.counters.scattered.add(1);
-            if packet.linearize().is_err() {
+            if packet.linearize().is_err() || !ranges.describe(&packet) {
                 cx.counters.no_memory.add(1);
                 return Self::drop_frame(cx, packet);
             }
         }
         let len = packet.len();
-        match self.send_pages(cx, header, packet) {
+        match self.send_pages(held, cx, header, &ranges, packet) {
             Ok(sent) => sent,
             Err((error, packet)) => {
                 // It was counted as sent before the host could complete it.
@@ -433,7 +446,7 @@ impl Transmit {
         (cx.want_room)();
         if error == EAGAIN || error == ENOSPC {
             let room = || {
-                !self.stuck.load(Relaxed)
+                !self.stuck.get()
                     && self.slots.room() >= SLOTS
                     && cx.channel.percent_to_write() > RING_LOW
             };
@@ -448,27 +461,28 @@ impl Transmit {
     #[inline]
     fn send_pages(
         &self,
+        held: &mut Held,
         cx: &Context<'_>,
-        header: &[u8],
+        header: &Header,
+        ranges: &Ranges,
         packet: TxPacket,
     ) -> core::result::Result<Sent, (Error, TxPacket)> {
         let len = packet.len();
         // The stack counts it in any case, so that each way out has the same to undo.
         cx.queue.sent(len);
-        if self.stuck.load(Relaxed) {
+        if self.stuck.get() {
             return Err((EAGAIN, packet));
         }
         let Some(slot) = self.slots.reserve(cx.queue) else {
             return Err((ENOSPC, packet));
         };
-        let mut ranges = [(0, 0, 0); MAX_RANGES];
-        let count = match self.ranges(&mut ranges, slot.number(), header, &packet) {
-            Ok(count) => count,
+        let front = match self.front(slot.number(), header) {
+            Ok(front) => front,
             Err(error) => return Err((error, packet)),
         };
-        let mut words = [0; MAX_WORDS];
-        let ranges = ranges.iter().take(count).copied();
-        let mut pages = match MpbDescriptor::from_contiguous(&mut words, ranges) {
+        let frame = ranges.iter().map(|r| (r.pfn, r.offset, r.len));
+        let all = Iterator::chain(core::iter::once(front), frame);
+        let mut pages = match MpbDescriptor::from_contiguous(&mut held.words, all) {
             Ok(pages) => pages,
             // Not for want of room in the ring.
             Err(_) => return Err((EINVAL, packet)),
@@ -480,28 +494,13 @@ impl Transmit {
         })
     }
 
-    /// Writes the header to its place, and says where it and the pieces of the frame are.
-    fn ranges(
-        &self,
-        ranges: &mut [(u64, u32, u32); MAX_RANGES],
-        slot: u32,
-        header: &[u8],
-        packet: &TxPacket,
-    ) -> Result<usize> {
+    /// Writes the header to the place that belongs to a slot, and says where that is.
+    fn front(&self, slot: u32, header: &Header) -> Result<(u64, u32, u32)> {
         let start = usize::try_from(slot)?.checked_mul(HEADER).ok_or(EINVAL)?;
-        self.headers.copy_from(start, header)?;
+        header.write(&self.headers, start)?;
         let page = self.header_pages.get(start / PAGE).ok_or(EINVAL)?;
         let offset = u32::try_from(start % PAGE)?;
-        let mut places = ranges.iter_mut();
-        let mut count = 0;
-        let mut put = |range| {
-            *places.next().ok_or(EINVAL)? = range;
-            count += 1;
-            Ok(())
-        };
-        put((*page, offset, u32::try_from(header.len())?))?;
-        packet.ranges(|range| put((range.pfn, range.offset, range.len)))?;
-        Ok(count)
+        Ok((*page, offset, header.len()))
     }
 
     /// Takes the completion of frames, and adds them to `sum`. Returns whether they were under way.
@@ -551,19 +550,19 @@ impl Transmit {
             sum.bytes = sum.bytes.saturating_add(self.lost.xchg(0, Full));
         }
         cx.completed(&mut sum);
-        if self.stuck.load(Relaxed) {
+        if self.stuck.get() {
             // Whoever has it at the moment tries by itself.
             if let Some(mut held) = self.held.try_lock() {
                 self.send_unsent(&mut held, channel);
             }
         }
-        let room = || self.room(channel, Enough::ForMany);
+        let room = || self.slots.room() >= SLOTS && self.ring_has_room(channel, RING_ENOUGH);
         cx.device().wake_queue(cx.queue(), room)
     }
 
     /// Returns whether the ring had no room for something that is to be sent.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck.load(Relaxed)
+        self.stuck.get()
     }
 }
 

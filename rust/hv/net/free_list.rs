@@ -7,10 +7,10 @@ use kernel::{
     sync::atomic::{
         Acquire,
         Atomic,
-        Relaxed,
         Release, //
     }, //
 };
+use rlis_hv::Single;
 
 /// The numbers below a limit that are free: a ring with one taker and one giver at a time.
 ///
@@ -19,11 +19,14 @@ use kernel::{
 ///
 /// A number can be kept that was never given: the ring always has room for all.
 pub struct FreeList {
-    ring: KVec<Atomic<u32>>,
+    ring: KVec<Single<u32>>,
     /// How many were taken, modulo 2^32. Written by the taker.
-    taken: Atomic<u32>,
-    /// How many were given, modulo 2^32. Written by the giver.
+    taken: Single<u32>,
+    /// What the taker last saw of `given`: as long as there are such numbers, it need not look again.
+    seen: Single<u32>,
+    /// How many were given, modulo 2^32. Written by the giver, who has the same in `own`.
     given: Atomic<u32>,
+    own: Single<u32>,
 }
 
 impl FreeList {
@@ -39,17 +42,19 @@ impl FreeList {
         let size = count.next_power_of_two();
         let mut ring = KVec::with_capacity(usize::try_from(size)?, GFP_KERNEL)?;
         for number in 0..size {
-            ring.push(Atomic::new(number), GFP_KERNEL)?;
+            ring.push(Single::new(number), GFP_KERNEL)?;
         }
         Ok(Self {
             ring,
-            taken: Atomic::new(0),
+            taken: Single::new(0),
+            seen: Single::new(count),
             given: Atomic::new(count),
+            own: Single::new(count),
         })
     }
 
     #[inline]
-    fn entry(&self, at: u32) -> Option<&Atomic<u32>> {
+    fn entry(&self, at: u32) -> Option<&Single<u32>> {
         let at = usize::try_from(at).ok()?;
         self.ring.get(at & self.ring.len().wrapping_sub(1))
     }
@@ -57,50 +62,60 @@ impl FreeList {
     /// Takes a number, if there is one.
     #[inline]
     pub fn take(&self) -> Option<u32> {
-        let taken = self.taken.load(Relaxed);
-        if self.given.load(Acquire) == taken {
-            return None;
-        }
-        let number = self.entry(taken)?.load(Relaxed);
-        self.taken.store(taken.wrapping_add(1), Release);
+        let number = self.peek()?;
+        self.advance();
         Some(number)
     }
 
-    /// Returns the number that [`Self::take`] would return.
+    /// Takes the number that [`Self::peek`] has returned.
+    #[inline]
+    pub fn advance(&self) {
+        self.taken.set(self.taken.get().wrapping_add(1));
+    }
+
+    /// Returns the number that [`Self::take`] would return, to the taker.
     #[inline]
     pub fn peek(&self) -> Option<u32> {
-        let taken = self.taken.load(Relaxed);
-        if self.given.load(Acquire) == taken {
+        if !self.has(1) {
             return None;
         }
-        Some(self.entry(taken)?.load(Relaxed))
+        Some(self.entry(self.taken.get())?.get())
     }
 
     /// Undoes the last [`Self::take`], by the taker.
     #[inline]
     pub fn untake(&self) {
         // The place of a number is used again only when all others, and that one, were given.
-        self.taken
-            .store(self.taken.load(Relaxed).wrapping_sub(1), Release);
+        self.taken.set(self.taken.get().wrapping_sub(1));
     }
 
     /// Gives a number back.
     #[inline]
     pub fn give(&self, number: u32) {
-        let given = self.given.load(Relaxed);
+        let given = self.own.get();
         if let Some(entry) = self.entry(given) {
-            entry.store(number, Relaxed);
+            entry.set(number);
+            self.own.set(given.wrapping_add(1));
             self.given.store(given.wrapping_add(1), Release);
         }
     }
 
-    /// Returns how many numbers there are to take. Out of date at once, unless the caller is the taker: then there are
-    /// at least so many.
+    /// Returns whether there are at least so many numbers to take, to the taker.
+    #[inline]
+    pub fn has(&self, count: u32) -> bool {
+        let taken = self.taken.get();
+        if self.seen.get().wrapping_sub(taken) >= count {
+            return true;
+        }
+        let given = self.given.load(Acquire);
+        self.seen.set(given);
+        given.wrapping_sub(taken) >= count
+    }
+
+    /// Returns how many numbers there are to take. Out of date at once.
     #[inline]
     pub fn available(&self) -> u32 {
-        self.given
-            .load(Acquire)
-            .wrapping_sub(self.taken.load(Relaxed))
+        self.given.load(Acquire).wrapping_sub(self.taken.get())
     }
 }
 
@@ -116,8 +131,10 @@ mod tests {
             assert_eq!(list.take(), Some(number));
         }
         assert_eq!(list.take(), None);
+        assert!(!list.has(1));
         list.give(1);
         list.give(0);
+        assert!(list.has(2) && !list.has(3));
         assert_eq!(list.available(), 2);
         assert_eq!(list.take(), Some(1));
         assert_eq!(list.take(), Some(0));

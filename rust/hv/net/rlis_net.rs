@@ -86,6 +86,7 @@ pub use tx::{
     HeldPacket,
     Protocol,
     Range,
+    Ranges,
     Sent,
     Transport,
     TxInfo,

@@ -14,7 +14,10 @@ use rlis_sys_net::{
 /// Bytes of an Ethernet header, without which nothing is a frame.
 const ETH_HLEN: usize = 14;
 
-/// Bytes of a long frame that lie in its head: enough for the headers.
+/// Bytes of the longest frame that lies in one piece of memory, which is smaller than a page.
+const LINEAR: usize = 3000;
+
+/// Bytes of a longer frame that lie in its head: enough for the headers.
 const HEAD: usize = 256;
 
 /// Pages that a packet can have besides its head, on any kernel.
@@ -47,49 +50,35 @@ impl PollContext<'_> {
     /// header or more than a packet can have, about 64 KiB.
     #[inline]
     pub fn copy_frame(&self, from: &SharedMemory, offset: usize, len: usize) -> Option<RxPacket> {
+        if len > LINEAR {
+            return self.begin_pieces(from, offset, len).map(RxPieces::finish);
+        }
+        self.linear(from, offset, len)
+    }
+
+    /// Makes a packet of a copy of at most [`LINEAR`] bytes, all in its head.
+    #[inline]
+    fn linear(&self, from: &SharedMemory, offset: usize, len: usize) -> Option<RxPacket> {
         let source = from.range(offset, len)?;
         if len < ETH_HLEN {
             return None;
         }
-        let size = u32::try_from(len).ok()?;
-        // SAFETY: No requirements.
-        let truesize = unsafe { rlis_sys_net::net_skb_truesize(size) };
-        let packet = if usize::try_from(truesize).ok()? <= PAGE_SIZE {
-            self.linear(truesize)?
-        } else {
-            return self.begin_pieces(from, offset, len).map(RxPieces::finish);
+        // Not longer than `LINEAR`.
+        #[allow(clippy::cast_possible_truncation)]
+        let size = len as u32;
+        // SAFETY: This is a poll of the instance.
+        let skb = unsafe { rlis_sys_net::napi_alloc_skb(self.raw_napi(), size) };
+        let packet = RxPacket {
+            skb: NonNull::new(skb)?,
         };
         // SAFETY: The packet was made with room for so many bytes, which are valid to read. Others may write them
         // meanwhile, hence the copy in C.
         unsafe {
-            let to = rlis_sys_net::skb_put(packet.skb.as_ptr(), size);
+            let to = rlis_sys_net::skb_put(skb, size);
             rlis_sys::copy_shared(to.cast(), source.as_ptr().cast(), len);
         }
         // INVARIANT: There are at least the bytes of a header.
         Some(packet)
-    }
-
-    /// Makes an empty packet in a piece of a page of the pool.
-    #[inline]
-    fn linear(&self, truesize: u32) -> Option<RxPacket> {
-        let mut size = truesize;
-        // SAFETY: This is a poll of the pool's instance.
-        let memory = unsafe { rlis_sys_net::net_pool_alloc(self.pool(), &mut size) };
-        if memory.is_null() {
-            return None;
-        }
-        // SAFETY: The memory has `size` bytes, enough for the shared info at its end.
-        let Some(skb) = NonNull::new(unsafe { rlis_sys_net::napi_build_skb(memory, size) }) else {
-            // SAFETY: The memory is the pool's and not used; this is still the poll.
-            unsafe { rlis_sys_net::net_pool_free(self.pool(), memory) };
-            return None;
-        };
-        // SAFETY: The packet is new, with that headroom and more of room; its memory is the pool's.
-        unsafe {
-            rlis_sys_net::net_reserve(skb.as_ptr(), rlis_sys_net::net_skb_headroom());
-            rlis_sys_net::net_mark_for_recycle(skb.as_ptr());
-        }
-        Some(RxPacket { skb })
     }
 
     /// Begins a frame that comes in pieces, with a copy of the first of them, as [`Self::copy_frame`]. The frame has a small
@@ -98,23 +87,10 @@ impl PollContext<'_> {
     /// Returns `None` if there is no memory, if the bytes do not all lie in `from`, or if they are less than an Ethernet
     /// header or more than a packet can have.
     pub fn begin_pieces(&self, from: &SharedMemory, offset: usize, len: usize) -> Option<RxPieces> {
-        let source = from.range(offset, len)?;
-        if len < ETH_HLEN {
-            return None;
-        }
-        // SAFETY: This is a poll of the instance.
-        let skb = unsafe { rlis_sys_net::napi_alloc_skb(self.raw_napi(), HEAD as u32) };
-        let packet = RxPacket {
-            skb: NonNull::new(skb)?,
-        };
         let head = len.min(HEAD);
-        // SAFETY: The packet has room for `HEAD` bytes, `source` has `len`. Others may write them meanwhile, hence the copy in
-        // C.
-        unsafe {
-            let to = rlis_sys_net::skb_put(skb, head as u32);
-            rlis_sys::copy_shared(to.cast(), source.as_ptr().cast(), head);
-            rlis_sys_net::net_mark_for_recycle(skb);
-        }
+        let packet = self.linear(from, offset, head)?;
+        // SAFETY: By the type invariant. What it gets is of the pool.
+        unsafe { rlis_sys_net::net_mark_for_recycle(packet.skb.as_ptr()) };
         // INVARIANT: There is a header in the head; there is no page yet.
         let mut pieces = RxPieces {
             packet,

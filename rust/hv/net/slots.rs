@@ -21,6 +21,7 @@ use kernel::{
         Release, //
     }, //
 };
+use rlis_hv::Single;
 use rlis_sys_net::sk_buff;
 
 /// Bits of a request id that name the slot; those above count how often the slot was used.
@@ -37,8 +38,8 @@ const USES: u64 = 0x3fff_ffff;
 /// by a compare-and-exchange gets that packet.
 struct Slot {
     id: Atomic<u64>,
-    skb: Atomic<*mut sk_buff>,
-    tag: Atomic<u64>,
+    skb: Single<*mut sk_buff>,
+    tag: Single<u64>,
 }
 
 impl Slot {
@@ -48,8 +49,8 @@ impl Slot {
             return None;
         }
         self.id.cmpxchg(id, idle(id), Full).ok()?;
-        let skb = NonNull::new(self.skb.load(Relaxed))?;
-        let tag = self.tag.load(Relaxed);
+        let skb = NonNull::new(self.skb.get())?;
+        let tag = self.tag.get();
         // SAFETY: By the type invariant, this is what `into_raw` returned, and it is ours alone.
         let packet = unsafe { TxPacket::from_raw(skb) };
         Some(InFlight { packet, tag })
@@ -90,9 +91,9 @@ impl Reserved<'_> {
         let Self {
             slots, slot, id, ..
         } = self;
-        slots.free.take();
-        slot.skb.store(packet.into_raw().as_ptr(), Relaxed);
-        slot.tag.store(tag, Relaxed);
+        slots.free.advance();
+        slot.skb.set(packet.into_raw().as_ptr());
+        slot.tag.set(tag);
         // INVARIANT: The packet was stored before. The lock of the one queue that the slots belong to is held, so nobody else
         // stores into the slot.
         slot.id.store(id, Release);
@@ -180,8 +181,8 @@ impl Slots {
             // INVARIANT: The lower half of `id` is 0.
             let slot = Slot {
                 id: Atomic::new(0),
-                skb: Atomic::new(core::ptr::null_mut()),
-                tag: Atomic::new(0),
+                skb: Single::new(core::ptr::null_mut()),
+                tag: Single::new(0),
             };
             slots.push(slot, GFP_KERNEL)?;
         }
@@ -192,10 +193,16 @@ impl Slots {
         })
     }
 
-    /// Returns how many frames there is room for: at least so many, if the caller has the queue's lock.
+    /// Returns how many frames there is room for. Out of date at once.
     #[inline]
     pub fn room(&self) -> u32 {
         self.free.available()
+    }
+
+    /// Returns whether there is room for so many frames, to who holds the queue's lock.
+    #[inline]
+    pub fn has_room(&self, _queue: &TxQueue<'_>, frames: u32) -> bool {
+        self.free.has(frames)
     }
 
     /// Returns whether the device is sending nothing.

@@ -2,34 +2,31 @@
 
 //! Counters.
 
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
+use rlis_hv::Single;
 
 /// A counter with one writer at a time, such as the holder of a queue's lock or a NAPI instance, and any number of
 /// readers.
 ///
 /// Adding is a load and a store, without a locked instruction. If there were two writers, counts would be lost, and
 /// nothing worse.
-pub struct Counter(Atomic<u64>);
+pub struct Counter(Single<u64>);
 
 impl Counter {
     /// Makes a counter that stands at 0.
     pub const fn new() -> Self {
-        Self(Atomic::new(0))
+        Self(Single::new(0))
     }
 
     /// Adds `n`.
     #[inline]
     pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+        self.0.set(self.0.get().wrapping_add(n));
     }
 
     /// Returns the count.
     #[inline]
     pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.get()
     }
 }
 

@@ -18,11 +18,9 @@ use kernel::{
 use rlis_hv::SharedMemory;
 use rlis_sys_net::{
     netdev_tx_t,
+    rlis_net_range,
     sk_buff, //
 };
-
-/// Bytes in a page of the host, whatever those of the guest are.
-const HV_PAGE_SIZE: u64 = 4096;
 
 /// What became of a frame that was to be sent; what [`Driver::transmit`](crate::Driver::transmit) returns. Only the
 /// functions that end a [`TxPacket`] make one.
@@ -48,6 +46,68 @@ impl Sent {
     }
 }
 
+/// Where a frame lies in physical memory.
+///
+/// # Invariants
+///
+/// The first `count` ranges are initialised.
+pub struct Ranges {
+    ranges: [MaybeUninit<rlis_net_range>; Self::MOST],
+    count: usize,
+}
+
+impl Ranges {
+    /// How many there can be.
+    pub const MOST: usize = 18;
+
+    /// There are none.
+    #[inline]
+    pub fn new() -> Self {
+        // INVARIANT: None has to be initialised.
+        Self {
+            ranges: [const { MaybeUninit::uninit() }; Self::MOST],
+            count: 0,
+        }
+    }
+
+    /// Describes where a frame lies. Returns `false` if it lies in more pieces than [`Self::MOST`].
+    #[inline]
+    pub fn describe(&mut self, packet: &TxPacket) -> bool {
+        // SAFETY: By the type invariant of the packet; the helper writes as many ranges as it returns, at most so many.
+        let count = unsafe {
+            rlis_sys_net::net_ranges(
+                packet.skb.as_ptr(),
+                self.ranges.as_mut_ptr().cast(),
+                Self::MOST as u32,
+            )
+        };
+        // INVARIANT: See above.
+        self.count = count as usize;
+        count != 0
+    }
+
+    /// Returns them, one after the other.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = Range> + '_ {
+        let ranges = self.ranges.iter().take(self.count);
+        ranges.map(|range| {
+            // SAFETY: By the type invariant.
+            let range = unsafe { range.assume_init_ref() };
+            Range {
+                pfn: range.pfn,
+                offset: range.offset,
+                len: range.len,
+            }
+        })
+    }
+}
+
+impl Default for Ranges {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Bytes that follow each other in physical memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
@@ -57,18 +117,6 @@ pub struct Range {
     pub offset: u32,
     /// How many; not 0.
     pub len: u32,
-}
-
-impl Range {
-    fn at(address: u64, len: u32) -> Self {
-        Self {
-            pfn: address / HV_PAGE_SIZE,
-            // Below 4096.
-            #[allow(clippy::cast_possible_truncation)]
-            offset: (address % HV_PAGE_SIZE) as u32,
-            len,
-        }
-    }
 }
 
 /// `IPPROTO_TCP` and `IPPROTO_UDP` of the C API.
@@ -220,6 +268,12 @@ impl TxPacket {
     pub fn copy_to(&self, to: &SharedMemory, offset: usize) -> Result {
         let len = usize::try_from(self.len())?;
         let room = to.range(offset, len).ok_or(EINVAL)?;
+        let skb = self.raw();
+        if skb.data_len == 0 {
+            // SAFETY: All `len` bytes lie at `data`, which nobody else writes to; `room` is valid for as many, elsewhere.
+            unsafe { rlis_sys::copy_shared(room.as_ptr().cast(), skb.data.cast(), len) };
+            return Ok(());
+        }
         // SAFETY: By the type invariant, the frame has so many bytes; `room` is valid for as many.
         to_result(unsafe {
             rlis_sys_net::skb_copy_bits(
@@ -244,53 +298,6 @@ impl TxPacket {
         } else {
             Err(ENOMEM)
         }
-    }
-
-    /// Returns how many pieces the frame lies in, from 1 on.
-    #[inline]
-    pub fn pieces(&self) -> usize {
-        // SAFETY: By the type invariant. The shared info is only written by the owner.
-        1 + usize::from(unsafe { (*rlis_sys_net::net_shared_info(self.skb.as_ptr())).nr_frags })
-    }
-
-    /// Calls `f` with where the pieces of the frame are in physical memory, one after the other.
-    ///
-    /// # Errors
-    ///
-    /// That of `f`, which ends it.
-    pub fn ranges(&self, mut f: impl FnMut(Range) -> Result) -> Result {
-        let skb = self.raw();
-        let linear = skb.len.wrapping_sub(skb.data_len);
-        if linear != 0 {
-            // SAFETY: The linear part of a packet is memory of the kernel's linear map.
-            let start = unsafe { rlis_sys_net::net_phys(skb.data.cast()) };
-            f(Range::at(start, linear))?;
-        }
-        // SAFETY: By the type invariant.
-        let shared = unsafe { rlis_sys_net::net_shared_info(self.skb.as_ptr()) };
-        // SAFETY: As above.
-        let count = usize::from(unsafe { (*shared).nr_frags });
-        for index in 0..count {
-            // SAFETY: `frags` has at least `nr_frags` elements in use.
-            let (pfn, offset, len) = unsafe {
-                let frag = (&raw const (*shared).frags)
-                    .cast::<rlis_sys_net::skb_frag_t>()
-                    .add(index);
-                (
-                    rlis_sys_net::net_frag_pfn(frag),
-                    rlis_sys_net::net_frag_offset(frag),
-                    rlis_sys_net::net_frag_len(frag),
-                )
-            };
-            if len != 0 {
-                f(Range {
-                    pfn: pfn.into_u64(),
-                    offset,
-                    len,
-                })?;
-            }
-        }
-        Ok(())
     }
 
     /// Notes that the frame is about to be given to the device, for those who want to know when.
@@ -338,34 +345,9 @@ impl HeldPacket {
     }
 }
 
-/// Numbers of pages, `unsigned long` in C.
-trait IntoU64 {
-    fn into_u64(self) -> u64;
-}
-
-impl IntoU64 for usize {
-    fn into_u64(self) -> u64 {
-        // 64 bits on the only architecture.
-        self as u64
-    }
-}
-
 impl Drop for TxPacket {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.
         unsafe { rlis_sys_net::net_free_skb(self.skb.as_ptr()) };
-    }
-}
-
-#[kunit_tests(rlis_net_tx)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges() {
-        let range = Range::at(0x1234_5678, 9000);
-        assert_eq!(range.pfn, 0x12345);
-        assert_eq!(range.offset, 0x678);
-        assert_eq!(range.len, 9000);
     }
 }

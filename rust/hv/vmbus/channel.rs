@@ -260,11 +260,10 @@ impl Channel {
     ///
     /// `ENODEV` if the channel is closed.
     pub fn set_pending_send_size(&self, bytes: u32) -> Result {
-        self.with_open(|raw| {
-            // SAFETY: The channel is open, so its rings exist.
-            unsafe { rlis_sys::set_channel_pending_send_size(raw, bytes) };
-            Ok(())
-        })
+        let guard = rcu::read_lock();
+        let pinned = self.pin(&guard).ok_or(ENODEV)?;
+        pinned.set_pending_send_size(bytes);
+        Ok(())
     }
 
     /// Sends a packet with its data inside the ring; as [`PinnedChannel::send`], which is for who sends many.
@@ -324,6 +323,7 @@ impl Channel {
     /// The reader keeps the channel open, so it must not be held across anything that sleeps.
     ///
     /// Returns `None` if somebody reads already, in the other modes, and if the channel is closed.
+    #[inline]
     pub fn try_reader(&self) -> Option<Reader<'_>> {
         if self.mode != CallbackMode::Isr {
             return None;
@@ -379,6 +379,12 @@ impl PinnedChannel<'_> {
         unsafe {
             rlis_sys::hv_get_avail_to_write_percent(&raw const (*self.0.raw.as_ptr()).outbound)
         }
+    }
+
+    /// Asks the host for an interrupt once the outbound ring has room for `bytes`, 0 for not any more.
+    pub fn set_pending_send_size(&self, bytes: u32) {
+        // SAFETY: By the type invariant the channel is open, so its rings exist.
+        unsafe { rlis_sys::set_channel_pending_send_size(self.0.raw.as_ptr(), bytes) };
     }
 
     /// Sends a packet with its data inside the ring.

@@ -203,6 +203,7 @@ impl ReceiveSections {
     }
 
     /// Bytes of the buffer that the host may use.
+    #[inline]
     pub const fn bytes(&self) -> u32 {
         // It was seen to fit into the buffer.
         self.size.saturating_mul(self.count)

@@ -6,7 +6,7 @@ use super::buffers::{ReceiveSections, RECEIVE_BUFFER_ID};
 use super::message::{body, message, MessageType, Status, MESSAGE_SIZE};
 use crate::error::ProtoError;
 use crate::ring::packet::{transfer_pages, TransferPageRange, TransferPageRanges};
-use zerocopy::IntoBytes;
+use zerocopy::transmute;
 
 /// Section index that says that the send buffer is not used.
 pub const NETVSC_INVALID_INDEX: u32 = u32::MAX;
@@ -44,11 +44,13 @@ wire_struct! {
 
 impl RndisPacket {
     /// SEND_RNDIS_PKT for what lies in pages only.
+    #[inline]
     pub fn in_pages(channel: ChannelType) -> [u8; MESSAGE_SIZE] {
         Self::in_section(channel, NETVSC_INVALID_INDEX, 0)
     }
 
     /// SEND_RNDIS_PKT for `size` bytes in section `index` of the send buffer, with more in pages or not.
+    #[inline]
     pub fn in_section(channel: ChannelType, index: u32, size: u32) -> [u8; MESSAGE_SIZE] {
         let packet = Self {
             channel_type: channel.0,
@@ -61,14 +63,10 @@ impl RndisPacket {
 
 impl RndisPacketComplete {
     /// SEND_RNDIS_PKT_COMPLETE as a guest sends it: type and status, 8 bytes.
+    #[inline]
     pub fn message(status: Status) -> [u8; 8] {
-        let mut bytes = [0; 8];
         let kind = MessageType::NVSP_MSG1_TYPE_SEND_RNDIS_PKT_COMPLETE;
-        let all = kind.as_bytes().iter().chain(status.as_bytes());
-        for (to, from) in bytes.iter_mut().zip(all) {
-            *to = *from;
-        }
-        bytes
+        transmute!([kind.0.to_le(), status.0.to_le()])
     }
 }
 
@@ -159,6 +157,7 @@ mod tests {
     use super::*;
     use crate::nvsp::message;
     use proptest::prelude::*;
+    use zerocopy::IntoBytes;
     extern crate std;
     use std::vec::Vec;
 

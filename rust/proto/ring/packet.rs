@@ -183,6 +183,7 @@ pub fn gpa_direct(extension: &[u8]) -> Result<GpaRanges<'_>, ProtoError> {
 /// # Errors
 ///
 /// `Short` if the announced ranges do not fit into the extension.
+#[inline]
 pub fn transfer_pages(
     extension: &[u8],
     buffer_len: u32,
@@ -211,6 +212,7 @@ pub struct TransferPageRanges<'a> {
 impl Iterator for TransferPageRanges<'_> {
     type Item = Result<TransferPageRange, ProtoError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (r, rest) = read_prefix::<TransferPageRange>(self.bytes, "transfer page range").ok()?;
         self.bytes = rest;

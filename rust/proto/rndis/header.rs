@@ -3,6 +3,7 @@
 //! The front of every message, and memory to read messages from.
 
 use crate::error::ProtoError;
+use zerocopy::FromBytes;
 
 /// Bytes of type and length.
 pub const HEADER_SIZE: u32 = 8;
@@ -52,15 +53,33 @@ impl MessageType {
 /// implementation for such memory loads a word exactly once a call.
 pub trait Words {
     /// The 32-bit word at `offset`, at any alignment; `None` if it does not lie wholly in the bytes.
-    fn word(&self, offset: u32) -> Option<u32>;
+    fn word(&self, offset: u32) -> Option<u32> {
+        self.words(offset).map(|[word]| word)
+    }
+
+    /// The words from `offset` on, each loaded once; `None` if they do not lie wholly in the bytes.
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;
 }
 
 impl Words for [u8] {
     #[inline]
-    fn word(&self, offset: u32) -> Option<u32> {
-        let bytes = self.get(offset as usize..)?.first_chunk()?;
-        Some(u32::from_le_bytes(*bytes))
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let bytes = self.get(offset as usize..)?;
+        <[u32; N]>::read_from_prefix(bytes).ok().map(|(words, _)| words)
     }
+}
+
+/// Words that must be there.
+#[inline]
+pub(super) fn words<W: Words + ?Sized, const N: usize>(
+    bytes: &W,
+    offset: u32,
+    what: &'static str,
+) -> Result<[u32; N], ProtoError> {
+    bytes.words(offset).ok_or(ProtoError::Invalid {
+        what,
+        value: u64::from(offset),
+    })
 }
 
 /// A word that must be there.
@@ -70,10 +89,7 @@ pub(super) fn word<W: Words + ?Sized>(
     offset: u32,
     what: &'static str,
 ) -> Result<u32, ProtoError> {
-    bytes.word(offset).ok_or(ProtoError::Invalid {
-        what,
-        value: u64::from(offset),
-    })
+    words(bytes, offset, what).map(|[word]| word)
 }
 
 /// Type and length of a message.
@@ -101,8 +117,8 @@ pub fn header<W: Words + ?Sized>(bytes: &W, len: u32) -> Result<Header, ProtoErr
             got: len as usize,
         });
     }
-    let kind = MessageType(word(bytes, 0, what)?);
-    let message = word(bytes, 4, what)?;
+    let [kind, message] = words(bytes, 0, what)?;
+    let kind = MessageType(kind);
     if message < HEADER_SIZE || message > len {
         return Err(ProtoError::Invalid {
             what: "length of an RNDIS message",

@@ -2,12 +2,11 @@
 
 //! Messages that carry a frame.
 
-use super::header::{word, Header, MessageType, Words, HEADER_SIZE};
+use super::header::{words, Header, MessageType, Words, HEADER_SIZE};
 use super::ppi::{Ppis, MAX_PPI_SIZE};
 use super::writer::Writer;
 use crate::error::ProtoError;
 use core::mem::size_of;
-use zerocopy::IntoBytes;
 
 wire_struct! {
     /// `struct rndis_packet`, 36 bytes.
@@ -81,10 +80,8 @@ pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, P
             got: header.len as usize,
         });
     }
-    let offset = word(bytes, HEADER_SIZE, what)?;
-    let len = word(bytes, HEADER_SIZE + 4, what)?;
-    let info_offset = word(bytes, HEADER_SIZE + 20, what)?;
-    let info_len = word(bytes, HEADER_SIZE + 24, what)?;
+    let fields = words(bytes, HEADER_SIZE, what)?;
+    let [offset, len, _, _, _, info_offset, info_len] = fields;
     if offset < FIXED || offset > body {
         return Err(invalid("offset of a frame", offset));
     }
@@ -114,33 +111,36 @@ pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, P
     })
 }
 
-/// Writes what goes in front of a frame of `len` bytes: the header, and the information `info`. Returns how many bytes
-/// that are, at most [`MAX_HEADER_SIZE`]. The frame belongs right behind it.
+/// Words of a message in front of its per-packet information.
+const FRONT_WORDS: usize = PACKET_HEADER_SIZE as usize / 4;
+
+/// The front of a message, up to the per-packet information of `info_len` bytes. The frame, of `len` bytes, belongs right
+/// behind that.
 ///
 /// `pad` bytes behind the frame belong to the message, too: another one follows at a boundary.
+#[inline]
+pub fn packet_front(info_len: u32, len: u32, pad: u32) -> [u32; FRONT_WORDS] {
+    let front = PACKET_HEADER_SIZE.saturating_add(info_len);
+    let message = front.saturating_add(len).saturating_add(pad);
+    let offset = FIXED.saturating_add(info_len);
+    let info = if info_len == 0 { 0 } else { FIXED };
+    // Type and length of the message, then the fields of `PacketHeader`.
+    let kind = MessageType::RNDIS_MSG_PACKET.0;
+    [kind, message, offset, len, 0, 0, 0, info, info_len, 0, 0]
+}
+
+/// Writes what goes in front of a frame of `len` bytes: [`packet_front`], and the information `info`. Returns how many bytes
+/// that are, at most [`MAX_HEADER_SIZE`].
 ///
 /// # Errors
 ///
 /// `NoRoom` if `out` is too short.
-#[inline]
 pub fn encode_packet(out: &mut [u8], info: &Ppis, len: u32, pad: u32) -> Result<u32, ProtoError> {
     let info_len = info.size();
-    let front = PACKET_HEADER_SIZE + info_len;
-    let header = PacketHeader {
-        data_offset: FIXED + info_len,
-        data_len: len,
-        per_pkt_info_offset: if info_len == 0 { 0 } else { FIXED },
-        per_pkt_info_len: info_len,
-        ..Default::default()
-    };
-    let message = front.saturating_add(len).saturating_add(pad);
     let mut out = Writer::new(out, "RNDIS packet");
-    out.put(&[MessageType::RNDIS_MSG_PACKET.0, message])?;
-    out.put(&header)?;
-    for piece in info.pieces() {
-        out.put_bytes(piece.as_bytes())?;
-    }
-    Ok(front)
+    out.put(&packet_front(info_len, len, pad))?;
+    info.pieces(|piece| out.put(&piece))?;
+    Ok(PACKET_HEADER_SIZE + info_len)
 }
 
 #[cfg(test)]
@@ -148,6 +148,7 @@ mod tests {
     use super::super::header;
     use super::*;
     use proptest::prelude::*;
+    use zerocopy::{FromBytes, IntoBytes};
     extern crate std;
     use std::vec::Vec;
 
@@ -240,6 +241,9 @@ mod tests {
             let all = (front + len + pad) as usize;
             prop_assert_eq!(read(&bytes[..all]), Ok(Packet { offset: front, len, info }));
             prop_assert_eq!(header(&bytes[..], 3000).unwrap().len as usize, all);
+            let (fixed, _) = PacketHeader::read_from_prefix(&bytes[8..]).unwrap();
+            prop_assert_eq!((fixed.data_len, fixed.per_pkt_info_len), (len, info.size()));
+            prop_assert_eq!([fixed.vc_handle, fixed.reserved, fixed.oob_data_offset], [0; 3]);
             prop_assert!(read(&bytes[..all - 1]).is_err());
             prop_assert!(encode_packet(&mut bytes[..front as usize - 1], &info, len, pad).is_err());
         }

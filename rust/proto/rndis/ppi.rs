@@ -2,7 +2,7 @@
 
 //! Per-packet information: what belongs to a frame and does not lie in it.
 
-use super::header::{word, Words};
+use super::header::{word, words, Words};
 use crate::error::ProtoError;
 
 wire_struct! {
@@ -70,6 +70,7 @@ pub struct Ppis {
 }
 
 impl Ppis {
+    #[inline]
     fn entry(&mut self, kind: u32) -> Option<&mut Option<u32>> {
         Some(match kind {
             TCPIP_CHKSUM => &mut self.checksum,
@@ -88,6 +89,7 @@ impl Ppis {
     /// # Errors
     ///
     /// If sizes and offsets do not fit into each other.
+    #[inline]
     pub(super) fn parse<W: Words + ?Sized>(
         bytes: &W,
         start: u32,
@@ -109,9 +111,7 @@ impl Ppis {
                     got: left as usize,
                 });
             }
-            let size = word(bytes, at, what)?;
-            let kind = word(bytes, at.saturating_add(4), what)?;
-            let offset = word(bytes, at.saturating_add(8), what)?;
+            let [size, kind, offset] = words(bytes, at, what)?;
             if size < FIXED || size > left || size % 4 != 0 {
                 return Err(invalid("size of per-packet information", size));
             }
@@ -131,32 +131,39 @@ impl Ppis {
         Ok(all)
     }
 
-    /// Kinds and values, in the order in which Linux sends them.
-    fn values(&self) -> [(u32, Option<u32>); 6] {
-        [
-            (PKTINFO_ID, self.packet_id),
-            (NBL_HASH_VALUE, self.hash_value),
-            (NBL_HASH_INFO, self.hash_info),
-            (IEEE_8021Q, self.vlan),
-            (TCP_LARGESEND, self.large_send),
-            (TCPIP_CHKSUM, self.checksum),
-        ]
-    }
-
-    /// The information as it goes on the wire, a piece at a time.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = [u32; 4]> {
-        let values = self.values().into_iter();
-        values.filter_map(|(kind, value)| Some([PPI_SIZE, kind, FIXED, value?]))
+    /// Calls `f` with the information as it goes on the wire, a piece at a time, in the order in which Linux sends them.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`, which ends it.
+    #[inline]
+    pub fn pieces<E>(&self, mut f: impl FnMut([u32; 4]) -> Result<(), E>) -> Result<(), E> {
+        let mut piece = |kind, value: Option<u32>| match value {
+            Some(value) => f([PPI_SIZE, kind, FIXED, value]),
+            None => Ok(()),
+        };
+        piece(PKTINFO_ID, self.packet_id)?;
+        piece(NBL_HASH_VALUE, self.hash_value)?;
+        piece(NBL_HASH_INFO, self.hash_info)?;
+        piece(IEEE_8021Q, self.vlan)?;
+        piece(TCP_LARGESEND, self.large_send)?;
+        piece(TCPIP_CHKSUM, self.checksum)
     }
 
     /// Bytes that the information takes.
+    #[inline]
     pub fn size(&self) -> u32 {
-        let present = self.values().iter().filter(|(_, v)| v.is_some()).count();
-        // Six at the most.
-        present as u32 * PPI_SIZE
+        let one = |value: Option<u32>| u32::from(value.is_some()) * PPI_SIZE;
+        one(self.packet_id)
+            + one(self.hash_value)
+            + one(self.hash_info)
+            + one(self.vlan)
+            + one(self.large_send)
+            + one(self.checksum)
     }
 
     /// Which piece of a coalesced frame this is.
+    #[inline]
     pub fn piece(&self) -> Option<PacketId> {
         let [ver, flag, low, high] = self.packet_id?.to_le_bytes();
         let pkt_id = u16::from_le_bytes([low, high]);
@@ -396,9 +403,9 @@ mod tests {
     struct Once<'a>(&'a [u8], RefCell<BTreeSet<u32>>);
 
     impl Words for Once<'_> {
-        fn word(&self, offset: u32) -> Option<u32> {
-            let value = self.0.word(offset)?;
-            for byte in offset..offset + 4 {
+        fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+            let value = self.0.words(offset)?;
+            for byte in offset..offset + 4 * N as u32 {
                 assert!(
                     self.1.borrow_mut().insert(byte),
                     "byte {byte} is read twice"
@@ -422,7 +429,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_once(all in info()) {
-            let words: Vec<u32> = all.pieces().flatten().collect();
+            let mut words = Vec::new();
+            let done: Result<(), ProtoError> = all.pieces(|piece| {
+                words.extend(piece);
+                Ok(())
+            });
+            prop_assert!(done.is_ok());
             prop_assert_eq!(words.len() as u32 * 4, all.size());
             prop_assert!(all.size() <= MAX_PPI_SIZE);
             let once = Once(words.as_bytes(), RefCell::default());

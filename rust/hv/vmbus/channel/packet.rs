@@ -143,7 +143,17 @@ impl<'a> MpbDescriptor<'a> {
             if len == 0 || u64::from(offset) >= HV_PAGE_SIZE {
                 return Err(EINVAL);
             }
-            let pages = (u64::from(offset) + u64::from(len)).div_ceil(HV_PAGE_SIZE);
+            count += 1;
+            let described = u64::from(offset) << 32 | u64::from(len);
+            let bytes = u64::from(offset) + u64::from(len);
+            if bytes <= HV_PAGE_SIZE {
+                // Within a page, as most are.
+                let words = buffer.get_mut(used..).and_then(<[u64]>::first_chunk_mut);
+                *words.ok_or(ENOSPC)? = [described, pfn];
+                used += 2;
+                continue;
+            }
+            let pages = bytes.div_ceil(HV_PAGE_SIZE);
             let end = usize::try_from(pages)
                 .ok()
                 .and_then(|pages| pages.checked_add(used + 1))
@@ -152,12 +162,11 @@ impl<'a> MpbDescriptor<'a> {
                 .get_mut(used..end)
                 .and_then(<[u64]>::split_first_mut)
                 .ok_or(ENOSPC)?;
-            *head = u64::from(offset) << 32 | u64::from(len);
+            *head = described;
             for (word, page) in pfns.iter_mut().zip(pfn..) {
                 *word = page;
             }
             used = end;
-            count += 1;
         }
         let words = buffer.get_mut(..used).ok_or(ENOSPC)?;
         if count == 0 || words.len() > usize::from(u16::MAX) {

@@ -23,17 +23,19 @@ struct Changing<'a> {
 }
 
 impl Words for Changing<'_> {
-    fn word(&self, offset: u32) -> Option<u32> {
-        let reads = self.reads.get();
-        assert!(reads < MOST_READS, "a pass without end");
-        self.reads.set(reads + 1);
-        let value = self.bytes.word(offset)?;
-        // What was read once is something else the next time.
-        Some(if reads % 7 == 6 {
-            value.rotate_left(reads)
-        } else {
-            value
-        })
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let words: [u32; N] = self.bytes.words(offset)?;
+        Some(words.map(|value| {
+            let reads = self.reads.get();
+            assert!(reads < MOST_READS, "a pass without end");
+            self.reads.set(reads + 1);
+            // What was read once is something else the next time.
+            if reads % 7 == 6 {
+                value.rotate_left(reads)
+            } else {
+                value
+            }
+        }))
     }
 }
 
