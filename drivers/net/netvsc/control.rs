@@ -43,6 +43,7 @@ use rlis_proto::{
 };
 use rlis_vmbus::{
     Channel,
+    Contiguous,
     MpbDescriptor,
     PacketType, //
 };
@@ -308,7 +309,11 @@ impl Control {
         state.store(request, Release);
         let sent = self.send(|| {
             let mut words = [0; MpbDescriptor::words(1)];
-            let range = (*number, 0, u32::try_from(len)?);
+            let range = Contiguous {
+                pfn: *number,
+                offset: 0,
+                len: u32::try_from(len)?,
+            };
             let mut pages = MpbDescriptor::from_contiguous(&mut words, core::iter::once(range))?;
             let guard = rcu::read_lock();
             let channel = channel.pin(&guard).ok_or(ENODEV)?;

@@ -54,6 +54,8 @@ use rlis_proto::{
     rndis::MAX_HEADER_SIZE, //
 };
 use rlis_vmbus::{
+    Contiguous,
+    MpbBuilder,
     MpbDescriptor,
     PacketType,
     PinnedChannel, //
@@ -263,8 +265,10 @@ impl Transmit {
             }
         };
         // So that the next one need not come back.
+        // A frame that is held has not used up any.
         let enough = || {
-            self.slots.has_room(cx.queue, SLOTS) && self.ring_has_room(cx.channel, RING_LOW)
+            self.slots.has_room(cx.queue, SLOTS)
+                && (held.pending.is_some() || self.ring_has_room(cx.channel, RING_LOW))
         };
         if cx.queue.stop_unless(enough).is_err() {
             cx.counters.stop_queue.add(1);
@@ -480,9 +484,7 @@ impl Transmit {
             Ok(front) => front,
             Err(error) => return Err((error, packet)),
         };
-        let frame = ranges.iter().map(|r| (r.pfn, r.offset, r.len));
-        let all = Iterator::chain(core::iter::once(front), frame);
-        let mut pages = match MpbDescriptor::from_contiguous(&mut held.words, all) {
+        let mut pages = match Self::describe(&mut held.words, front, ranges) {
             Ok(pages) => pages,
             // Not for want of room in the ring.
             Err(_) => return Err((EINVAL, packet)),
@@ -494,13 +496,35 @@ impl Transmit {
         })
     }
 
+    /// Says where header and frame lie.
+    #[inline]
+    fn describe<'a>(
+        words: &'a mut [u64; MAX_WORDS],
+        front: Contiguous,
+        ranges: &Ranges,
+    ) -> Result<MpbDescriptor<'a>> {
+        let mut builder = MpbBuilder::new(words);
+        builder.push(front)?;
+        for range in ranges.iter() {
+            builder.push(Contiguous {
+                pfn: range.pfn,
+                offset: range.offset,
+                len: range.len,
+            })?;
+        }
+        builder.finish()
+    }
+
     /// Writes the header to the place that belongs to a slot, and says where that is.
-    fn front(&self, slot: u32, header: &Header) -> Result<(u64, u32, u32)> {
+    fn front(&self, slot: u32, header: &Header) -> Result<Contiguous> {
         let start = usize::try_from(slot)?.checked_mul(HEADER).ok_or(EINVAL)?;
         header.write(&self.headers, start)?;
         let page = self.header_pages.get(start / PAGE).ok_or(EINVAL)?;
-        let offset = u32::try_from(start % PAGE)?;
-        Ok((*page, offset, header.len()))
+        Ok(Contiguous {
+            pfn: *page,
+            offset: u32::try_from(start % PAGE)?,
+            len: header.len(),
+        })
     }
 
     /// Takes the completion of frames, and adds them to `sum`. Returns whether they were under way.

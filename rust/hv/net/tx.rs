@@ -52,7 +52,7 @@ impl Sent {
 ///
 /// The first `count` ranges are initialised.
 pub struct Ranges {
-    ranges: [MaybeUninit<rlis_net_range>; Self::MOST],
+    ranges: MaybeUninit<[rlis_net_range; Self::MOST]>,
     count: usize,
 }
 
@@ -65,7 +65,7 @@ impl Ranges {
     pub fn new() -> Self {
         // INVARIANT: None has to be initialised.
         Self {
-            ranges: [const { MaybeUninit::uninit() }; Self::MOST],
+            ranges: MaybeUninit::uninit(),
             count: 0,
         }
     }
@@ -89,15 +89,13 @@ impl Ranges {
     /// Returns them, one after the other.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Range> + '_ {
-        let ranges = self.ranges.iter().take(self.count);
-        ranges.map(|range| {
-            // SAFETY: By the type invariant.
-            let range = unsafe { range.assume_init_ref() };
-            Range {
-                pfn: range.pfn,
-                offset: range.offset,
-                len: range.len,
-            }
+        let first = self.ranges.as_ptr().cast::<rlis_net_range>();
+        // SAFETY: By the type invariant.
+        let ranges = unsafe { core::slice::from_raw_parts(first, self.count) };
+        ranges.iter().map(|range| Range {
+            pfn: range.pfn,
+            offset: range.offset,
+            len: range.len,
         })
     }
 }

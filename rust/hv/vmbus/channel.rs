@@ -37,6 +37,8 @@ pub use open::{
     OpenChannel, //
 };
 pub use packet::{
+    Contiguous,
+    MpbBuilder,
     MpbDescriptor,
     PacketType,
     PageRange, //

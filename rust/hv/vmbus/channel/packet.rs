@@ -65,6 +65,89 @@ pub struct MpbDescriptor<'a> {
     words: &'a mut [u64],
 }
 
+/// Bytes that follow each other in physical memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Contiguous {
+    /// Number of the page, of 4096 bytes, in which they begin.
+    pub pfn: u64,
+    /// Where in that page; below 4096.
+    pub offset: u32,
+    /// How many; not 0.
+    pub len: u32,
+}
+
+/// An [`MpbDescriptor`] that is being put together.
+pub struct MpbBuilder<'a> {
+    words: &'a mut [u64],
+    used: usize,
+    count: u32,
+}
+
+impl<'a> MpbBuilder<'a> {
+    /// There is no range yet; there will be in `buffer`.
+    #[inline]
+    pub fn new(buffer: &'a mut [u64]) -> Self {
+        Self {
+            words: buffer,
+            used: MpbDescriptor::FIXED,
+            count: 0,
+        }
+    }
+
+    /// Describes another range.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for one that is empty or does not begin in its page, `ENOSPC` if the buffer is too short.
+    #[inline]
+    pub fn push(&mut self, range: Contiguous) -> Result {
+        let Contiguous { pfn, offset, len } = range;
+        if len == 0 || u64::from(offset) >= HV_PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        self.count += 1;
+        let rest = self.words.get_mut(self.used..).unwrap_or_default();
+        let described = u64::from(offset) << 32 | u64::from(len);
+        let bytes = u64::from(offset) + u64::from(len);
+        if bytes <= HV_PAGE_SIZE {
+            // Within a page, as most are.
+            *rest.first_chunk_mut().ok_or(ENOSPC)? = [described, pfn];
+            self.used += 2;
+            return Ok(());
+        }
+        let pages = usize::try_from(bytes.div_ceil(HV_PAGE_SIZE)).map_err(|_| EINVAL)?;
+        let (head, rest) = rest.split_first_mut().ok_or(ENOSPC)?;
+        let pfns = rest.get_mut(..pages).ok_or(ENOSPC)?;
+        *head = described;
+        for (word, page) in pfns.iter_mut().zip(pfn..) {
+            *word = page;
+        }
+        self.used += 1 + pages;
+        Ok(())
+    }
+
+    /// All ranges are there.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there are none, or too many for a packet.
+    #[inline]
+    pub fn finish(self) -> Result<MpbDescriptor<'a>> {
+        let words = self.words.get_mut(..self.used).ok_or(ENOSPC)?;
+        if self.count == 0 || words.len() > usize::from(u16::MAX) {
+            return Err(EINVAL);
+        }
+        let [kind, id, fixed, ..] = &mut *words else {
+            return Err(EINVAL);
+        };
+        *kind = 0;
+        *id = 0;
+        *fixed = u64::from(self.count) << 32;
+        // INVARIANT: The fixed part and the ranges have just been written.
+        Ok(MpbDescriptor { words })
+    }
+}
+
 impl<'a> MpbDescriptor<'a> {
     /// Words of the fixed part.
     const FIXED: usize = 3;
@@ -126,60 +209,20 @@ impl<'a> MpbDescriptor<'a> {
         Ok(Self { words })
     }
 
-    /// Describes ranges that are each contiguous in physical memory: the number of the page that one begins in, where in
-    /// that page, and its length in bytes.
+    /// Describes ranges that are each contiguous in physical memory.
     ///
     /// # Errors
     ///
     /// As [`Self::single`].
-    #[inline]
     pub fn from_contiguous(
         buffer: &'a mut [u64],
-        ranges: impl Iterator<Item = (u64, u32, u32)>,
+        ranges: impl Iterator<Item = Contiguous>,
     ) -> Result<Self> {
-        let mut count = 0u32;
-        let mut used = Self::FIXED;
-        for (pfn, offset, len) in ranges {
-            if len == 0 || u64::from(offset) >= HV_PAGE_SIZE {
-                return Err(EINVAL);
-            }
-            count += 1;
-            let described = u64::from(offset) << 32 | u64::from(len);
-            let bytes = u64::from(offset) + u64::from(len);
-            if bytes <= HV_PAGE_SIZE {
-                // Within a page, as most are.
-                let words = buffer.get_mut(used..).and_then(<[u64]>::first_chunk_mut);
-                *words.ok_or(ENOSPC)? = [described, pfn];
-                used += 2;
-                continue;
-            }
-            let pages = bytes.div_ceil(HV_PAGE_SIZE);
-            let end = usize::try_from(pages)
-                .ok()
-                .and_then(|pages| pages.checked_add(used + 1))
-                .ok_or(EINVAL)?;
-            let (head, pfns) = buffer
-                .get_mut(used..end)
-                .and_then(<[u64]>::split_first_mut)
-                .ok_or(ENOSPC)?;
-            *head = described;
-            for (word, page) in pfns.iter_mut().zip(pfn..) {
-                *word = page;
-            }
-            used = end;
+        let mut builder = MpbBuilder::new(buffer);
+        for range in ranges {
+            builder.push(range)?;
         }
-        let words = buffer.get_mut(..used).ok_or(ENOSPC)?;
-        if count == 0 || words.len() > usize::from(u16::MAX) {
-            return Err(EINVAL);
-        }
-        let [kind, id, fixed, ..] = &mut *words else {
-            return Err(EINVAL);
-        };
-        *kind = 0;
-        *id = 0;
-        *fixed = u64::from(count) << 32;
-        // INVARIANT: The fixed part and the ranges have just been written.
-        Ok(Self { words })
+        builder.finish()
     }
 
     /// Describes any number of ranges, such as the single pages of `struct hv_page_buffer`.
@@ -324,11 +367,12 @@ mod tests {
             },
         ];
         assert!(MpbDescriptor::new(&mut one, &ranges).is_ok());
-        let contiguous = [(0x10, 0x123, 100), (0x20, 4095, 9000)];
+        let range = |(pfn, offset, len)| Contiguous { pfn, offset, len };
+        let contiguous = [(0x10, 0x123, 100), (0x20, 4095, 9000)].map(range);
         let described = MpbDescriptor::from_contiguous(&mut other, contiguous.into_iter());
         assert!(described.is_ok_and(|described| described.size() == 10 * 8));
         assert_eq!(one, other);
-        for bad in [(1, 4096, 1), (1, 0, 0), (1, 0, 60_000), (1, 0, u32::MAX)] {
+        for bad in [(1, 4096, 1), (1, 0, 0), (1, 0, 60_000), (1, 0, u32::MAX)].map(range) {
             assert!(MpbDescriptor::from_contiguous(&mut other, [bad].into_iter()).is_err());
         }
         assert!(MpbDescriptor::from_contiguous(&mut other, [].into_iter()).is_err());
