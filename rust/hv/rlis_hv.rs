@@ -42,7 +42,10 @@ pub use scope::{
     NoSoftirq, //
 };
 pub use shared::SharedMemory;
-pub use single::Single;
+pub use single::{
+    load_once,
+    Single, //
+};
 pub use tasklet::Tasklet;
 pub use timer::Timer;
 pub use view::{

@@ -3,7 +3,13 @@
 //! Words with one writer.
 
 use core::cell::UnsafeCell;
-use kernel::prelude::kunit_tests;
+use kernel::{
+    prelude::kunit_tests,
+    sync::atomic::{
+        Atomic,
+        AtomicType, //
+    }, //
+};
 
 /// A type of at most eight bytes that is loaded and stored by one instruction.
 ///
@@ -56,6 +62,13 @@ impl<T: Word> Single<T> {
         // SAFETY: As in `get`.
         unsafe { self.0.get().write_volatile(value) };
     }
+}
+
+/// Loads an atomic as `load(Relaxed)` does, without its call.
+#[inline]
+pub fn load_once<T: AtomicType>(atomic: &Atomic<T>) -> T {
+    // SAFETY: The pointer is valid and aligned. Atomics are stored as a whole.
+    unsafe { atomic.as_ptr().read_volatile() }
 }
 
 #[kunit_tests(rlis_hv_single)]

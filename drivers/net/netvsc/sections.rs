@@ -113,7 +113,9 @@ impl Share {
         packet.copy_to(memory, end)
     }
 
-    /// Makes the message from `start` to `end` in a section end at `until`: what is between are zeros of its own.
+    /// Makes the message from `start` to `end` in a section end at `until`, where nothing has been written yet: what is
+    /// between are zeros of its own.
+    #[inline]
     pub(crate) fn stretch(&self, section: u32, start: u32, end: u32, until: u32) {
         const ZEROS: [u8; MAX_PADDING] = [0; MAX_PADDING];
         let memory = self.sections.buffer.memory();
@@ -129,7 +131,10 @@ impl Share {
         ) else {
             return;
         };
-        let _ = memory.copy_from(at, &length.to_le_bytes());
+        let _ = memory.put_words(at, [length]);
+        if padding <= size_of::<[u32; 2]>() && memory.put_words(behind, [0, 0]).is_ok() {
+            return;
+        }
         let _ = memory.copy_from(behind, ZEROS.get(..padding).unwrap_or(&ZEROS));
     }
 }

@@ -54,6 +54,10 @@ pub(crate) const DEFAULT_CHANNELS: u16 = 16;
 /// Frames that the host may be sending for one queue at a time.
 pub(crate) const FRAMES_IN_FLIGHT: u32 = 1024;
 
+/// As long as no more frames are under way, there is room even in the smallest ring: the longest packet has less than 700
+/// bytes.
+pub(crate) const FEW_IN_FLIGHT: u32 = 256;
+
 /// A queue is stopped when less of the ring is free than this, in per cent.
 pub(crate) const RING_LOW: u32 = 10;
 

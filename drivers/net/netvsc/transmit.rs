@@ -13,6 +13,7 @@ use crate::{
     port::Port,
     sections::Share,
     settings::{
+        FEW_IN_FLIGHT,
         FRAMES_IN_FLIGHT,
         RING_ENOUGH,
         RING_LOW,
@@ -265,10 +266,11 @@ impl Transmit {
             }
         };
         // So that the next one need not come back.
-        // A frame that is held has not used up any.
+        // The ring is looked at when many frames are under way.
         let enough = || {
-            self.slots.has_room(cx.queue, SLOTS)
-                && (held.pending.is_some() || self.ring_has_room(cx.channel, RING_LOW))
+            self.slots.has_room(cx.queue, FRAMES_IN_FLIGHT - FEW_IN_FLIGHT)
+                || self.slots.has_room(cx.queue, SLOTS)
+                    && self.ring_has_room(cx.channel, RING_LOW)
         };
         if cx.queue.stop_unless(enough).is_err() {
             cx.counters.stop_queue.add(1);
@@ -322,6 +324,11 @@ impl Transmit {
                 (section, 0)
             }
         };
+        if let Some(before) = &mut held.pending {
+            // The message in front ends where this one begins.
+            sections.stretch(section, before.last, before.end, start);
+            before.end = start;
+        }
         if sections.write(section, start, header, &packet).is_err() {
             // Memory that is there cannot be missing.
             if behind.is_none() {
@@ -340,8 +347,6 @@ impl Transmit {
             bytes: len,
         };
         if let Some(before) = held.pending.take() {
-            // The message in front ends where this one begins.
-            sections.stretch(section, before.last, before.end, start);
             now.frames = now.frames.saturating_add(before.frames);
             now.bytes = now.bytes.saturating_add(before.bytes);
             before.packet.release().copied();

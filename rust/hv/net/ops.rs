@@ -273,7 +273,7 @@ impl<T: Driver> Vtable<T> {
         };
         // SAFETY: As above; the stack has chosen one of the interface's queues, and holds its lock.
         let (device, queue) = unsafe {
-            let queue = rlis_sys_net::net_tx_queue(dev, index.into());
+            let queue = (*dev)._tx.add(index.into());
             (
                 NetDevice::borrowed(NonNull::new_unchecked(dev)),
                 TxQueue::new(

@@ -21,7 +21,10 @@ use kernel::{
         Release, //
     }, //
 };
-use rlis_hv::Single;
+use rlis_hv::{
+    load_once,
+    Single, //
+};
 use rlis_sys_net::sk_buff;
 
 /// Bits of a request id that name the slot; those above count how often the slot was used.
@@ -215,7 +218,7 @@ impl Slots {
     #[inline]
     fn belong_to(&self, queue: &TxQueue<'_>) -> bool {
         let identity = queue.identity();
-        self.owner.load(Relaxed) == identity || self.owner.cmpxchg(0, identity, Full).is_ok()
+        load_once(&self.owner) == identity || self.owner.cmpxchg(0, identity, Full).is_ok()
     }
 
     /// Chooses the slot for the next frame. `None` if there is no room, or if these are the slots of another queue.
@@ -226,7 +229,7 @@ impl Slots {
         }
         let number = self.free.peek()?;
         let slot = self.slot(number)?;
-        let before = slot.id.load(Relaxed);
+        let before = load_once(&slot.id);
         (before == idle(before)).then_some(Reserved {
             slots: self,
             slot,

@@ -412,7 +412,7 @@ impl PinnedChannel<'_> {
         let flags = if completion { COMPLETION_REQUESTED } else { 0 };
         // SAFETY: By the type invariant the channel is open, and `payload` is valid for `len` bytes, which the
         // function only reads.
-        to_result(unsafe {
+        let result = unsafe {
             rlis_sys::vmbus_sendpacket(
                 self.0.raw.as_ptr(),
                 payload.as_ptr().cast_mut().cast(),
@@ -421,7 +421,12 @@ impl PinnedChannel<'_> {
                 packet_type.0,
                 flags,
             )
-        })
+        };
+        // It is a call, and mostly needless.
+        if result == 0 {
+            return Ok(());
+        }
+        to_result(result)
     }
 
     /// Sends a packet whose data lies in pages of the guest; the host answers with a completion.
