@@ -11,7 +11,8 @@
 //! - `session`: what the channels share
 //! - `control`: requests of the driver itself and their answers
 //! - `receive`, `completions`: frames from the host, and giving back where they lay
-//! - `transmit`, `sections`, `encapsulate`: frames to the host, where they are copied to, and what goes beside them
+//! - `transmit`, `tag`, `sections`: frames to the host, what is noted of them, and where they are copied to
+//! - `encapsulate`, `header`: what goes beside them, and in front
 //! - `rss`: which channel the host puts a flow on
 //! - `link`: what is left to a thread, and the state of the cable
 //! - `port`, `counters`: what all parts need, and what was counted
@@ -40,6 +41,7 @@ mod rss;
 mod sections;
 mod session;
 mod settings;
+mod tag;
 mod transmit;
 
 module! {

@@ -121,10 +121,8 @@ impl Drop for Transaction<'_> {
 #[derive(Default)]
 struct Coalesced {
     rsc: Rsc,
-    /// `None` if there was no memory for it.
-    pieces: Option<RxPieces>,
-    /// What came with the first piece.
-    info: Ppis,
+    /// The pieces so far, and what came with the first; `None` if there was no memory for it.
+    begun: Option<(RxPieces, Ppis)>,
 }
 
 impl Receive {
@@ -273,41 +271,52 @@ impl Receive {
             return Err(invalid);
         };
         let memory = message.memory;
-        let frame = match piece {
+        let (frame, info) = match piece {
             Piece::Whole => {
-                coalesced.pieces = None;
-                (cx.copy_frame(memory, position, len), packet.info)
+                coalesced.begun = None;
+                let frame = cx.copy_frame(memory, position, len);
+                Self::deliver(counters, frame, &packet.info, cx);
+                return Ok(());
             }
             Piece::First => {
-                coalesced.pieces = cx.begin_pieces(memory, position, len);
-                coalesced.info = packet.info;
+                let pieces = cx.begin_pieces(memory, position, len);
+                coalesced.begun = pieces.map(|pieces| (pieces, packet.info));
                 return Ok(());
             }
             Piece::Middle | Piece::Last => {
-                let pieces = coalesced.pieces.take().and_then(|mut pieces| {
-                    cx.add_piece(&mut pieces, memory, position, len)?;
-                    Some(pieces)
-                });
+                let added = match &mut coalesced.begun {
+                    Some((pieces, _)) => cx.add_piece(pieces, memory, position, len),
+                    None => None,
+                };
+                if added.is_none() {
+                    coalesced.begun = None;
+                }
                 if piece == Piece::Middle {
-                    coalesced.pieces = pieces;
                     return Ok(());
                 }
-                (pieces.map(RxPieces::finish), coalesced.info)
+                match coalesced.begun.take() {
+                    Some((pieces, info)) => (Some(pieces.finish()), info),
+                    None => (None, Ppis::default()),
+                }
             }
         };
-        match frame {
-            (Some(frame), info) => Self::deliver(counters, frame, &info, cx),
-            (None, _) => {
-                counters.no_memory.add(1);
-                cx.count();
-            }
-        }
+        Self::deliver(counters, frame, &info, cx);
         Ok(())
     }
 
-    /// Gives a frame to the stack, with what the host has said of it.
+    /// Gives a frame to the stack, with what the host has said of it. There is none if there was no memory.
     #[inline]
-    fn deliver(counters: &Received, mut frame: RxPacket, info: &Ppis, cx: &mut PollContext<'_>) {
+    fn deliver(
+        counters: &Received,
+        frame: Option<RxPacket>,
+        info: &Ppis,
+        cx: &mut PollContext<'_>,
+    ) {
+        let Some(mut frame) = frame else {
+            counters.no_memory.add(1);
+            cx.count();
+            return;
+        };
         if let Some(tag) = info.vlan {
             frame.set_vlan(Vlan(tag).tci());
         }

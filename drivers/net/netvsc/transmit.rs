@@ -18,7 +18,8 @@ use crate::{
         RING_ENOUGH,
         RING_LOW,
         VLAN_TAG, //
-    }, //
+    },
+    tag::Tag, //
 };
 use kernel::{
     prelude::*,
@@ -79,36 +80,6 @@ const MAX_WORDS: usize = 3 + 3 * MAX_RANGES + 17;
 
 /// Slots that a call of the transmit function may need: for the frames that are held, and for its own.
 const SLOTS: u32 = 2;
-
-/// Where what a completion needs to know is in the tag of a slot: the number of a section and 1, or 0; frames; their bytes.
-#[derive(Clone, Copy)]
-struct Tag(u64);
-
-impl Tag {
-    const FRAMES: u32 = 24;
-    const BYTES: u32 = 40;
-
-    /// Of up to 65535 frames with up to 2^24 bytes.
-    fn new(section: Option<u32>, frames: u16, bytes: u32) -> Self {
-        let section = section.map_or(0, |number| u64::from(number) + 1);
-        Self(section | u64::from(frames) << Self::FRAMES | u64::from(bytes) << Self::BYTES)
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // 24 bits.
-    fn section(self) -> Option<u32> {
-        ((self.0 & ((1 << Self::FRAMES) - 1)) as u32).checked_sub(1)
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // 16 bits.
-    fn frames(self) -> u32 {
-        (self.0 >> Self::FRAMES) as u32 & 0xffff
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // 24 bits.
-    fn bytes(self) -> u32 {
-        (self.0 >> Self::BYTES) as u32
-    }
-}
 
 /// Frames in a section that the host has not been told of: others may follow at once.
 struct Pending {
@@ -268,9 +239,9 @@ impl Transmit {
         // So that the next one need not come back.
         // The ring is looked at when many frames are under way.
         let enough = || {
-            self.slots.has_room(cx.queue, FRAMES_IN_FLIGHT - FEW_IN_FLIGHT)
-                || self.slots.has_room(cx.queue, SLOTS)
-                    && self.ring_has_room(cx.channel, RING_LOW)
+            self.slots
+                .has_room(cx.queue, FRAMES_IN_FLIGHT - FEW_IN_FLIGHT)
+                || self.slots.has_room(cx.queue, SLOTS) && self.ring_has_room(cx.channel, RING_LOW)
         };
         if cx.queue.stop_unless(enough).is_err() {
             cx.counters.stop_queue.add(1);
@@ -592,25 +563,5 @@ impl Transmit {
     /// Returns whether the ring had no room for something that is to be sent.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck.get()
-    }
-}
-
-#[kunit_tests(hv_netvsc_transmit)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags() {
-        for (section, frames, bytes) in [
-            (None, 1, 65_549),
-            (Some(0), 1, 14),
-            (Some(2_559), 8, 6_144),
-            (Some((1 << 24) - 2), u16::MAX, (1 << 24) - 1),
-        ] {
-            let tag = Tag::new(section, frames, bytes);
-            assert_eq!(tag.section(), section);
-            assert_eq!(tag.frames(), frames.into());
-            assert_eq!(tag.bytes(), bytes);
-        }
     }
 }

@@ -65,7 +65,9 @@ impl Words for [u8] {
     #[inline]
     fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
         let bytes = self.get(offset as usize..)?;
-        <[u32; N]>::read_from_prefix(bytes).ok().map(|(words, _)| words)
+        <[u32; N]>::read_from_prefix(bytes)
+            .ok()
+            .map(|(words, _)| words)
     }
 }
 

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod channel_tests;
 mod control;
+#[cfg(test)]
+mod leave_tests;
 mod outgoing;
 mod receive;
 mod start;
