@@ -255,7 +255,7 @@ impl Connection {
     }
 
     /// The host has refused, so that there is nothing to be undone.
-    fn forget(&self, what: u32) {
+    fn take_back(&self, what: u32) {
         self.agreed
             .store(self.agreed.load(Relaxed) & !what, Relaxed);
     }
@@ -263,7 +263,7 @@ impl Connection {
     /// The same if this is how it answered to a buffer.
     fn note_refusal<T>(&self, what: u32, answer: &core::result::Result<T, BufferError>) {
         if matches!(answer, Err(BufferError::Refused(_))) {
-            self.forget(what);
+            self.take_back(what);
         }
     }
 
@@ -272,7 +272,7 @@ impl Connection {
         self.note(RNDIS);
         let batch = self.session().control.initialize(self.channel())?;
         if batch.is_none() {
-            self.forget(RNDIS);
+            self.take_back(RNDIS);
         }
         batch.ok_or(EIO)
     }
