@@ -23,6 +23,7 @@ pub mod table;
 pub mod tasklet;
 pub mod time;
 pub mod timer;
+pub mod tracepoint;
 pub mod view;
 pub mod work;
 

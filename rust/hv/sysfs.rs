@@ -107,7 +107,7 @@ pub fn taken(count: usize, result: Result) -> isize {
 /// A file's name and mode.
 pub const fn attribute(name: &'static CStr, mode: bindings::umode_t) -> bindings::attribute {
     let mut attribute: bindings::attribute = pin_init::zeroed();
-    attribute.name = name.as_ptr().cast();
+    attribute.name = name.to_bytes_with_nul().as_ptr();
     attribute.mode = mode;
     attribute
 }

@@ -64,3 +64,4 @@
 #endif
 
 #include "../../include/vmbus_private.h"
+#include "trace_vmbus.h"

@@ -95,6 +95,31 @@ RLIS_SAFE bool rlis_helper_efi_boot(void);
 bool rlis_helper_sysfb_framebuffer(u64 *base, u64 *size);
 bool rlis_helper_hyperv_video_bar(struct resource *bar);
 
+/* ---- tracepoints.c ---- */
+
+void rlis_helper_trace_vmbus_chan_sched(const struct vmbus_channel *channel);
+void rlis_helper_trace_vmbus_setevent(const struct vmbus_channel *channel);
+void rlis_helper_trace_vmbus_on_event(const struct vmbus_channel *channel);
+void rlis_helper_trace_vmbus_on_msg_dpc(const void *msg);
+void rlis_helper_trace_vmbus_on_message(const void *msg);
+void rlis_helper_trace_vmbus_onoffer(const void *msg);
+void rlis_helper_trace_vmbus_onoffer_rescind(const void *msg);
+void rlis_helper_trace_vmbus_onopen_result(const void *msg);
+void rlis_helper_trace_vmbus_ongpadl_created(const void *msg);
+void rlis_helper_trace_vmbus_onmodifychannel_response(const void *msg);
+void rlis_helper_trace_vmbus_ongpadl_torndown(const void *msg);
+void rlis_helper_trace_vmbus_onversion_response(const void *msg);
+void rlis_helper_trace_vmbus_request_offers(const void *msg, int ret);
+void rlis_helper_trace_vmbus_open(const void *msg, int ret);
+void rlis_helper_trace_vmbus_close_internal(const void *msg, int ret);
+void rlis_helper_trace_vmbus_establish_gpadl_header(const void *msg, int ret);
+void rlis_helper_trace_vmbus_establish_gpadl_body(const void *msg, int ret);
+void rlis_helper_trace_vmbus_teardown_gpadl(const void *msg, int ret);
+void rlis_helper_trace_vmbus_negotiate_version(const void *msg, int ret);
+void rlis_helper_trace_vmbus_release_relid(const void *msg, int ret);
+void rlis_helper_trace_vmbus_send_tl_connect_request(const void *msg, int ret);
+void rlis_helper_trace_vmbus_send_modifychannel(const void *msg, int ret);
+
 /* ---- in Rust ---- */
 
 #ifndef __BINDGEN__

@@ -28,6 +28,7 @@ use rlis_bus::{
     request,
     root,
     synic,
+    trace,
     HOST_RESPONSE_TIMEOUT_MS,
     UNLOAD_TIMEOUT_MS, //
 };
@@ -202,8 +203,11 @@ fn negotiate(max_version: Version, min_version: Version) -> Result {
 fn propose(connection_id: u32, message: &InitiateContact) -> Result<VersionResponse> {
     connection::set_message_connection(connection_id);
     PAGES_LENT.store(true, Ordering::Relaxed);
-    let response =
-        request::version(|| hypercall::post(connection_id, message.as_bytes(), true, true));
+    let response = request::version(|| {
+        let posted = hypercall::post(connection_id, message.as_bytes(), true, true);
+        trace::sent(message.as_bytes(), posted);
+        posted
+    });
     match &response {
         // It may still accept.
         Err(e) if *e == ETIMEDOUT => {}

@@ -28,7 +28,8 @@ use rlis_bus::{
         Answer,
         Key, //
     },
-    synic, //
+    synic,
+    trace, //
 };
 use rlis_proto::vmbus::{
     life::Event,
@@ -47,6 +48,7 @@ use crate::{
 /// Handles a message; false if it must stay in its slot for now. In a tasklet.
 pub(crate) fn message(message: Message<'_>) -> bool {
     use Message as M;
+    trace::answer(&message);
     match message {
         M::Offer(m) => return inbox::put(inbox::Message::Offer(m)),
         M::Rescind(m) => return inbox::put(inbox::Message::Rescind(m)),
@@ -98,12 +100,18 @@ pub(crate) fn work() {
         match message {
             None => return,
             Some(_) if !connected => {}
-            Some(inbox::Message::Offer(offer)) => match inbox::mode() {
-                Offers::Taken => on_offer(&offer),
-                Offers::Kept => keep_offer(&offer),
-                Offers::Dropped => {}
-            },
-            Some(inbox::Message::Rescind(rescind)) => on_rescind(rescind.child_relid),
+            Some(inbox::Message::Offer(offer)) => {
+                trace::offer(&offer);
+                match inbox::mode() {
+                    Offers::Taken => on_offer(&offer),
+                    Offers::Kept => keep_offer(&offer),
+                    Offers::Dropped => {}
+                }
+            }
+            Some(inbox::Message::Rescind(rescind)) => {
+                trace::rescind(&rescind);
+                on_rescind(rescind.child_relid);
+            }
         }
     }
 }

@@ -84,7 +84,7 @@ static PM: Table<bindings::dev_pm_ops> = Table::new(noirq(suspend, resume));
 
 static BUS: Table<bindings::bus_type> = Table::new({
     let mut bus: bindings::bus_type = pin_init::zeroed();
-    bus.name = c"vmbus".as_ptr().cast();
+    bus.name = c"vmbus".to_bytes_with_nul().as_ptr();
     #[cfg(RLIS_HAVE_MATCH_DRIVER_OVERRIDE)]
     {
         bus.driver_override = true;

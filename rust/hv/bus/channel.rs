@@ -10,6 +10,7 @@ mod links;
 mod list;
 mod owned;
 pub mod table;
+mod trace;
 
 pub use self::{
     additions::Additions,

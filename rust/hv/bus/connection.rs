@@ -6,7 +6,8 @@
 
 use crate::{
     hypercall,
-    machine, //
+    machine,
+    trace, //
 };
 use core::sync::atomic::{
     AtomicI32,
@@ -154,7 +155,9 @@ pub fn post_bytes(message: &[u8]) -> Result {
     if state() != State::Connected {
         return Err(ENODEV);
     }
-    hypercall::post(message_connection(), message, false, true)
+    let result = hypercall::post(message_connection(), message, false, true);
+    trace::sent(message, result);
+    result
 }
 
 /// Happens when the host confirms the end of the connection.

@@ -91,6 +91,7 @@ impl Found<'_> {
         let Some(active) = (unsafe { channel.active() }) else {
             return;
         };
+        channel.trace_scheduled();
         channel.interrupts().count();
         match channel.callback_mode().get() {
             bindings::vmbus_channel_hv_callback_mode_HV_CALL_ISR => active.call(),
@@ -111,6 +112,7 @@ impl Found<'_> {
 /// again after a while: of what the host writes until then, no signal may come.
 #[no_mangle]
 extern "C" fn rlis_bus_on_event(channel: &Channel) {
+    channel.trace_event();
     // SAFETY: This is the tasklet.
     let Some(active) = (unsafe { channel.active() }) else {
         return;

@@ -55,6 +55,7 @@ pub mod root;
 mod signal;
 pub mod synic;
 mod sysfs;
+pub mod trace;
 pub mod wait;
 
 use self::ops::ops;

@@ -15,6 +15,7 @@ use rlis_proto::vmbus::monitor::monitor_trigger;
 
 /// Signals the host through the monitor page if the channel has a monitor, else with a hypercall.
 pub(crate) fn signal(channel: &Fields) {
+    channel.trace_signal();
     let low_latency = channel.low_latency().get();
     let monitor = channel.monitor_id().filter(|_| !low_latency);
     match monitor.and_then(monitor_trigger) {

@@ -6,7 +6,8 @@
 
 use crate::{
     cpu,
-    ops, //
+    ops,
+    trace, //
 };
 use core::{
     array,
@@ -326,6 +327,7 @@ extern "C" fn rlis_bus_on_message(context: &Context) {
         // For the interrupt that it comes with.
         return;
     }
+    trace::taken(&message.payload);
     let handled = match message.channel_message() {
         // Nobody has asked for messages before there is a bus.
         Ok(Some(message)) => ops().map_or(true, |ops| ops.message(message)),

@@ -107,9 +107,12 @@ extern "C" fn hv_post_message(
     payload: Given<u8>,
     size: usize,
 ) -> c_int {
-    // SAFETY: Any bits are valid for the number in the union.
-    let id = unsafe { *connection_id.asu32.as_ref() };
-    match hypercall::post_once(id, message_type, payload.slice(size)) {
+    // The number that the union is.
+    match hypercall::post_once(
+        connection_id.bindgen_union_field,
+        message_type,
+        payload.slice(size),
+    ) {
         Ok(status) => c_int::from(status.0),
         Err(e) => e.to_errno(),
     }
