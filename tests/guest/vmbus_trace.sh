@@ -112,7 +112,7 @@ done
 
 device=$(vmbus_device $heartbeat)
 mark move
-check moves sh -c "echo 1 >$device/channels/*/cpu"
+check moves sh -c "echo 1 >$(echo "$device"/channels/*)/cpu"
 told a_move move <<END
 vmbus_onmodifychannel_response: child_relid $is, status 0
 vmbus_send_modifychannel: binding child_relid $is to target_vp 0x1, ret 0
