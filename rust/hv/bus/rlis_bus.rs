@@ -11,6 +11,7 @@
 //!   messages that it sends of its own accord, and where they are worked on;
 //! - [`channel`], [`gpadl`], [`ring`], [`requestor`]: channels, their rings, and memory that the host may use;
 //! - [`bus_type`], [`device`], [`driver`], [`device_class`], [`sysfs`], [`mmio`], [`root`]: the Linux device model around them;
+//! - [`trace`]: the tracepoints;
 //!   [`table`]: the tables of callbacks that it is given;
 //! - [`hotplug`], [`power`]: CPUs that come and go, suspend, shutdown and crash.
 //!
