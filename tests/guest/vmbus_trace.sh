@@ -2,7 +2,7 @@
 #: what     The tracepoints hyperv:vmbus_* have the C bus's fields and formats, and tell the same of a connection, offers, opens, moves and rescinds
 #: host     rlis
 #: drivers  c rustbus
-#: quick    rustbus
+#: quick    none
 #: modules  hv_vmbus hv_utils
 #: cpus     2
 #: seconds  240
