@@ -5,6 +5,7 @@
 //! The kernel crate's `KVVec` needs functions that are not exported.
 
 use core::{
+    marker::PhantomData,
     ops::{
         Deref,
         DerefMut, //
@@ -13,21 +14,21 @@ use core::{
     slice, //
 };
 use kernel::prelude::*;
-use pin_init::Zeroable;
+use zerocopy::FromZeros;
 
 /// A slice in memory of `kvzalloc()`.
 ///
 /// # Invariants
 ///
 /// The pointer came from `kvzalloc()` with room for so many elements, and is ours.
-pub struct KvSlice<T: Zeroable>(NonNull<T>, usize);
+pub struct KvSlice<T: FromZeros>(NonNull<T>, usize);
 
 // SAFETY: It owns its elements.
-unsafe impl<T: Zeroable + Send> Send for KvSlice<T> {}
+unsafe impl<T: FromZeros + Send> Send for KvSlice<T> {}
 // SAFETY: As above.
-unsafe impl<T: Zeroable + Sync> Sync for KvSlice<T> {}
+unsafe impl<T: FromZeros + Sync> Sync for KvSlice<T> {}
 
-impl<T: Zeroable> KvSlice<T> {
+impl<T: FromZeros> KvSlice<T> {
     /// Allocates `len` zeroes. Sleeps.
     ///
     /// # Errors
@@ -60,7 +61,7 @@ impl<T: Zeroable> KvSlice<T> {
     }
 }
 
-impl<T: Zeroable> Deref for KvSlice<T> {
+impl<T: FromZeros> Deref for KvSlice<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -69,17 +70,68 @@ impl<T: Zeroable> Deref for KvSlice<T> {
     }
 }
 
-impl<T: Zeroable> DerefMut for KvSlice<T> {
+impl<T: FromZeros> DerefMut for KvSlice<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: As above.
         unsafe { slice::from_raw_parts_mut(self.0.as_ptr(), self.1) }
     }
 }
 
-impl<T: Zeroable> Drop for KvSlice<T> {
+impl<T: FromZeros> Drop for KvSlice<T> {
     fn drop(&mut self) {
         // SAFETY: By the invariants.
         unsafe { rlis_sys::kvfree(self.0.as_ptr().cast()) };
+    }
+}
+
+/// Bits in words of C (`DECLARE_BITMAP`).
+///
+/// # Invariants
+///
+/// There are words for so many bits, which are ours for `'a`.
+pub struct Bits<'a>(*mut usize, usize, PhantomData<&'a mut usize>);
+
+impl Bits<'_> {
+    /// The words that a bitmap has.
+    pub const fn words(bits: usize) -> usize {
+        bits.div_ceil(usize::BITS as usize)
+    }
+
+    /// # Safety
+    ///
+    /// As the invariants of the type say.
+    #[inline]
+    pub unsafe fn from_raw(words: *mut usize, bits: usize) -> Self {
+        // INVARIANT: As the caller promises.
+        Self(words, bits, PhantomData)
+    }
+
+    /// Changes a bit; nothing if there is no such bit.
+    #[inline]
+    pub fn flip(&mut self, bit: usize) {
+        if bit < self.1 {
+            // SAFETY: By the invariants there is a word for the bit.
+            unsafe { *self.0.add(bit / usize::BITS as usize) ^= 1 << (bit % usize::BITS as usize) };
+        }
+    }
+
+    /// Sets a bit; nothing if there is no such bit.
+    #[inline]
+    pub fn set(&mut self, bit: usize) {
+        if bit < self.1 {
+            // SAFETY: By the invariants there is a word for the bit.
+            unsafe { *self.0.add(bit / usize::BITS as usize) |= 1 << (bit % usize::BITS as usize) };
+        }
+    }
+
+    /// Whether a bit is set; not if there is no such bit.
+    #[inline]
+    pub fn get(&self, bit: usize) -> bool {
+        bit < self.1 && {
+            // SAFETY: By the invariants there is a word for the bit.
+            let word = unsafe { *self.0.add(bit / usize::BITS as usize) };
+            word & (1 << (bit % usize::BITS as usize)) != 0
+        }
     }
 }
 
@@ -98,6 +150,23 @@ mod tests {
         assert_eq!(numbers.last(), Some(&7));
         assert!(KvSlice::<u8>::zeroed(0).is_err());
         assert!(KvSlice::<u64>::zeroed(usize::MAX).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn bits_are_those_of_the_words() -> Result {
+        let mut words = KvSlice::<usize>::zeroed(Bits::words(70))?;
+        assert_eq!(words.len(), 2);
+        // SAFETY: There are words for as many bits, and nobody else uses them meanwhile.
+        let mut bits = unsafe { Bits::from_raw(words.as_mut_ptr(), 70) };
+        bits.set(0);
+        bits.set(69);
+        bits.set(70);
+        assert!(bits.get(0) && bits.get(69) && !bits.get(1) && !bits.get(70));
+        bits.flip(0);
+        bits.flip(100);
+        assert!(!bits.get(0));
+        assert_eq!(words[..], [0, 1 << 5]);
         Ok(())
     }
 }

@@ -105,6 +105,7 @@ pub fn taken(count: usize, result: Result) -> isize {
 }
 
 /// A file's name and mode.
+#[allow(clippy::disallowed_methods)] // `as_char_ptr` is not const.
 pub const fn attribute(name: &'static CStr, mode: bindings::umode_t) -> bindings::attribute {
     let mut attribute: bindings::attribute = pin_init::zeroed();
     attribute.name = name.to_bytes_with_nul().as_ptr();

@@ -40,29 +40,25 @@ static void on_message(unsigned long context)
 	rlis_bus_on_message((struct hv_per_cpu_context *)context);
 }
 
-/* As long as the module, so that Rust may have references to them. */
-static DEFINE_PER_CPU(struct hv_per_cpu_context, cpu_contexts);
-
 void rlis_helper_hv_contexts_init(void)
 {
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu) {
-		struct hv_per_cpu_context *c = per_cpu_ptr(&cpu_contexts, cpu);
+		struct hv_per_cpu_context *c = per_cpu_ptr(hv_context.cpu_context, cpu);
 
 		tasklet_init(&c->msg_dpc, on_message, (unsigned long)c);
 	}
-	hv_context.cpu_context = &cpu_contexts;
 }
 
 struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu)
 {
-	return cpu < nr_cpu_ids && cpu_possible(cpu) ? per_cpu_ptr(&cpu_contexts, cpu) : NULL;
+	return cpu < nr_cpu_ids && cpu_possible(cpu) ? per_cpu_ptr(hv_context.cpu_context, cpu) : NULL;
 }
 
 struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void)
 {
-	return raw_cpu_ptr(&cpu_contexts);
+	return raw_cpu_ptr(hv_context.cpu_context);
 }
 
 unsigned int rlis_helper_vmbus_nr_cpu_ids(void)

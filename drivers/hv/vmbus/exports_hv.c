@@ -21,7 +21,12 @@
 
 #include "../../../include/vmbus_private.h"
 
-struct hv_context hv_context;
+/* As long as the module, so that Rust may have references to them. */
+static DEFINE_PER_CPU(struct hv_per_cpu_context, cpu_contexts);
+
+struct hv_context hv_context = {
+	.cpu_context = &cpu_contexts,
+};
 #ifdef RLIS_HAVE_EXPORT_hv_context
 EXPORT_SYMBOL_FOR_MODULES(hv_context, "mshv_vtl");
 #endif

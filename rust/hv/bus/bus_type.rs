@@ -82,6 +82,7 @@ callbacks! {
 /// generation 2 VM. "noirq", since pass-through PCI devices are suspended and resumed in that phase and need their bus.
 static PM: Table<bindings::dev_pm_ops> = Table::new(noirq(suspend, resume));
 
+#[allow(clippy::disallowed_methods)] // `as_char_ptr` is not const.
 static BUS: Table<bindings::bus_type> = Table::new({
     let mut bus: bindings::bus_type = pin_init::zeroed();
     bus.name = c"vmbus".to_bytes_with_nul().as_ptr();

@@ -11,6 +11,7 @@ use crate::{
 };
 use core::sync::atomic::{
     AtomicI32,
+    AtomicPtr,
     AtomicU32,
     AtomicU64,
     Ordering, //
@@ -58,6 +59,7 @@ c_struct! {
         fn unload_event -> Completion = unload_event;
         fn ready_for_suspend_event -> Completion = ready_for_suspend_event;
         pub(crate) fn channel_mutex -> Mutex = channel_mutex;
+        pub(crate) fn channels -> AtomicPtr<*mut bindings::vmbus_channel> = channels;
         pub(crate) fn channelmsg_lock -> SpinLock = channelmsg_lock;
         pub(crate) fn nr_chan_close_on_suspend -> AtomicI32 = nr_chan_close_on_suspend.counter;
         pub(crate) fn ignore_any_offer_msg -> Field<bool> = ignore_any_offer_msg;

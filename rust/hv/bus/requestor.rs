@@ -14,12 +14,13 @@ use crate::{
     }, //
 };
 use core::{
-    mem::ManuallyDrop,
-    ptr, //
+    ptr,
+    slice, //
 };
 use kernel::prelude::*;
 use rlis_hv::{
     c_struct,
+    kv::Bits,
     lock::SpinLock,
     Field,
     KvSlice, //
@@ -28,8 +29,6 @@ use rlis_sys as bindings;
 
 /// `VMBUS_RQST_ADDR_ANY`.
 const ANY_ADDRESS: u64 = u64::MAX;
-
-const WORD: u64 = usize::BITS as u64;
 
 c_struct! {
     /// `struct vmbus_requestor` of a channel. C code takes its lock, and nothing else.
@@ -43,11 +42,19 @@ c_struct! {
     }
 }
 
-/// The slots of a requestor.
-struct Slots {
+/// The slots of a requestor, for who has its lock.
+struct Slots<'a> {
     /// A free slot holds the number of the next free one.
+    addresses: &'a mut [u64],
+    /// Which slots are in use.
+    used: Bits<'a>,
+    /// The next free slot.
+    next: &'a Field<u64>,
+}
+
+/// The memory of slots.
+struct Memory {
     addresses: KvSlice<u64>,
-    /// A bit for each slot that is in use.
     used: KvSlice<usize>,
 }
 
@@ -61,18 +68,18 @@ pub fn alloc(channel: &Owned<'_>) -> Result {
     if size == 0 {
         return Ok(());
     }
-    let mut slots = Slots {
+    let mut memory = Memory {
         addresses: KvSlice::zeroed(size as usize)?,
-        used: KvSlice::zeroed(u64::from(size).div_ceil(WORD) as usize)?,
+        used: KvSlice::zeroed(Bits::words(size as usize))?,
     };
-    for (next, slot) in (1..).zip(slots.addresses.iter_mut()) {
+    for (next, slot) in (1..).zip(memory.addresses.iter_mut()) {
         *slot = next;
     }
-    if let Some(last) = slots.addresses.last_mut() {
+    if let Some(last) = memory.addresses.last_mut() {
         // Nothing comes after the last.
         *last = u64::MAX;
     }
-    drop(channel.requestor().put(Some(slots)));
+    drop(channel.requestor().put(Some(memory)));
     Ok(())
 }
 
@@ -82,42 +89,31 @@ pub fn free(channel: &Owned<'_>) {
 }
 
 impl Requestor {
-    /// Sets the slots, and returns those there were. Not while the channel is open.
-    fn put(&self, new: Option<Slots>) -> Option<Slots> {
+    /// Sets the memory of slots, and returns what there was. Not while the channel is open.
+    fn put(&self, new: Option<Memory>) -> Option<Memory> {
         let _guard = self.req_lock().lock();
-        // SAFETY: The lock is held, and the pointers are replaced below.
-        let old = unsafe { self.slots() }.map(ManuallyDrop::into_inner);
-        let (addresses, used, size) = match new {
+        let size = self.size().get() as usize;
+        let (addresses, used, len) = match new {
             None => (ptr::null_mut(), ptr::null_mut(), 0),
-            Some(slots) => {
-                let size = slots.addresses.len() as u32;
-                (slots.addresses.into_raw(), slots.used.into_raw(), size)
+            Some(memory) => {
+                let len = memory.addresses.len() as u32;
+                (memory.addresses.into_raw(), memory.used.into_raw(), len)
             }
         };
-        self.req_arr().set(addresses);
-        self.req_bitmap().set(used);
-        self.size().set(size);
+        let old = (
+            self.req_arr().replace(addresses),
+            self.req_bitmap().replace(used),
+        );
+        self.size().set(len);
         self.next_request_id().set(0);
-        old
-    }
-
-    /// The slots, which stay the requestor's.
-    ///
-    /// # Safety
-    ///
-    /// The caller has the lock as long as it uses them.
-    #[inline]
-    unsafe fn slots(&self) -> Option<ManuallyDrop<Slots>> {
-        let size = self.size().get();
-        let words = u64::from(size).div_ceil(WORD) as usize;
-        // SAFETY: `put` stored them with this size, and nobody else uses them while the lock is held.
+        // SAFETY: Only this function writes the fields, and what was there is given up to the caller.
         let (addresses, used) = unsafe {
             (
-                KvSlice::from_raw(self.req_arr().get(), size as usize)?,
-                KvSlice::from_raw(self.req_bitmap().get(), words)?,
+                KvSlice::from_raw(old.0, size)?,
+                KvSlice::from_raw(old.1, Bits::words(size))?,
             )
         };
-        Some(ManuallyDrop::new(Slots { addresses, used }))
+        Some(Memory { addresses, used })
     }
 
     /// Whether there are slots, which there are while the channel is open, if its driver wants any.
@@ -126,23 +122,43 @@ impl Requestor {
         !self.req_arr().get().is_null()
     }
 
-    /// Calls `f` with the slots and the number of the next free one, and returns what it returns; [`NO_REQUESTOR`] if there are
-    /// none. Any context.
+    /// The slots, of which there are some.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::has_slots`], and the caller has the lock as long as it uses them.
     #[inline]
-    fn locked(&self, f: impl FnOnce(&mut Slots, &Field<u64>) -> u64) -> u64 {
+    unsafe fn slots(&self) -> Slots<'_> {
+        let size = self.size().get() as usize;
+        // SAFETY: `put` stored both with this size, and nobody else uses them while the lock is held.
+        let (addresses, used) = unsafe {
+            (
+                slice::from_raw_parts_mut(self.req_arr().get(), size),
+                Bits::from_raw(self.req_bitmap().get(), size),
+            )
+        };
+        Slots {
+            addresses,
+            used,
+            next: self.next_request_id(),
+        }
+    }
+
+    /// Calls `f` with the slots, and returns what it returns; [`NO_REQUESTOR`] if there are none. Any context.
+    #[inline]
+    fn locked(&self, f: impl FnOnce(Slots<'_>) -> u64) -> u64 {
         if !self.has_slots() {
             return NO_REQUESTOR;
         }
         let _guard = self.req_lock().lock();
         // SAFETY: The lock is held.
-        let slots = unsafe { self.slots() };
-        slots.map_or(NO_REQUESTOR, |mut s| f(&mut s, self.next_request_id()))
+        f(unsafe { self.slots() })
     }
 
     /// Stores an address and returns the id for it, [`NO_REQUESTOR`] if the channel has none, or [`REQUEST_ERROR`]
     /// if all slots are in use. Any context.
     pub(crate) fn next_id(&self, address: u64) -> u64 {
-        self.locked(|slots, next| slots.next_id(next, address))
+        self.locked(|slots| slots.next_id(address))
     }
 
     /// The address that is stored under an id, which becomes free if the address is `address` or that is
@@ -152,16 +168,16 @@ impl Requestor {
     ///
     /// The caller holds the requestor's lock, if the channel has a requestor.
     pub(crate) unsafe fn take_locked(&self, id: u64, address: u64) -> u64 {
+        if !self.has_slots() {
+            return NO_REQUESTOR;
+        }
         // SAFETY: As the caller promises.
-        let slots = unsafe { self.slots() };
-        slots.map_or(NO_REQUESTOR, |mut s| {
-            s.take(self.next_request_id(), id, address)
-        })
+        unsafe { self.slots() }.take(id, address)
     }
 
     /// [`Self::take_locked`], with the lock taken here. Any context.
     pub(crate) fn take(&self, id: u64, address: u64) -> u64 {
-        self.locked(|slots, next| slots.take(next, id, address))
+        self.locked(|slots| slots.take(id, address))
     }
 
     /// [`Self::take`] whatever address is stored.
@@ -170,67 +186,38 @@ impl Requestor {
     }
 }
 
-impl Slots {
-    /// Occupies the next free slot, and returns its id.
+impl Slots<'_> {
+    /// Occupies the next free slot, and returns its id; [`REQUEST_ERROR`] if there is none.
     #[inline]
-    fn next_id(&mut self, next: &Field<u64>, address: u64) -> u64 {
-        let slot = next.get();
-        match self.occupy(slot, address) {
-            Some(free) => {
-                next.set(free);
-                slot + 1
-            }
-            None => REQUEST_ERROR,
-        }
+    fn next_id(mut self, address: u64) -> u64 {
+        let slot = self.next.get();
+        let Some(entry) = self.addresses.get_mut(slot as usize) else {
+            return REQUEST_ERROR;
+        };
+        self.next.set(*entry);
+        *entry = address;
+        self.used.set(slot as usize);
+        slot + 1
     }
 
-    /// The address under an id, whose slot becomes the next free one if the address is the right one.
+    /// The address under an id, whose slot becomes the next free one if the address is `address`, or that [`ANY_ADDRESS`];
+    /// [`REQUEST_ERROR`] if it is not in use.
     #[inline]
-    fn take(&mut self, next: &Field<u64>, id: u64, address: u64) -> u64 {
+    fn take(mut self, id: u64, address: u64) -> u64 {
         // Id 0 becomes the largest slot number, which no requestor has.
         let slot = id.wrapping_sub(1);
-        match self.release(slot, address, next.get()) {
-            None => REQUEST_ERROR,
-            Some((stored, freed)) => {
-                if freed {
-                    next.set(slot);
-                }
-                stored
-            }
-        }
-    }
-
-    /// Word and bit of a slot.
-    #[inline]
-    fn bit(slot: u64) -> (usize, usize) {
-        ((slot / WORD) as usize, 1 << (slot % WORD))
-    }
-
-    /// Stores an address in a free slot, and returns the next free one; `None` if there is no such slot.
-    #[inline]
-    fn occupy(&mut self, slot: u64, address: u64) -> Option<u64> {
-        let (word, bit) = Self::bit(slot);
-        let entry = self.addresses.get_mut(usize::try_from(slot).ok()?)?;
-        *self.used.get_mut(word)? |= bit;
-        Some(core::mem::replace(entry, address))
-    }
-
-    /// The address in a slot that is in use, and whether it is free now, and `next` the next free one: if the address is
-    /// `address`, or that [`ANY_ADDRESS`].
-    #[inline]
-    fn release(&mut self, slot: u64, address: u64, next: u64) -> Option<(u64, bool)> {
-        let (word, bit) = Self::bit(slot);
-        let entry = self.addresses.get_mut(usize::try_from(slot).ok()?)?;
-        let word = self.used.get_mut(word)?;
-        if *word & bit == 0 {
-            return None;
+        let Some(entry) = self.addresses.get_mut(slot as usize) else {
+            return REQUEST_ERROR;
+        };
+        if !self.used.get(slot as usize) {
+            return REQUEST_ERROR;
         }
         let stored = *entry;
-        let freed = address == ANY_ADDRESS || address == stored;
-        if freed {
-            *entry = next;
-            *word ^= bit;
+        if address == ANY_ADDRESS || address == stored {
+            *entry = self.next.get();
+            self.next.set(slot);
+            self.used.flip(slot as usize);
         }
-        Some((stored, freed))
+        stored
     }
 }

@@ -117,6 +117,7 @@ const fn named(name: &[u8; 5]) -> bindings::acpi_device_id {
 static NAMES: Table<[bindings::acpi_device_id; 3]> =
     Table::new([named(b"VMBUS"), named(b"VMBus"), pin_init::zeroed()]);
 
+#[allow(clippy::disallowed_methods)] // `as_char_ptr` is not const.
 static DRIVER: Table<bindings::platform_driver> = Table::new({
     let mut driver: bindings::platform_driver = pin_init::zeroed();
     driver.probe = Some(probe);

@@ -7,6 +7,7 @@ use super::{
     ChannelRef,
     Fields, //
 };
+use crate::connection;
 use core::{
     ptr::{
         self,
@@ -20,70 +21,58 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        rcu,
-        Arc, //
-    }, //
+    sync::rcu, //
 };
-use pin_init::Zeroable;
-use rlis_hv::{
-    KvSlice,
-    RcuArc, //
-};
+use rlis_hv::KvSlice;
 use rlis_proto::vmbus::MAX_CHANNEL_RELIDS;
 use rlis_sys as bindings;
 
-/// A channel, or null.
-#[repr(transparent)]
-struct Entry(AtomicPtr<Channel>);
-
-// SAFETY: Zero is the null pointer.
-unsafe impl Zeroable for Entry {}
-
-/// The table.
+/// The table, `vmbus_connection.channels`: a channel or null for each relid.
 ///
 /// # Invariants
 ///
 /// What entries point to are channels whose memory is freed a grace period after the entry was cleared.
-pub(crate) struct Table {
-    /// No relid beyond this has been in the table.
-    hiwater: AtomicU32,
-    entries: KvSlice<Entry>,
-}
+#[repr(transparent)]
+pub(crate) struct Table([AtomicPtr<Channel>; RELIDS]);
 
-static TABLE: RcuArc<Table> = RcuArc::new();
+const RELIDS: usize = MAX_CHANNEL_RELIDS as usize;
+
+/// No relid beyond this has been in the table.
+static HIWATER: AtomicU32 = AtomicU32::new(0);
 
 /// The table, if there is a connection.
 #[inline]
-pub(crate) fn get(rcu: &rcu::Guard) -> Option<&Table> {
-    TABLE.get(rcu)
+pub(crate) fn get(_rcu: &rcu::Guard) -> Option<&Table> {
+    let table = connection::c().channels().load(Ordering::Acquire);
+    // SAFETY: Null, or a table of that size, which is freed a grace period after it was taken away: `Relids`.
+    unsafe { table.cast::<Table>().as_ref() }
 }
 
 /// Puts a channel in the table, or takes it out. Under the lock of channels.
 pub(super) fn set(relid: u32, channel: Option<&Channel>) {
     let rcu = rcu::read_lock();
     let Some(table) = get(&rcu) else { return };
-    let Some(entry) = table.entries.get(relid as usize) else {
+    let Some(entry) = table.0.get(relid as usize) else {
         return;
     };
-    table.hiwater.fetch_max(relid, Ordering::Relaxed);
+    HIWATER.fetch_max(relid, Ordering::Relaxed);
     let channel = channel.map_or(ptr::null_mut(), |c| ptr::from_ref(c).cast_mut());
     // INVARIANT: A channel is taken out of the table before its last reference goes, and freed by `kfree_rcu`.
     // A full barrier: the host may send interrupts as soon as the channel is opened.
-    entry.0.store(channel, Ordering::SeqCst);
+    entry.store(channel, Ordering::SeqCst);
 }
 
 impl Table {
     /// No relid beyond this is in the table.
     #[inline]
     pub(crate) fn hiwater(&self) -> u32 {
-        self.hiwater.load(Ordering::Relaxed)
+        HIWATER.load(Ordering::Relaxed)
     }
 
     /// The channel with a relid.
     #[inline]
     pub(crate) fn find<'a>(&self, relid: u32, _rcu: &'a rcu::Guard) -> Option<Found<'a>> {
-        let channel = self.entries.get(relid as usize)?.0.load(Ordering::Acquire);
+        let channel = self.0.get(relid as usize)?.load(Ordering::Acquire);
         // SAFETY: Null, or by the invariants valid as long as the RCU section.
         // INVARIANT: As above.
         unsafe { channel.as_ref() }.map(Found)
@@ -124,17 +113,19 @@ impl Relids {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        let table = Table {
-            hiwater: AtomicU32::new(0),
-            entries: KvSlice::zeroed(MAX_CHANNEL_RELIDS as usize)?,
-        };
-        drop(TABLE.replace(Some(Arc::new(table, GFP_KERNEL)?)));
+        let table = KvSlice::<AtomicPtr<Channel>>::zeroed(RELIDS)?;
+        let channels = connection::c().channels();
+        channels.store(table.into_raw().cast(), Ordering::Release);
         Ok(Self(()))
     }
 }
 
 impl Drop for Relids {
     fn drop(&mut self) {
-        drop(TABLE.replace(None));
+        let channels = connection::c().channels();
+        let table = channels.swap(ptr::null_mut(), Ordering::AcqRel);
+        rcu::synchronize_rcu();
+        // SAFETY: The table of `new`, at which nobody looks any more.
+        drop(unsafe { KvSlice::<AtomicPtr<Channel>>::from_raw(table.cast(), RELIDS) });
     }
 }

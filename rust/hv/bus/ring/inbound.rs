@@ -106,10 +106,12 @@ impl<'a> Reader<'a> {
     fn buffer(&self) -> Option<&'a mut [u8]> {
         let info = self.channel.inbound();
         let (start, size) = (info.pkt_buffer().get(), info.pkt_buffer_size().get());
+        if start.is_null() {
+            return None;
+        }
         // SAFETY: By the invariants nobody else uses the buffer; each function here takes it once. It has that size and was
         // zeroed when it was allocated.
-        (!start.is_null())
-            .then(|| unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), size as usize) })
+        Some(unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), size as usize) })
     }
 
     /// The ring from the private index on, for who does not commit what is read: `init` had the size checked, and set the

@@ -4,6 +4,7 @@
 
 use super::{
     pages::PageArray,
+    Mapped,
     PageList,
     RingInfo, //
 };
@@ -209,15 +210,12 @@ fn init(
         }
     }
     let mapping = Mapping::new(&list, pages.len(), confidential)?;
+    // In both rings: the host reads the one of its side before it asks to be told about room.
+    OutgoingRing::new(mapping.ring())
+        .map_err(|_| EINVAL)?
+        .enable_pending_send_sz();
     // A driver that opens the same rings again has left them mapped.
     drop(ring.put_mapping(Some(mapping)));
-    // In both rings: the host reads the one of its side before it asks to be told about room.
-    // SAFETY: Nobody else opens or closes the channel.
-    if let Some(mapped) = unsafe { ring.mapped() } {
-        OutgoingRing::new(mapped)
-            .map_err(|_| EINVAL)?
-            .enable_pending_send_sz();
-    }
     Ok(())
 }
 
@@ -253,6 +251,17 @@ impl Mapping {
             start: NonNull::new(start).ok_or(ENOMEM)?,
             bytes,
         })
+    }
+}
+
+impl Mapping {
+    /// The ring, which is not used longer than the mapping.
+    fn ring(&self) -> Mapped {
+        // INVARIANT: By those of `self`.
+        Mapped {
+            base: self.start.as_ptr().cast(),
+            datasize: self.bytes - PAGE_SIZE as u32,
+        }
     }
 }
 
