@@ -208,9 +208,11 @@ mod cases {
         }
 
         fn unmask(&self) -> bool {
+            // Counted before anybody is told: who waits for `done` reads it.
+            let before = self.unmasked.fetch_add(1u32, Relaxed);
             self.done.complete();
             // The first time there is more to do.
-            self.unmasked.fetch_add(1u32, Relaxed) == 0
+            before == 0
         }
     }
 
