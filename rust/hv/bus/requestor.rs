@@ -151,7 +151,8 @@ impl Requestor {
             return NO_REQUESTOR;
         }
         let _guard = self.req_lock().lock();
-        // SAFETY: The lock is held.
+        // SAFETY: The lock is held. There were slots, and they stay as long as the channel is open, which is when ids are asked for:
+        // `put` is for an `Owned` channel that is closed.
         f(unsafe { self.slots() })
     }
 
