@@ -110,8 +110,12 @@ fn request_sense(lun: &Lun) -> Vec<u8> {
         .to_vec()
 }
 
-/// What INQUIRY answers for a unit that is not there: peripheral qualifier 3, type unknown.
+/// What INQUIRY answers for a unit that is not there: peripheral qualifier 3, type unknown. A page of vital product data is
+/// empty; Linux would take what follows in the standard data for a list of pages, and ask for each.
 pub fn inquiry_of_missing_unit(cdb: &[u8]) -> Vec<u8> {
+    if Cdb(cdb).u8(1) & 1 != 0 {
+        return cut(vec![0x7F, Cdb(cdb).u8(2), 0, 0], Cdb(cdb).len(3, 2));
+    }
     let mut data = vec![0; 36];
     data[0] = 0x7F;
     data[2] = 5;
@@ -377,6 +381,21 @@ mod tests {
 
     fn run(lun: &Lun, cdb: &[u8], data: &[u8]) -> Result<Vec<u8>, Sense> {
         execute(lun, cdb, data, 1 << 20, &[0, 3])
+    }
+
+    #[test]
+    fn of_a_missing_unit_no_page_says_anything() {
+        let inquiry = |page: &[u8; 2]| {
+            let mut cdb = vec![0x12];
+            cdb.extend(page);
+            cdb.extend([0, 64, 0]);
+            inquiry_of_missing_unit(&cdb)
+        };
+        let standard = inquiry(&[0, 0]);
+        assert_eq!((standard.len(), standard[0], standard[2]), (36, 0x7F, 5));
+        for page in [0, 0x80, 0x83, 0xB0] {
+            assert_eq!(inquiry(&[1, page]), [0x7F, page, 0, 0]);
+        }
     }
 
     #[test]
