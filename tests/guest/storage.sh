@@ -86,6 +86,9 @@ check hot_add_seen wait_for 20 has_disk 0:7
 check hot_added_works round_trip "/dev/$(disk_at 0:7)" 65536 0
 check hot_remove host lun-remove scsi0:0:7
 check hot_remove_seen wait_for 20 no_disk 0:7
+# Nobody asks a disk for its size that is gone.
+unasked() { ! dmesg | grep -F ' 0:0:0:7: ' | grep 'Read Capacity'; }
+[ "$DRIVERS" = c ] || [ "$DRIVERS" = rustbus ] || check not_asked_again unasked
 check other_disks_stay has_disk 0:0
 
 check dvd_readable sh -c 'dd if=/dev/sr0 bs=2048 count=512 of=/dev/null 2>/dev/null'

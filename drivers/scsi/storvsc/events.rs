@@ -128,6 +128,19 @@ impl Events {
         }
     }
 
+    /// Calls `f` for the LUNs that are to be removed, and forgets them.
+    fn take_missing(&self, mut f: impl FnMut(Address)) {
+        for place in &self.places {
+            let value = place.load(Relaxed);
+            if let Some(Event::Remove(address)) = decode(value) {
+                // Only the work takes events, one at a time.
+                if place.cmpxchg(value, 0, Full).is_ok() {
+                    f(address);
+                }
+            }
+        }
+    }
+
     /// Calls `f` for all pending events, and clears them.
     fn take(&self, mut f: impl FnMut(Event)) {
         let flags = self.flags.take();
@@ -162,11 +175,15 @@ impl Task for Events {
         let Some(host) = this.host.get() else {
             return;
         };
+        // First of all, what is gone: to look at it again would take many commands that fail.
+        let remove_missing = || this.take_missing(|address| remove(&host, address));
+        remove_missing();
         this.take(|event| match event {
             Event::Names { node, port } => host.set_fc_names(node, port),
             Event::Scan => {
                 // The host only says that something has changed. TEST UNIT READY fails for devices that are gone.
                 host.test_devices(TEST_SECONDS);
+                remove_missing();
                 identity::check(&host);
                 host.scan();
             }
@@ -175,12 +192,14 @@ impl Task for Events {
                     identity::look_again(&host, &device);
                 }
             }
-            Event::Remove(address) => {
-                if let Some(device) = find(&host, address) {
-                    device.remove();
-                }
-            }
+            Event::Remove(address) => remove(&host, address),
         });
+    }
+}
+
+fn remove(host: &HostRef, address: Address) {
+    if let Some(device) = find(host, address) {
+        device.remove();
     }
 }
 
@@ -232,6 +251,24 @@ mod tests {
         ];
         assert_eq!(&all[..], &expected[..]);
         assert!(taken(&events)?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_missing_comes_first() -> Result {
+        let events = KBox::pin_init(Events::new(), GFP_KERNEL)?;
+        events.note(Event::Rescan(address(7)));
+        events.note(Event::Remove(address(7)));
+        events.note(Event::Scan);
+        events.note(Event::Remove(address(3)));
+        let (mut count, mut luns) = (0, 0);
+        events.take_missing(|missing| {
+            count += 1;
+            luns += missing.lun;
+        });
+        assert_eq!((count, luns), (2, 10));
+        let rest = [Event::Rescan(address(7)), Event::Scan];
+        assert_eq!(&taken(&events)?[..], &rest[..]);
         Ok(())
     }
 
