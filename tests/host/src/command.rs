@@ -446,6 +446,37 @@ mod tests {
     }
 
     #[test]
+    fn dynamic_memory_is_understood() {
+        for good in [
+            "memory",
+            "balloon 64M",
+            "balloon 4K --seconds 5",
+            "unballoon",
+            "unballoon 1M --ranges 1",
+            "hot-add 128M",
+            "hot-add 64M --at 0 --region none",
+            "hot-add 64M --at 128M --region again",
+            "memory-send 0600100001000000",
+        ] {
+            assert!(parse_line(good).is_ok(), "{good}: {:?}", parse_line(good));
+        }
+        for bad in [
+            "balloon",
+            "balloon 0",
+            "balloon 100",
+            "balloon 16385G",
+            "unballoon 1M --ranges 511",
+            "hot-add 1M --region half",
+            "hot-add 1M --at 5",
+            "memory-send 123",
+            "memory-send 1g",
+        ] {
+            let error = parse_line(bad).unwrap_err().to_string();
+            assert!(!error.is_empty() && !error.contains('\n'), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn help_names_every_command() {
         let text = help();
         for command in Line::command().get_subcommands() {

@@ -99,6 +99,24 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// An ordinary device: no flags, no data of its class, no monitor.
+    pub fn new(
+        name: impl Into<String>,
+        class: Guid,
+        instance: Guid,
+        device: Arc<dyn Device>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            class,
+            instance,
+            flags: 0,
+            user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
+            monitored: false,
+            device,
+        }
+    }
+
     /// Whether this is a connection of a socket, which ends with its channel or with the bus, and is not a device.
     pub fn is_socket(&self) -> bool {
         self.flags & rlis_proto::vmbus::VMBUS_CHANNEL_TLNPI_PROVIDER_OFFER != 0

@@ -260,15 +260,7 @@ impl MemoryDevice {
 
     /// The offer for the bus.
     pub fn offer(self: &Arc<Self>) -> Offer {
-        Offer {
-            name: NAME.into(),
-            class: HV_DM_GUID,
-            instance: INSTANCE,
-            flags: 0,
-            user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
-            monitored: false,
-            device: self.clone(),
-        }
+        Offer::new(NAME, HV_DM_GUID, INSTANCE, self.clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

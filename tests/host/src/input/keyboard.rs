@@ -127,15 +127,7 @@ impl Keyboard {
 
     /// The offer for the bus.
     pub fn offer(self: &Arc<Self>) -> Offer {
-        Offer {
-            name: NAME.into(),
-            class: HV_KBD_GUID,
-            instance: INSTANCE,
-            flags: 0,
-            user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
-            monitored: false,
-            device: self.clone(),
-        }
+        Offer::new(NAME, HV_KBD_GUID, INSTANCE, self.clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -204,15 +204,12 @@ impl Nic {
     pub fn offer(self: &Arc<Self>) -> Offer {
         let mut instance = *b"rlis-netcard\0\0\0\0";
         instance[15] = self.index;
-        Offer {
-            name: self.spec.name.clone(),
-            class: HV_NIC_GUID,
-            instance: Guid::from_bytes(instance),
-            flags: 0,
-            user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
-            monitored: false,
-            device: self.clone(),
-        }
+        Offer::new(
+            self.spec.name.clone(),
+            HV_NIC_GUID,
+            Guid::from_bytes(instance),
+            self.clone(),
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

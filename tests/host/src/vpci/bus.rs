@@ -144,15 +144,12 @@ impl Bus {
 
     /// The offer for the bus.
     pub fn offer(self: &Arc<Self>) -> Offer {
-        Offer {
-            name: self.spec.name.clone(),
-            class: HV_PCIE_GUID,
-            instance: Guid::from_bytes(self.instance),
-            flags: 0,
-            user_data: [0; rlis_proto::vmbus::MAX_USER_DEFINED_BYTES],
-            monitored: false,
-            device: self.clone(),
-        }
+        Offer::new(
+            self.spec.name.clone(),
+            HV_PCIE_GUID,
+            Guid::from_bytes(self.instance),
+            self.clone(),
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use sha2::digest::Output;
 use sha2::{Digest, Sha256};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{tcp, udp};
@@ -28,15 +29,12 @@ const MAX_LINE: usize = 20;
 pub struct Stream {
     port: u16,
     bytes: u64,
-    sha256: [u8; 32],
+    sha256: Output<Sha256>,
 }
 
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/", self.port, self.bytes)?;
-        self.sha256
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}/{}/{:x}", self.port, self.bytes, self.sha256)
     }
 }
 
@@ -73,7 +71,7 @@ impl Connection {
         Stream {
             port: self.port,
             bytes: self.received,
-            sha256: self.hash.finalize_reset().into(),
+            sha256: self.hash.finalize_reset(),
         }
     }
 
