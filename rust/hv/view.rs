@@ -180,6 +180,9 @@ unsafe impl<A, B, R> Word for Option<unsafe extern "C" fn(A, B) -> R> {}
 #[repr(transparent)]
 pub struct Field<T: Word>(UnsafeCell<T>);
 
+// SAFETY: A word is good for any task that reads it; to follow a pointer is for the reader to justify.
+unsafe impl<T: Word> Send for Field<T> {}
+
 // SAFETY: Accesses are of whole words, and volatile, which the kernel's memory model takes for atomic.
 unsafe impl<T: Word> Sync for Field<T> {}
 
@@ -189,6 +192,11 @@ unsafe impl<T: Word> View for Field<T> {
 }
 
 impl<T: Word> Field<T> {
+    /// A word of our own; see [`Single`](crate::Single).
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
     /// Reads it.
     #[inline(always)]
     pub fn get(&self) -> T {

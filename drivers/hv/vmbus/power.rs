@@ -65,13 +65,7 @@ fn try_suspend() -> Result {
     inbox::set_offers(Offers::Kept);
     inbox::flush();
     ready_for_suspend().reinit();
-    for queue in [
-        Queue::Removal,
-        Queue::Device,
-        Queue::SubChannel,
-        Queue::Nic,
-        Queue::Pci,
-    ] {
+    for queue in Queue::ALL {
         queue.flush();
     }
 

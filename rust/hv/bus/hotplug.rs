@@ -72,7 +72,7 @@ pub fn may_serve(cpu: u32) -> bool {
 }
 
 /// The registration of the hotplug callbacks. While it exists, the SynIC is on on all CPUs that are online.
-pub struct Hotplug(c_int);
+pub struct Hotplug(());
 
 impl Hotplug {
     /// Enables the SynIC on all CPUs that are online, and on others when they come online.
@@ -115,7 +115,7 @@ impl Hotplug {
             cpu::online().for_each(|cpu| set_serving(cpu, true, &list));
         }
         STATE.store(state as u32, Ordering::Relaxed);
-        Ok(Self(state))
+        Ok(Self(()))
     }
 }
 
@@ -159,7 +159,6 @@ pub fn disable_all() {
 
 impl Drop for Hotplug {
     fn drop(&mut self) {
-        let _ = self.0;
         disable_all();
     }
 }

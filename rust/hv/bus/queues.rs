@@ -38,7 +38,18 @@ pub enum Queue {
     Pci,
 }
 
-/// The queues, in the order in which they are drained: work on one may queue work on a later one.
+impl Queue {
+    /// All, in the order in which they are drained: work on one may queue work on a later one.
+    pub const ALL: [Self; 5] = [
+        Self::Removal,
+        Self::Device,
+        Self::SubChannel,
+        Self::Nic,
+        Self::Pci,
+    ];
+}
+
+/// The queues.
 struct Set {
     removal: OwnedQueue,
     device: OwnedQueue,
@@ -116,13 +127,7 @@ impl Drop for Queues {
         // The connection has ended, the inbox is closed, and devices are gone: work is queued by work on the same queue only,
         // or on one that is empty already.
         if let Some(set) = SET.keep() {
-            for queue in [
-                Queue::Removal,
-                Queue::Device,
-                Queue::SubChannel,
-                Queue::Nic,
-                Queue::Pci,
-            ] {
+            for queue in Queue::ALL {
                 set.get(queue).drain();
             }
         }
