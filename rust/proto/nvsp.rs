@@ -11,6 +11,7 @@ mod buffers;
 mod data;
 mod init;
 mod message;
+mod pairing;
 mod subchannel;
 mod table;
 mod vf;
@@ -32,6 +33,7 @@ pub use message::{
     body, message, message_type, MessageHeader, MessageType, ProtocolVersion, Status, MESSAGE_SIZE,
     OLD_MESSAGE_SIZE,
 };
+pub use pairing::{Pairing, SwitchRequest};
 pub use subchannel::{
     granted, SubchannelComplete, SubchannelRequest, NVSP_SUBCHANNEL_ALLOCATE, VRSS_CHANNEL_MAX,
 };
