@@ -12,11 +12,23 @@
 #include <linux/ipv6.h>
 #include <linux/mm.h>
 #include <linux/netdevice.h>
+#include <linux/netpoll.h>
+#include <linux/pci.h>
+#include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <net/ip6_checksum.h>
+#include <net/sch_generic.h>
 #include <net/page_pool/helpers.h>
+
+#if __has_include(<net/netdev_lock.h>)
+#include <net/netdev_lock.h>
+#else
+/* Kernels before 6.15 have no lock of an interface beside the RTNL. */
+static inline void netdev_lock_ops(struct net_device *dev) {}
+static inline void netdev_unlock_ops(struct net_device *dev) {}
+#endif
 
 #include "helpers_net.h"
 
@@ -131,6 +143,14 @@ bool rlis_helper_net_linearize(struct sk_buff *skb)
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb)
 {
 	skb->ip_summed = CHECKSUM_UNNECESSARY;
+}
+
+/* Outside of a poll. */
+void rlis_helper_net_receive(struct sk_buff *skb)
+{
+	local_bh_disable();
+	netif_receive_skb(skb);
+	local_bh_enable();
 }
 
 void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev)
@@ -374,4 +394,157 @@ void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci)
 void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4)
 {
 	skb_set_hash(skb, hash, l4 ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
+}
+
+/* Before the interface is registered: the stack counts what passes through it from and to a lower one. */
+void rlis_helper_net_count_lower(struct net_device *dev)
+{
+	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
+}
+
+void rlis_helper_net_fetch_lower(const struct net_device *dev, struct rtnl_link_stats64 *sum)
+{
+	dev_fetch_sw_netstats(sum, dev->tstats);
+}
+
+/*
+ * Whether @dev can be the virtual function of a card: an Ethernet interface of a PCI device, whose slot the host has given a
+ * number. What has a card's address since it stands upon it, such as a VLAN, is none.
+ */
+bool rlis_helper_net_is_function(struct net_device *dev, struct rlis_net_function *function)
+{
+	struct device *parent = dev->dev.parent;
+	struct pci_dev *pdev;
+
+	if (dev->type != ARPHRD_ETHER || dev->addr_len != ETH_ALEN || is_vlan_dev(dev) ||
+	    netif_is_bond_master(dev))
+		return false;
+	if (!parent || !dev_is_pci(parent))
+		return false;
+	pdev = to_pci_dev(parent);
+	if (!pdev->slot || kstrtou32(pci_slot_name(pdev->slot), 10, &function->serial))
+		return false;
+	ether_addr_copy(function->permanent, dev->perm_addr);
+	ether_addr_copy(function->address, dev->dev_addr);
+	return true;
+}
+
+void rlis_helper_net_mark_lower(struct net_device *lower)
+{
+	lower->flags |= IFF_SLAVE;
+	/* No addresses of IPv6 of its own. */
+	lower->priv_flags |= IFF_NO_ADDRCONF;
+}
+
+bool rlis_helper_net_same_namespace(const struct net_device *a, const struct net_device *b)
+{
+	return net_eq(dev_net(a), dev_net(b));
+}
+
+int rlis_helper_net_move_to_namespace_of(struct net_device *lower, struct net_device *upper)
+{
+	return dev_change_net_namespace(lower, dev_net(upper), "eth%d");
+}
+
+/* The interface after @dev in the namespace that drivers register in, or the first one. */
+struct net_device *rlis_helper_net_next_in_first_namespace(struct net_device *dev)
+{
+	return dev ? next_net_device(dev) : first_net_device(&init_net);
+}
+
+void rlis_helper_net_hold(struct net_device *dev)
+{
+	dev_hold(dev);
+}
+
+void rlis_helper_net_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
+struct net_device *rlis_helper_net_notified(void *info)
+{
+	return netdev_notifier_info_to_dev(info);
+}
+
+/* In a receive handler: the interface that it was registered with. */
+struct net_device *rlis_helper_net_rx_upper(const struct sk_buff *skb)
+{
+	return rcu_dereference(skb->dev->rx_handler_data);
+}
+
+/* A frame that a lower interface has received becomes one of the upper one; NULL if there is no memory for it. */
+struct sk_buff *rlis_helper_net_to_upper(struct sk_buff *skb, struct net_device *upper)
+{
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (!skb)
+		return NULL;
+	skb->dev = upper;
+	dev_sw_netstats_rx_add(upper, skb->len);
+	return skb;
+}
+
+/* Has the lower interface choose a queue of its own, which it gets back in forward(). */
+u16 rlis_helper_net_select_lower(struct sk_buff *skb, struct net_device *lower,
+				 struct net_device *below)
+{
+	const struct net_device_ops *ops = lower->netdev_ops;
+	u16 queue;
+
+	if (ops->ndo_select_queue)
+		queue = ops->ndo_select_queue(lower, skb, below);
+	else
+		queue = netdev_pick_tx(lower, skb, NULL);
+	qdisc_skb_cb(skb)->slave_dev_queue_mapping = queue;
+	return queue;
+}
+
+bool rlis_helper_net_can_forward(const struct net_device *upper, const struct net_device *lower)
+{
+	return netif_running(lower) && netif_carrier_ok(lower) &&
+	       !netpoll_tx_running((struct net_device *)upper);
+}
+
+/* Sends a frame of the upper interface through the lower one, which has it then. Returns whether it was taken. */
+bool rlis_helper_net_forward(struct sk_buff *skb, struct net_device *upper,
+			     struct net_device *lower)
+{
+	unsigned int len = skb->len;
+	int result;
+
+	skb->dev = lower;
+	skb_record_rx_queue(skb, qdisc_skb_cb(skb)->slave_dev_queue_mapping);
+	result = dev_queue_xmit(skb);
+	if (result != NET_XMIT_SUCCESS && result != NET_XMIT_CN)
+		return false;
+	dev_sw_netstats_tx_add(upper, 1, len);
+	return true;
+}
+
+/* The lower interface receives what the upper one wants; @lock unless the lock of the upper one's addresses is held. */
+void rlis_helper_net_sync_addresses(struct net_device *lower, struct net_device *upper, bool lock)
+{
+	if (lock)
+		netif_addr_lock_bh(upper);
+	dev_uc_sync(lower, upper);
+	dev_mc_sync(lower, upper);
+	if (lock)
+		netif_addr_unlock_bh(upper);
+}
+
+void rlis_helper_net_lower_features(struct net_device *lower, netdev_features_t wanted)
+{
+	netdev_lock_ops(lower);
+	lower->wanted_features = wanted;
+	netdev_update_features(lower);
+	netdev_unlock_ops(lower);
+}
+
+int rlis_helper_net_lower_address(struct net_device *lower, const u8 *address)
+{
+	/* Kernels differ in which of the two structures this is called; both begin like this. */
+	struct sockaddr_storage storage = { .ss_family = ARPHRD_ETHER };
+
+	memcpy(((struct sockaddr *)&storage)->sa_data, address, ETH_ALEN);
+	return dev_set_mac_address(lower, (void *)&storage, NULL);
 }

@@ -5,6 +5,7 @@
 #ifndef RLIS_SYS_HELPERS_NET_H
 #define RLIS_SYS_HELPERS_NET_H
 
+#include <linux/if_ether.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <net/page_pool/types.h>
@@ -58,6 +59,7 @@ void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb)
 void rlis_helper_net_free_skb(struct sk_buff *skb);
 bool rlis_helper_net_linearize(struct sk_buff *skb);
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb);
+void rlis_helper_net_receive(struct sk_buff *skb);
 void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev);
 void rlis_helper_net_tx_timestamp(struct sk_buff *skb);
 unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
@@ -82,6 +84,35 @@ bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev);
 u32 rlis_helper_net_online_cpus(void);
 void rlis_helper_net_grow_frag(struct sk_buff *skb, int index, u32 len);
 void rlis_helper_net_fix_ip_checksum(struct sk_buff *skb);
+
+/* What the host and the driver know a virtual function by. */
+struct rlis_net_function {
+	/* The name of its PCI slot, a number in decimal. */
+	u32 serial;
+	u8 permanent[ETH_ALEN];
+	u8 address[ETH_ALEN];
+};
+
+void rlis_helper_net_count_lower(struct net_device *dev);
+void rlis_helper_net_fetch_lower(const struct net_device *dev, struct rtnl_link_stats64 *sum);
+bool rlis_helper_net_is_function(struct net_device *dev, struct rlis_net_function *function);
+void rlis_helper_net_mark_lower(struct net_device *lower);
+bool rlis_helper_net_same_namespace(const struct net_device *a, const struct net_device *b);
+int rlis_helper_net_move_to_namespace_of(struct net_device *lower, struct net_device *upper);
+struct net_device *rlis_helper_net_next_in_first_namespace(struct net_device *dev);
+void rlis_helper_net_hold(struct net_device *dev);
+void rlis_helper_net_put(struct net_device *dev);
+struct net_device *rlis_helper_net_notified(void *info);
+struct net_device *rlis_helper_net_rx_upper(const struct sk_buff *skb);
+struct sk_buff *rlis_helper_net_to_upper(struct sk_buff *skb, struct net_device *upper);
+u16 rlis_helper_net_select_lower(struct sk_buff *skb, struct net_device *lower,
+				 struct net_device *below);
+bool rlis_helper_net_can_forward(const struct net_device *upper, const struct net_device *lower);
+bool rlis_helper_net_forward(struct sk_buff *skb, struct net_device *upper,
+			     struct net_device *lower);
+void rlis_helper_net_sync_addresses(struct net_device *lower, struct net_device *upper, bool lock);
+void rlis_helper_net_lower_features(struct net_device *lower, netdev_features_t wanted);
+int rlis_helper_net_lower_address(struct net_device *lower, const u8 *address);
 
 struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
 					      unsigned int pages);

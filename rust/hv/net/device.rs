@@ -6,7 +6,13 @@ use crate::{
     context::Rtnl,
     features::Features, //
 };
-use core::ptr::NonNull;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicPtr,
+        Ordering, //
+    }, //
+};
 use kernel::{
     error::to_result,
     prelude::*,
@@ -14,6 +20,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         rcu, //
@@ -34,6 +41,25 @@ impl MacAddress {
     }
 }
 
+/// Bytes of the name of an interface, with the NUL at its end.
+const IFNAMSIZ: usize = 16;
+
+/// The name of an interface.
+#[derive(Clone, Copy)]
+pub struct Name([u8; IFNAMSIZ]);
+
+impl Name {
+    pub(crate) fn new(bytes: [u8; IFNAMSIZ]) -> Self {
+        Self(bytes)
+    }
+
+    /// The name as text; `?` if it is none.
+    pub fn as_str(&self) -> &str {
+        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        core::str::from_utf8(name).unwrap_or("?")
+    }
+}
+
 /// What lies behind a `struct net_device`, in memory that is freed with it.
 ///
 /// # Invariants
@@ -43,6 +69,12 @@ pub(crate) struct Private {
     driver: *const c_void,
     /// The interface is being taken away: nothing may refer to it any more.
     gone: Atomic<bool>,
+    /// Frames go through the interface below.
+    forwarding: Atomic<bool>,
+    /// The interface below, which this has a reference to, or null. Written with the RTNL held, read in RCU read sides, too.
+    lower: AtomicPtr<net_device>,
+    /// Frames that it did not take.
+    lower_drops: Atomic<u64>,
 }
 
 impl Private {
@@ -52,7 +84,38 @@ impl Private {
         Self {
             driver: core::ptr::null(),
             gone: Atomic::new(false),
+            forwarding: Atomic::new(false),
+            lower: AtomicPtr::new(core::ptr::null_mut()),
+            lower_drops: Atomic::new(0),
         }
+    }
+
+    /// The interface below, or null: valid while the RTNL is held, or in an RCU read side.
+    #[inline]
+    pub(crate) fn lower(&self) -> *mut net_device {
+        self.lower.load(Ordering::Acquire)
+    }
+
+    /// To be called with the RTNL held.
+    pub(crate) fn set_lower(&self, lower: *mut net_device) {
+        self.lower.store(lower, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn is_forwarding(&self) -> bool {
+        self.forwarding.load(Relaxed)
+    }
+
+    pub(crate) fn set_forwarding(&self, on: bool) {
+        self.forwarding.store(on, Relaxed);
+    }
+
+    pub(crate) fn count_lower_drop(&self) {
+        self.lower_drops.fetch_add(1u64, Relaxed);
+    }
+
+    pub(crate) fn lower_drops(&self) -> u64 {
+        self.lower_drops.load(Relaxed)
     }
 }
 
@@ -111,7 +174,7 @@ impl NetDevice {
         self.0.as_ptr()
     }
 
-    fn private(&self) -> &Private {
+    pub(crate) fn private(&self) -> &Private {
         // SAFETY: By the type invariant, the memory behind the interface holds this, and as long as the interface.
         unsafe { &*rlis_sys_net::net_priv(self.as_raw()).cast::<Private>() }
     }
@@ -219,6 +282,33 @@ impl NetDevice {
     pub fn set_mtu(&self, _rtnl: &Rtnl<'_>, mtu: u32) {
         // SAFETY: By the type invariant. Writers hold the RTNL; readers may not.
         unsafe { (&raw mut (*self.as_raw()).mtu).write_volatile(mtu) };
+    }
+
+    /// Returns the name. Out of date at once, unless the RTNL is held.
+    pub fn name(&self) -> Name {
+        // SAFETY: By the type invariant; whatever is written there meanwhile, it is bytes.
+        Name::new(unsafe {
+            (&raw const (*self.as_raw()).name)
+                .cast::<[u8; IFNAMSIZ]>()
+                .read_volatile()
+        })
+    }
+
+    /// Returns the address.
+    pub fn address(&self, _rtnl: &Rtnl<'_>) -> MacAddress {
+        let mut address = [0; 6];
+        // SAFETY: By the type invariant, with the RTNL held, which protects the address, of at least six bytes.
+        unsafe {
+            core::ptr::copy_nonoverlapping((*self.as_raw()).dev_addr, address.as_mut_ptr(), 6);
+        }
+        MacAddress(address)
+    }
+
+    /// Returns the address that the interface had when it was registered.
+    pub fn permanent_address(&self) -> MacAddress {
+        // SAFETY: By the type invariant; the field does not change once the interface is registered.
+        let [a, b, c, d, e, f, ..] = unsafe { (*self.as_raw()).perm_addr };
+        MacAddress([a, b, c, d, e, f])
     }
 
     /// Notes the address that holds from now on.

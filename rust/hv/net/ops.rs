@@ -10,6 +10,7 @@ use crate::{
         NetDevice, //
     },
     features::Features,
+    lower::Lower,
     queue::TxQueue,
     stats::Stats,
     tx::{
@@ -137,6 +138,11 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// [`NetDevice::rx_mode`] has changed. Must not sleep.
     fn rx_mode(&self);
 
+    /// The interface below, which does what is asked of this one, has not done it.
+    fn lower_refused(&self, lower: &Lower<'_>, error: &Error) {
+        let _ = (lower, error);
+    }
+
     /// Returns what `ethtool` shows of the link.
     fn link(&self) -> LinkSettings;
 
@@ -218,6 +224,7 @@ impl<T: Driver> Vtable<T> {
         ndo_set_mac_address: Some(Self::set_mac_address),
         ndo_validate_addr: Some(rlis_sys_net::eth_validate_addr),
         ndo_set_rx_mode: Some(Self::set_rx_mode),
+        ndo_change_rx_flags: Some(Self::change_rx_flags),
         ndo_select_queue: Some(Self::select_queue),
         ndo_features_check: Some(rlis_sys_net::net_features_check),
         ndo_fix_features: Some(Self::fix_features),
@@ -239,6 +246,38 @@ impl<T: Driver> Vtable<T> {
         f(unsafe { driver::<T>(dev) }, &device, &rtnl)
     }
 
+    /// Brings the interface up, and the one below with it. It is used without that if need be.
+    fn open_both(this: &T, dev: &NetDevice, rtnl: &Rtnl<'_>) -> Result {
+        this.open(dev, rtnl)?;
+        if let Some(lower) = dev.lower(rtnl) {
+            if let Err(error) = lower.open() {
+                this.lower_refused(&lower, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the interface below changed first by `change`, and then this one by `own`. If that fails, the former is undone by
+    /// `back`.
+    fn change_both(
+        this: &T,
+        dev: &NetDevice,
+        rtnl: &Rtnl<'_>,
+        change: impl FnOnce(&Lower<'_>) -> Result,
+        own: impl FnOnce() -> Result,
+        back: impl FnOnce(&Lower<'_>) -> Result,
+    ) -> Result {
+        let lower = dev.lower(rtnl);
+        lower.as_ref().map_or(Ok(()), change)?;
+        own().inspect_err(|_| {
+            if let Some(lower) = lower {
+                if let Err(error) = back(&lower) {
+                    this.lower_refused(&lower, &error);
+                }
+            }
+        })
+    }
+
     /// The ndo_open function of the C API.
     ///
     /// # Safety
@@ -246,7 +285,7 @@ impl<T: Driver> Vtable<T> {
     /// Only for the network stack to call, with what the C API prescribes.
     unsafe extern "C" fn open(dev: *mut net_device) -> c_int {
         // SAFETY: The interface is registered with this driver, and the RTNL is held.
-        from_result(|| unsafe { Self::locked(dev, T::open) }.map(|()| 0))
+        from_result(|| unsafe { Self::locked(dev, Self::open_both) }.map(|()| 0))
     }
 
     /// The ndo_stop function of the C API.
@@ -256,7 +295,14 @@ impl<T: Driver> Vtable<T> {
     /// As of `open`.
     unsafe extern "C" fn stop(dev: *mut net_device) -> c_int {
         // SAFETY: As in `open`.
-        unsafe { Self::locked(dev, T::stop) };
+        unsafe {
+            Self::locked(dev, |this, dev, rtnl| {
+                this.stop(dev, rtnl);
+                if let Some(lower) = dev.lower(rtnl) {
+                    lower.close();
+                }
+            });
+        }
         0
     }
 
@@ -297,17 +343,19 @@ impl<T: Driver> Vtable<T> {
     unsafe extern "C" fn get_stats64(dev: *mut net_device, into: *mut rtnl_link_stats64) {
         // SAFETY: The interface is registered with this driver.
         let stats = unsafe { driver::<T>(dev) }.stats();
+        // SAFETY: The stack never passes a null pointer.
+        let lower = unsafe { NetDevice::borrowed(NonNull::new_unchecked(dev)) }.lower_stats();
         // SAFETY: The stack passes a struct to be filled in.
         let into = unsafe { &mut *into };
-        into.rx_packets = stats.rx_packets;
-        into.rx_bytes = stats.rx_bytes;
+        into.rx_packets = stats.rx_packets.wrapping_add(lower.rx_packets);
+        into.rx_bytes = stats.rx_bytes.wrapping_add(lower.rx_bytes);
         into.rx_errors = stats.rx_errors;
         into.rx_dropped = stats.rx_dropped;
         into.multicast = stats.multicast;
-        into.tx_packets = stats.tx_packets;
-        into.tx_bytes = stats.tx_bytes;
+        into.tx_packets = stats.tx_packets.wrapping_add(lower.tx_packets);
+        into.tx_bytes = stats.tx_bytes.wrapping_add(lower.tx_bytes);
         into.tx_errors = stats.tx_errors;
-        into.tx_dropped = stats.tx_dropped;
+        into.tx_dropped = stats.tx_dropped.wrapping_add(lower.tx_dropped);
     }
 
     /// The ndo_change_mtu function of the C API.
@@ -319,7 +367,19 @@ impl<T: Driver> Vtable<T> {
         from_result(|| {
             let mtu = u32::try_from(mtu)?;
             // SAFETY: As in `open`.
-            unsafe { Self::locked(dev, |this, dev, rtnl| this.change_mtu(dev, rtnl, mtu)) }?;
+            unsafe {
+                Self::locked(dev, |this, dev, rtnl| {
+                    let before = dev.mtu();
+                    Self::change_both(
+                        this,
+                        dev,
+                        rtnl,
+                        |lower| lower.set_mtu(mtu),
+                        || this.change_mtu(dev, rtnl, mtu),
+                        |lower| lower.set_mtu(before),
+                    )
+                })
+            }?;
             Ok(0)
         })
     }
@@ -340,7 +400,15 @@ impl<T: Driver> Vtable<T> {
             // SAFETY: As in `open`.
             unsafe {
                 Self::locked(dev, |this, dev, rtnl| {
-                    this.change_address(dev, rtnl, address)
+                    let before = dev.address(rtnl);
+                    Self::change_both(
+                        this,
+                        dev,
+                        rtnl,
+                        |lower| lower.set_address(address),
+                        || this.change_address(dev, rtnl, address),
+                        |lower| lower.set_address(before),
+                    )
                 })
             }?;
             Ok(0)
@@ -353,8 +421,33 @@ impl<T: Driver> Vtable<T> {
     ///
     /// As of `open`.
     unsafe extern "C" fn set_rx_mode(dev: *mut net_device) {
-        // SAFETY: The interface is registered with this driver.
-        unsafe { driver::<T>(dev) }.rx_mode();
+        // SAFETY: The interface is registered with this driver; the stack never passes a null pointer.
+        unsafe {
+            NetDevice::borrowed(NonNull::new_unchecked(dev)).sync_lower_addresses();
+            driver::<T>(dev).rx_mode();
+        }
+    }
+
+    /// The ndo_change_rx_flags function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `open`.
+    unsafe extern "C" fn change_rx_flags(dev: *mut net_device, changed: c_int) {
+        // SAFETY: As in `open`; the flags are written with the RTNL held.
+        unsafe {
+            let flags = (*dev).flags;
+            Self::locked(dev, |_, dev, rtnl| {
+                if let Some(lower) = dev.lower(rtnl) {
+                    let state =
+                        |flag: u32| (changed as u32 & flag != 0).then_some(flags & flag != 0);
+                    lower.change_flags(
+                        state(rlis_sys_net::net_device_flags_IFF_PROMISC),
+                        state(rlis_sys_net::net_device_flags_IFF_ALLMULTI),
+                    );
+                }
+            });
+        }
     }
 
     /// The ndo_select_queue function of the C API.
@@ -365,14 +458,20 @@ impl<T: Driver> Vtable<T> {
     unsafe extern "C" fn select_queue(
         dev: *mut net_device,
         skb: *mut sk_buff,
-        _below: *mut net_device,
+        below: *mut net_device,
     ) -> u16 {
+        // SAFETY: The stack passes a frame that is about to be sent, and an interface that is registered, never a null pointer.
+        let lower =
+            unsafe { NetDevice::borrowed(NonNull::new_unchecked(dev)).select_lower(skb, below) };
         // SAFETY: The stack passes a frame that is about to be sent, and an interface that is registered; the field is read
         // once.
         let (hash, queues) = unsafe {
             let queues = (&raw const (*dev).real_num_tx_queues).read_volatile();
             if queues <= 1 {
                 return 0;
+            }
+            if let Some(queue) = lower {
+                return queue % u16::try_from(queues).unwrap_or(u16::MAX);
             }
             (rlis_sys_net::net_flow_hash(skb), queues)
         };
@@ -402,12 +501,15 @@ impl<T: Driver> Vtable<T> {
     ///
     /// As of `open`.
     unsafe extern "C" fn set_features(dev: *mut net_device, features: netdev_features_t) -> c_int {
-        let features = Features::from_bits(features);
         from_result(|| {
             // SAFETY: As in `open`.
             unsafe {
-                Self::locked(dev, |this, dev, rtnl| {
-                    this.set_features(dev, rtnl, features)
+                Self::locked(dev, |this, dev, rtnl| -> Result {
+                    this.set_features(dev, rtnl, Features::from_bits(features))?;
+                    if let Some(lower) = dev.lower(rtnl) {
+                        lower.want_features(features);
+                    }
+                    Ok(())
                 })
             }?;
             Ok(0)

@@ -81,6 +81,7 @@ impl<T: Driver> Unregistered<T> {
                 rlis_sys_net::net_set_parent(dev, core::ptr::from_ref(parent).cast_mut().cast());
             }
             rlis_sys_net::net_set_address(dev, params.address.0.as_ptr());
+            rlis_sys_net::net_count_lower(dev);
             rlis_sys_net::netif_carrier_off(dev);
             (*dev).netdev_ops = vtable::<T>();
             (*dev).ethtool_ops = ethtool::vtable::<T>();

@@ -15,6 +15,7 @@
 //! - A frame to send is a [`TxPacket`], and one received an [`RxPacket`]: owned values, in one place at any time.
 //!   [`Slots`] keep the frames that the device is sending, under ids that it cannot use twice. A packet that is
 //!   dropped is freed and counted: none is lost, and none is completed twice.
+//! - A [`Lower`] interface, of another driver, can be put below one of ours; a [`Watch`] tells when one comes and goes.
 //! - A [`Napi`] polls. Its interrupt is masked and unmasked in one place, [`napi`].
 
 pub mod context;
@@ -22,6 +23,8 @@ pub mod device;
 pub mod exclusive;
 pub mod features;
 pub mod free_list;
+pub mod lower;
+mod lower_tests;
 pub mod napi;
 pub mod ops;
 pub mod poll;
@@ -36,6 +39,7 @@ pub mod tx;
 pub use context::Rtnl;
 pub use device::{
     MacAddress,
+    Name,
     NetDevice, //
 };
 pub use exclusive::{
@@ -44,6 +48,15 @@ pub use exclusive::{
 };
 pub use features::Features;
 pub use free_list::FreeList;
+pub use lower::{
+    find_in_first_namespace,
+    Function,
+    Lower,
+    LowerEvent,
+    LowerStats,
+    Watch,
+    Watcher, //
+};
 pub use napi::{
     EnabledNapi,
     Napi,
