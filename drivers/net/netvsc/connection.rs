@@ -221,8 +221,7 @@ impl Connection {
         };
         let frame = mtu + ETH_HEADER;
         if version >= ProtocolVersion::V2 {
-            // Of virtual functions this driver knows nothing.
-            let can = capabilities(version, true);
+            let can = capabilities(version, false);
             self.tell(&NdisConfig::message(frame, can))?;
         }
         self.tell(&NdisVersion::of(version).message())?;

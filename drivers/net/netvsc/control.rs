@@ -31,7 +31,8 @@ use rlis_proto::{
     nvsp::{
         ChannelType,
         RndisPacket,
-        Status, //
+        Status,
+        SwitchRequest, //
     },
     rndis::{
         self,
@@ -56,6 +57,9 @@ const NVSP: u64 = 2 << 62;
 const RNDIS: u64 = 3 << 62;
 /// Of what needs no answer.
 const UNANSWERED: u64 = 1 << 62;
+
+/// Set in an id of [`UNANSWERED`] that nobody waits for and whose completion counts: of a SWITCH_DATA_PATH, with its number.
+const SWITCH: u64 = 1 << 61;
 
 /// Bits of a transaction id of [`RNDIS`] that name the request; those above name the page that it lies in.
 const REQUEST_BITS: u32 = 32;
@@ -84,6 +88,8 @@ pub(crate) enum Completed {
     Frame,
     /// One of the requests here; `false` if none that is under way.
     Request(bool),
+    /// A SWITCH_DATA_PATH with this number.
+    Switch(u32),
 }
 
 /// An answer, in memory of its own.
@@ -162,6 +168,16 @@ impl Control {
         self.answer.expect(id)?;
         let sent = self.send(|| channel.send(PacketType::DATA_INBAND, message, id, true));
         self.wait(id, sent)
+    }
+
+    /// Has the host switch the data path. Its completion is [`Completed::Switch`]. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::send`]; `EAGAIN` if there is no room in the ring.
+    pub(crate) fn switch(&self, channel: &Channel, request: SwitchRequest) -> Result {
+        let id = UNANSWERED | SWITCH | u64::from(request.number);
+        channel.send(PacketType::DATA_INBAND, &request.path.message(), id, true)
     }
 
     /// Asks for the value of an object of RNDIS, and gives it to `f`.
@@ -346,6 +362,12 @@ impl Control {
             0 => Completed::Frame,
             NVSP => Completed::Request(self.answer.deliver(id, payload)),
             RNDIS => Completed::Request(self.page_back(id, payload)),
+            _ if id & SWITCH != 0 => {
+                // The lower half.
+                #[allow(clippy::cast_possible_truncation)]
+                let number = id as u32;
+                Completed::Switch(number)
+            }
             // Some hosts answer what needs no answer.
             _ => Completed::Request(id == UNANSWERED),
         }

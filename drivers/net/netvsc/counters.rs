@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 use rlis_net::{
     Counter,
+    LowerStats,
     QueueStatistics,
     Stats, //
 };
@@ -89,13 +90,26 @@ const TOTALS: [(&str, Get); 12] = [
     ("rx_while_down", |c| c.rx.down.get()),
 ];
 
+/// The names of what went through the virtual function; those of the C driver.
+const FUNCTION: [&str; 5] = [
+    "vf_rx_packets",
+    "vf_rx_bytes",
+    "vf_tx_packets",
+    "vf_tx_bytes",
+    "vf_tx_dropped",
+];
+
 impl Counters {
     /// The names of the totals.
     pub(crate) const NAMES: &'static [&'static str] = &{
-        let mut names = [""; TOTALS.len()];
+        let mut names = [""; TOTALS.len() + FUNCTION.len()];
         let mut at = 0;
-        while at < TOTALS.len() {
-            names[at] = TOTALS[at].0;
+        while at < names.len() {
+            names[at] = if at < TOTALS.len() {
+                TOTALS[at].0
+            } else {
+                FUNCTION[at - TOTALS.len()]
+            };
             at += 1;
         }
         names
@@ -130,9 +144,17 @@ impl Counters {
     }
 
     /// Fills in the totals, in the order of the names.
-    pub(crate) fn values(&self, into: &mut [u64]) {
-        for (to, (_, get)) in into.iter_mut().zip(TOTALS) {
-            *to = self.sum(get);
+    pub(crate) fn values(&self, into: &mut [u64], function: LowerStats) {
+        let own = TOTALS.iter().map(|(_, get)| self.sum(get));
+        let of_function = [
+            function.rx_packets,
+            function.rx_bytes,
+            function.tx_packets,
+            function.tx_bytes,
+            function.tx_dropped,
+        ];
+        for (to, value) in into.iter_mut().zip(Iterator::chain(own, of_function)) {
+            *to = value;
         }
     }
 
@@ -181,8 +203,13 @@ mod tests {
         channel(1)?.tx.send_full.add(5);
         channel(1)?.rx.bytes.add(6);
         assert!(channel(2).is_err());
-        let mut values = [0; TOTALS.len()];
-        counters.values(&mut values);
+        let mut values = [0; Counters::NAMES.len()];
+        let function = LowerStats {
+            rx_packets: 8,
+            tx_dropped: 9,
+            ..LowerStats::default()
+        };
+        counters.values(&mut values, function);
         let value = |name| {
             let at = Counters::NAMES.iter().position(|n| *n == name);
             at.map(|at| values[at])
@@ -190,6 +217,8 @@ mod tests {
         assert_eq!(value("wake_queue"), Some(7));
         assert_eq!(value("tx_send_full"), Some(5));
         assert_eq!(value("tx_busy"), Some(0));
+        assert_eq!(value("vf_rx_packets"), Some(8));
+        assert_eq!(value("vf_tx_dropped"), Some(9));
         let mut of_one = [0; 4];
         counters.of_queue(1, &mut of_one);
         assert_eq!(of_one, [0, 0, 0, 6]);

@@ -30,7 +30,8 @@ use rlis_net::{
     Napi,
     Registration,
     Rtnl,
-    Unregistered, //
+    Unregistered,
+    Watch, //
 };
 use rlis_proto::{
     nvsp::ProtocolVersion,
@@ -57,6 +58,8 @@ const NO_NAME: &[u8] = b"Network Adapter";
 /// What belongs to a card that the driver has taken charge of.
 pub(crate) struct Card {
     registration: Option<Registration<Interface>>,
+    /// Of interfaces that may be the card's virtual function.
+    watch: Option<Pin<KBox<Watch<Nic>>>>,
     nic: Arc<Nic>,
 }
 
@@ -65,6 +68,8 @@ impl Drop for Card {
         // The worker may wait for the RTNL, so it ends before that is taken.
         self.nic.worker().disable();
         self.nic.worker().owner.change(None);
+        // A virtual function is a card of its own from here on.
+        drop(self.watch.take());
         // The interface goes down, and nothing is asked of the card any more.
         drop(self.registration.take());
         self.nic.disconnect();
@@ -109,6 +114,7 @@ impl Card {
         let mut card = KBox::new(
             Self {
                 registration: None,
+                watch: None,
                 nic: nic.clone(),
             },
             GFP_KERNEL,
@@ -129,6 +135,8 @@ impl Card {
         card.registration = Some(interface.register(driver)?);
         Self::set_alias(&nic);
         nic.worker().owner.change(Some(nic.clone()));
+        let watch = Watch::new(nic.interface().clone(), nic.clone());
+        card.watch = Some(KBox::pin_init(watch, GFP_KERNEL)?);
         // Shows the state of the cable.
         nic.worker().queue();
         dev_info!(

@@ -23,6 +23,7 @@ use kernel::{
 use rlis_net::{
     Features,
     LinkSettings,
+    Lower,
     MacAddress,
     NetDevice,
     QueueStatistics,
@@ -74,9 +75,18 @@ impl rlis_net::Driver for Interface {
     }
 
     #[inline]
-    fn transmit(&self, _dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
+    fn transmit(&self, dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
         let guard = rcu::read_lock();
         let channels = self.0.active.get(&guard);
+        let packet = match dev.forward(packet) {
+            Ok(sent) => {
+                if let Some(channel) = channels.and_then(|channels| channels.queue(queue.index())) {
+                    channel.flush(queue, &guard);
+                }
+                return sent;
+            }
+            Err(packet) => packet,
+        };
         match channels.and_then(|channels| channels.queue(queue.index())) {
             Some(channel) => channel.transmit(queue, packet, &guard),
             None => {
@@ -152,6 +162,10 @@ impl rlis_net::Driver for Interface {
         self.0.worker().queue();
     }
 
+    fn lower_refused(&self, lower: &Lower<'_>, error: &Error) {
+        self.0.refused(lower, error);
+    }
+
     fn link(&self) -> LinkSettings {
         LinkSettings {
             speed: self.0.port.link.speed(),
@@ -159,7 +173,8 @@ impl rlis_net::Driver for Interface {
     }
 
     fn statistics(&self, into: &mut [u64]) {
-        self.0.port.counters.values(into);
+        let function = self.0.interface().lower_stats();
+        self.0.port.counters.values(into, function);
     }
 
     fn queue_statistics(&self, queue: u16, into: &mut [u64]) {

@@ -15,6 +15,7 @@
 //! - `encapsulate`, `header`: what goes beside them, and in front
 //! - `rss`: which channel the host puts a flow on
 //! - `link`: what is left to a thread, and the state of the cable
+//! - `function`, `path`, `news`: a virtual function beside the card, which way frames go, and what the host says of it
 //! - `port`, `counters`: what all parts need, and what was counted
 
 use kernel::prelude::*;
@@ -30,10 +31,13 @@ mod control;
 mod counters;
 mod device;
 mod encapsulate;
+mod function;
 mod header;
 mod interface;
 mod link;
+mod news;
 mod nic;
+mod path;
 mod port;
 mod queue;
 mod receive;

@@ -13,6 +13,7 @@ use crate::{
         Chores,
         Owner, //
     },
+    path::Function,
     port::Port,
     queue::Queue,
     rss::Table,
@@ -81,6 +82,8 @@ pub(crate) struct Nic {
     /// Taken with the RTNL held or not, so the RTNL is not taken with this held.
     #[pin]
     pub(crate) state: Mutex<State>,
+    #[pin]
+    pub(crate) function: Function,
 }
 
 /// The packet filter for an interface that wants these frames.
@@ -124,6 +127,7 @@ impl Nic {
                     max_channels: 1,
                     wanted: true,
                 }),
+                function <- Function::new(),
             }),
             GFP_KERNEL,
         )
@@ -162,6 +166,7 @@ impl Nic {
 
     /// Takes leave of the host. Waits for frames that are just being sent, and no more are.
     fn leave(&self, state: &mut State) {
+        self.function_disconnected();
         drop(self.active.replace(None));
         drop(state.connection.take());
         for queue in 0..self.interface().max_queues() {
@@ -191,6 +196,7 @@ impl Nic {
         let large_send = properties.offloads.large_send();
         self.interface().set_large_send(large_send);
         drop(self.active.replace(Some(connection.channels.clone())));
+        self.function_connected();
         if !connection.channels.is_complete() {
             // Those that have not come by then are done without.
             self.worker().set_timer(OFFER_MS);
@@ -346,6 +352,8 @@ impl Nic {
 
 impl Owner for Nic {
     fn work(self: Arc<Self>) {
+        self.settle_path();
+        self.follow_namespace();
         if self.port.link.take_moved() && self.port.link.is_connected() {
             // Whoever fetches addresses does so when the cable is plugged in.
             self.interface().carrier_off();
@@ -357,10 +365,15 @@ impl Owner for Nic {
         self.use_channels();
         let interface = self.interface();
         // The host may do other things than before.
-        Rtnl::with(|rtnl| interface.update_features(rtnl));
+        Rtnl::with(|rtnl| {
+            self.set_large_send(rtnl);
+            interface.update_features(rtnl);
+        });
     }
 
     fn time(self: Arc<Self>) {
+        self.take_over();
+        self.path_time();
         self.repair();
         self.show_carrier();
         self.use_channels();

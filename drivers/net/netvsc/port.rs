@@ -7,7 +7,8 @@ use crate::{
     link::{
         Chores,
         LinkState, //
-    }, //
+    },
+    news::News, //
 };
 use core::fmt::Debug;
 use kernel::{
@@ -28,6 +29,7 @@ use rlis_hv::{
 use rlis_net::NetDevice;
 use rlis_proto::{
     nvsp::{
+        DataPath,
         ProtocolVersion,
         SendTable,
         VfAssociation,
@@ -41,6 +43,8 @@ use rlis_vmbus::Device;
 pub(crate) struct Port {
     pub(crate) counters: Counters,
     pub(crate) link: LinkState,
+    /// What the host says of a virtual function.
+    pub(crate) news: News,
     pub(crate) worker: Arc<Worker<Chores>>,
     pub(crate) interface: Arc<NetDevice>,
     device: ARef<Device>,
@@ -61,6 +65,7 @@ impl Port {
         let port = Self {
             counters: Counters::new(queues)?,
             link: LinkState::new(),
+            news: News::new(),
             worker,
             interface,
             device: device.into(),
@@ -107,7 +112,7 @@ impl Port {
         }
     }
 
-    /// Takes news of a virtual function, of which nothing follows.
+    /// Takes news of a virtual function.
     #[cold]
     pub(crate) fn virtual_function(&self, news: VfAssociation) {
         let serial = news.serial;
@@ -115,10 +120,26 @@ impl Port {
             0 => "removed",
             _ => "added",
         };
-        dev_info!(
-            self.log(),
-            "VF slot {serial} {what}, not used by this driver\n"
-        );
+        dev_info!(self.log(), "VF slot {serial} {what}\n");
+        self.news
+            .associated((news.allocated != 0).then_some(serial));
+        self.worker.queue();
+    }
+
+    /// The host has moved the data path without having been asked.
+    #[cold]
+    pub(crate) fn path_moved(&self, path: DataPath) {
+        self.news.moved(path);
+        // Before the worker has a look, so that nothing is lost meanwhile.
+        self.interface.set_forwarding(false);
+        self.worker.queue();
+    }
+
+    /// The host has completed a SWITCH_DATA_PATH.
+    #[cold]
+    pub(crate) fn path_switched(&self, number: u32) {
+        self.news.switched(number);
+        self.worker.queue();
     }
 
     /// From now on flows go to these channels.

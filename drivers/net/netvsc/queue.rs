@@ -154,6 +154,23 @@ impl Queue {
         transmit.transmit(&context, packet)
     }
 
+    /// Sends the frames that are held back until others follow: these go another way.
+    #[cold]
+    pub(crate) fn flush(&self, queue: &TxQueue<'_>, guard: &rcu::Guard) {
+        if let (Some(counters), Some(transmit), Some(channel)) = (
+            self.counters(),
+            self.transmit.get(),
+            self.channel.get().and_then(|channel| channel.pin(guard)),
+        ) {
+            transmit.send_all(&transmit::Context {
+                counters: &counters.tx,
+                queue,
+                channel: &channel,
+                want_room: &|| self.want_room(),
+            });
+        }
+    }
+
     #[inline]
     fn packet<'a>(
         &'a self,
@@ -184,6 +201,10 @@ impl Queue {
         let (id, payload) = (packet.transaction_id(), packet.payload());
         let known = match self.session.control.completed(id, payload) {
             Control::Request(known) => known,
+            Control::Switch(number) => {
+                context.port.path_switched(number);
+                true
+            }
             Control::Frame => {
                 poll.transmit = poll.transmit.or_else(|| self.transmit.get());
                 poll.transmit.is_some_and(|transmit| {

@@ -109,8 +109,8 @@ impl Session {
         match nvsp::incoming(payload, version, self.channels().into())? {
             Incoming::SendTable(table) => self.port.set_table(&table),
             Incoming::VfAssociation(news) => self.port.virtual_function(news),
-            // All goes through the synthetic card in any case.
-            Incoming::SwitchDataPath(_) | Incoming::Ignored(_) => {}
+            Incoming::SwitchDataPath(path) => self.port.path_moved(path),
+            Incoming::Ignored(_) => {}
         }
         Ok(())
     }

@@ -76,6 +76,13 @@ pub(crate) const OFFER_MS: u32 = 10_000;
 /// How long the cable seems pulled out when the host says that the network is another one, in milliseconds.
 pub(crate) const NETWORK_CHANGE_MS: Msecs = 2_000;
 
+/// How long to leave the interface of a virtual function alone, in which it gets its name, in milliseconds.
+pub(crate) const TAKE_OVER_MS: Msecs = 100;
+
+/// How long the host may take to switch the data path while the virtual function goes down, in milliseconds: all
+/// configuration of the network waits.
+pub(crate) const SWITCH_BACK_MS: Msecs = 500;
+
 /// How long to wait before the host is asked again for a card that it has refused, in milliseconds.
 pub(crate) const REPAIR_MS: u32 = 5_000;
 

@@ -184,6 +184,13 @@ impl Transmit {
         sent
     }
 
+    /// Sends the frames that are held back. A poll that has them sends them itself.
+    pub(crate) fn send_all(&self, cx: &Context<'_>) {
+        if let Some(mut held) = self.held.try_lock() {
+            self.flush(&mut held, cx);
+        }
+    }
+
     #[cold]
     fn drop_frame(cx: &Context<'_>, packet: TxPacket) -> Sent {
         cx.counters.dropped.add(1);
