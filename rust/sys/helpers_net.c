@@ -250,6 +250,34 @@ u32 rlis_helper_net_flow_hash(struct sk_buff *skb)
 	return skb_get_hash(skb);
 }
 
+/*
+ * The same, but of the addresses alone for kinds of flows whose bit is not in @ports: 1 for TCP and 2 for UDP over IPv4, 4 and
+ * 8 over IPv6.
+ */
+u32 rlis_helper_net_flow_hash_of(struct sk_buff *skb, u32 ports)
+{
+	struct flow_keys keys;
+	u32 kind = 0;
+
+	if (skb_flow_dissect_flow_keys(skb, &keys, 0)) {
+		bool ipv6 = keys.basic.n_proto == htons(ETH_P_IPV6);
+
+		if (ipv6 || keys.basic.n_proto == htons(ETH_P_IP)) {
+			if (keys.basic.ip_proto == IPPROTO_TCP)
+				kind = ipv6 ? 4 : 1;
+			else if (keys.basic.ip_proto == IPPROTO_UDP)
+				kind = ipv6 ? 8 : 2;
+		}
+	}
+	if (!kind || kind & ports)
+		return skb_get_hash(skb);
+	keys.ports.ports = 0;
+	keys.tags.flow_label = 0;
+	/* The device is told this hash. */
+	__skb_set_sw_hash(skb, flow_hash_from_keys(&keys), false);
+	return skb->hash;
+}
+
 /* Of a frame that was sent, so that nobody takes it for a lost one. */
 void rlis_helper_net_consume_skb(struct sk_buff *skb)
 {
@@ -393,7 +421,8 @@ void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci)
 
 void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4)
 {
-	skb_set_hash(skb, hash, l4 ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
+	if (skb->dev->features & NETIF_F_RXHASH)
+		skb_set_hash(skb, hash, l4 ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
 }
 
 /* Before the interface is registered: the stack counts what passes through it from and to a lower one. */

@@ -75,6 +75,7 @@ int rlis_helper_net_prepare_lso(struct sk_buff *skb);
 netdev_features_t rlis_helper_net_features_check(struct sk_buff *skb, struct net_device *dev,
 						 netdev_features_t features);
 u32 rlis_helper_net_flow_hash(struct sk_buff *skb);
+u32 rlis_helper_net_flow_hash_of(struct sk_buff *skb, u32 ports);
 void rlis_helper_net_consume_skb(struct sk_buff *skb);
 bool rlis_helper_net_xmit_more(void);
 bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes, bool more);

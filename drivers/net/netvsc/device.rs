@@ -81,6 +81,7 @@ const FIXED: Features = Features {
     scatter_gather: true,
     high_dma: true,
     rx_checksum: false,
+    rx_hash: false,
     ipv4_checksum: false,
     ipv6_checksum: false,
     tso: false,

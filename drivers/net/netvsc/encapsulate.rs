@@ -72,6 +72,7 @@ impl Offloads {
         let can = &self.capabilities;
         Features {
             rx_checksum: true,
+            rx_hash: true,
             ipv4_checksum: can.tcp4,
             ipv6_checksum: can.tcp6,
             tso: can.lso4.is_some(),
@@ -161,6 +162,7 @@ mod tests {
     fn what_the_host_can() {
         let none = Offloads::new(Capabilities::default(), (1, 1));
         assert!(!none.features().tso && !none.features().lro && none.features().rx_checksum);
+        assert!(none.features().rx_hash);
         assert!(none.checksum(transport(Protocol::Tcp, false, 34)).is_none());
         let some = Offloads::new(
             Capabilities {

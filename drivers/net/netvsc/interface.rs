@@ -16,17 +16,20 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::{
+        atomic::Relaxed,
         rcu,
         Arc, //
     }, //
 };
 use rlis_net::{
     Features,
+    HashPorts,
     LinkSettings,
     Lower,
     MacAddress,
     NetDevice,
     QueueStatistics,
+    Registers,
     Rings,
     Rtnl,
     Sent,
@@ -35,6 +38,7 @@ use rlis_net::{
     TxPacket,
     TxQueue, //
 };
+use rlis_proto::nvsp::VRSS_SEND_TAB_SIZE;
 
 /// A card as the interface's driver.
 pub(crate) struct Interface(pub(crate) Arc<Nic>);
@@ -51,6 +55,11 @@ impl Interface {
 impl rlis_net::Driver for Interface {
     const STATISTICS: &'static [&'static str] = Counters::NAMES;
     const QUEUE_STATISTICS: &'static [QueueStatistics] = Counters::OF_QUEUE;
+    // The channel that the host wants each flow on.
+    const REGISTERS: Registers = Registers {
+        version: 1,
+        words: VRSS_SEND_TAB_SIZE as u16,
+    };
 
     fn open(&self, dev: &NetDevice, rtnl: &Rtnl<'_>) -> Result {
         let state = self.0.state.lock();
@@ -167,9 +176,34 @@ impl rlis_net::Driver for Interface {
     }
 
     fn link(&self) -> LinkSettings {
-        LinkSettings {
-            speed: self.0.port.link.speed(),
-        }
+        self.0.port.link.settings()
+    }
+
+    fn set_link(&self, link: LinkSettings) -> Result {
+        self.0.port.link.set(link);
+        Ok(())
+    }
+
+    fn message_level(&self) -> u32 {
+        self.0.port.messages.load(Relaxed)
+    }
+
+    fn set_message_level(&self, level: u32) {
+        self.0.port.messages.store(level, Relaxed);
+    }
+
+    fn registers(&self, into: &mut [u32]) {
+        self.0.port.read_table(into);
+    }
+
+    #[inline]
+    fn hash_ports(&self) -> HashPorts {
+        HashPorts::from_bits(self.0.port.hash_ports.load(Relaxed))
+    }
+
+    fn set_hash_ports(&self, ports: HashPorts) -> Result {
+        self.0.port.hash_ports.store(ports.bits(), Relaxed);
+        Ok(())
     }
 
     fn statistics(&self, into: &mut [u64]) {

@@ -18,6 +18,10 @@ use rlis_hv::work::{
     Task,
     Worker, //
 };
+use rlis_net::{
+    Duplex,
+    LinkSettings, //
+};
 use rlis_proto::rndis::{
     link_speed,
     Indication, //
@@ -29,8 +33,10 @@ pub(crate) struct LinkState {
     connected: Atomic<u32>,
     /// Not 0: it was plugged into another network since the worker has looked.
     moved: Atomic<u32>,
-    /// Megabits in a second, or 0.
+    /// Megabits in a second, or 0. The host's or the user's, whoever said it last.
     speed: Atomic<u32>,
+    /// `Duplex`, which only users say something of.
+    duplex: Atomic<u32>,
 }
 
 impl LinkState {
@@ -40,6 +46,7 @@ impl LinkState {
             connected: Atomic::new(0),
             moved: Atomic::new(0),
             speed: Atomic::new(0),
+            duplex: Atomic::new(Duplex::Full as u32),
         }
     }
 
@@ -71,9 +78,19 @@ impl LinkState {
         self.connected.load(Relaxed) != 0
     }
 
-    /// Returns the speed in megabits in a second.
-    pub(crate) fn speed(&self) -> Option<u32> {
-        Some(self.speed.load(Relaxed)).filter(|speed| *speed != 0)
+    /// What is shown of the link. Its speed is that of the host, until a user says another.
+    pub(crate) fn settings(&self) -> LinkSettings {
+        let duplex = u8::try_from(self.duplex.load(Relaxed)).unwrap_or(u8::MAX);
+        LinkSettings {
+            speed: Some(self.speed.load(Relaxed)).filter(|speed| *speed != 0),
+            duplex: duplex.into(),
+        }
+    }
+
+    /// A user has said what link there is.
+    pub(crate) fn set(&self, link: LinkSettings) {
+        self.speed.store(link.speed.unwrap_or(0), Relaxed);
+        self.duplex.store(link.duplex as u32, Relaxed);
     }
 
     /// Returns whether it was plugged into another network since this was asked last.
@@ -139,9 +156,16 @@ mod tests {
         assert!(link.is_connected());
         assert!(link.take_moved());
         assert!(!link.take_moved());
-        assert_eq!(link.speed(), None);
+        let shown = |speed, duplex| LinkSettings { speed, duplex };
+        assert_eq!(link.settings(), shown(None, Duplex::Full));
         assert!(!link.note(Indication::LinkSpeed(100_000_000)));
-        assert_eq!(link.speed(), Some(10_000));
+        assert_eq!(link.settings(), shown(Some(10_000), Duplex::Full));
+        link.set(shown(Some(40), Duplex::Half));
+        assert_eq!(link.settings(), shown(Some(40), Duplex::Half));
+        assert!(!link.note(Indication::LinkSpeed(50_000_000)));
+        assert_eq!(link.settings(), shown(Some(5_000), Duplex::Half));
+        link.set(shown(None, Duplex::Unknown));
+        assert_eq!(link.settings(), shown(None, Duplex::Unknown));
         assert!(!link.note(Indication::Other(Status(1))));
     }
 }

@@ -8,7 +8,13 @@ use crate::{
         Chores,
         LinkState, //
     },
-    news::News, //
+    news::News,
+    settings::{
+        message_level,
+        MSG_DRV,
+        MSG_RX_ERR,
+        MSG_TX_ERR, //
+    }, //
 };
 use core::fmt::Debug;
 use kernel::{
@@ -26,7 +32,10 @@ use rlis_hv::{
     work::Worker,
     RateLimit, //
 };
-use rlis_net::NetDevice;
+use rlis_net::{
+    HashPorts,
+    NetDevice, //
+};
 use rlis_proto::{
     nvsp::{
         DataPath,
@@ -53,6 +62,10 @@ pub(crate) struct Port {
     /// Which channel the host wants a flow on, by its hash.
     table: [Atomic<u32>; VRSS_SEND_TAB_SIZE],
     complaints: RateLimit,
+    /// `HashPorts`.
+    pub(crate) hash_ports: Atomic<u32>,
+    /// Of what there are lines in the log: bits of `NETIF_MSG_*`.
+    pub(crate) messages: Atomic<u32>,
 }
 
 impl Port {
@@ -72,6 +85,8 @@ impl Port {
             version: Atomic::new(0),
             table: [const { Atomic::new(0) }; VRSS_SEND_TAB_SIZE],
             complaints: RateLimit::new(),
+            hash_ports: Atomic::new(HashPorts::ALL.bits()),
+            messages: Atomic::new(message_level()),
         };
         Ok(Arc::new(port, GFP_KERNEL)?)
     }
@@ -80,9 +95,12 @@ impl Port {
         self.device.as_ref()
     }
 
-    /// Says in the log what the host did wrong, if that was not said too often lately. Any context.
+    /// Says in the log what the host did wrong, if that was not said too often lately and somebody wants to know. Any context.
     #[cold]
     pub(crate) fn complain(&self, what: &str, detail: &dyn Debug) {
+        if self.messages.load(Relaxed) & (MSG_RX_ERR | MSG_TX_ERR) == 0 {
+            return;
+        }
         self.complaints.run(|dropped| {
             dev_warn!(
                 self.log(),
@@ -120,7 +138,9 @@ impl Port {
             0 => "removed",
             _ => "added",
         };
-        dev_info!(self.log(), "VF slot {serial} {what}\n");
+        if self.messages.load(Relaxed) & MSG_DRV != 0 {
+            dev_info!(self.log(), "VF slot {serial} {what}\n");
+        }
         self.news
             .associated((news.allocated != 0).then_some(serial));
         self.worker.queue();
@@ -140,6 +160,13 @@ impl Port {
     pub(crate) fn path_switched(&self, number: u32) {
         self.news.switched(number);
         self.worker.queue();
+    }
+
+    /// Fills in which channel flows go to, by the remainder of their hash.
+    pub(crate) fn read_table(&self, into: &mut [u32]) {
+        for (to, from) in into.iter_mut().zip(&self.table) {
+            *to = from.load(Relaxed);
+        }
     }
 
     /// From now on flows go to these channels.

@@ -15,6 +15,26 @@ module_param! {
     static RING_SIZE: u32 = 128, "ring_size", Mode::ReadOnly, "Ring buffer size (# of 4K pages)";
 }
 
+module_param! {
+    /// Of what there are lines in the log: the lowest so many bits of `NETIF_MSG_*`; the usual ones if it is negative.
+    static DEBUG: i32 = -1, "debug", Mode::ReadOnly, "Debug level (0=none,...,16=all)";
+}
+
+/// Kinds of lines in the log, `NETIF_MSG_*`: news of the host, and what is wrong with frames and messages.
+pub(crate) const MSG_DRV: u32 = 0x01;
+pub(crate) const MSG_RX_ERR: u32 = 0x40;
+pub(crate) const MSG_TX_ERR: u32 = 0x80;
+
+/// The usual ones, those of the C driver: beside these what happens when it starts, to the cable and to the interface.
+const MSG_DEFAULT: u32 = MSG_DRV | 0x02 | 0x04 | 0x10 | 0x20 | MSG_RX_ERR | MSG_TX_ERR;
+
+/// Returns of what there are lines in the log to begin with, as `netif_msg_init` does.
+pub(crate) fn message_level() -> u32 {
+    let levels = u32::try_from(DEBUG.get()).ok();
+    let bit = levels.and_then(|levels| 1u32.checked_shl(levels));
+    bit.map_or(MSG_DEFAULT, |bit| bit - 1)
+}
+
 /// Bytes of free ring that the host is to tell of: more than the longest packet has.
 pub(crate) const WANTED_ROOM: u32 = 8192;
 

@@ -13,6 +13,8 @@ pub struct Features {
     pub high_dma: bool,
     /// What the device found of checksums received is used (`NETIF_F_RXCSUM`).
     pub rx_checksum: bool,
+    /// The device tells the hash of frames received, and it is used (`NETIF_F_RXHASH`).
+    pub rx_hash: bool,
     /// The device fills in checksums of TCP and UDP on IPv4 (`NETIF_F_IP_CSUM`).
     pub ipv4_checksum: bool,
     /// On IPv6 (`NETIF_F_IPV6_CSUM`).
@@ -42,11 +44,12 @@ impl Features {
         | bit(sys::NETIF_F_TSO_BIT)
         | bit(sys::NETIF_F_TSO6_BIT);
 
-    fn each(&mut self) -> [(&mut bool, u64); 10] {
+    fn each(&mut self) -> [(&mut bool, u64); 11] {
         [
             (&mut self.scatter_gather, bit(sys::NETIF_F_SG_BIT)),
             (&mut self.high_dma, bit(sys::NETIF_F_HIGHDMA_BIT)),
             (&mut self.rx_checksum, bit(sys::NETIF_F_RXCSUM_BIT)),
+            (&mut self.rx_hash, bit(sys::NETIF_F_RXHASH_BIT)),
             (&mut self.ipv4_checksum, bit(sys::NETIF_F_IP_CSUM_BIT)),
             (&mut self.ipv6_checksum, bit(sys::NETIF_F_IPV6_CSUM_BIT)),
             (&mut self.tso, bit(sys::NETIF_F_TSO_BIT)),
@@ -89,7 +92,7 @@ mod tests {
         assert_eq!(Features::default().bits(), 0);
         let all = Features::from_bits(u64::MAX);
         assert!(all.tso6 && all.vlan_rx && all.scatter_gather);
-        assert_eq!(all.bits().count_ones(), 10);
+        assert_eq!(all.bits().count_ones(), 11);
         let some = Features {
             lro: true,
             ipv6_checksum: true,

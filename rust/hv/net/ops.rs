@@ -33,10 +33,15 @@ use rlis_sys_net::{
 };
 
 pub(crate) mod ethtool;
+mod hash;
+mod settings;
 
-pub use ethtool::{
+pub use hash::HashPorts;
+pub use settings::{
+    Duplex,
     LinkSettings,
     QueueStatistics,
+    Registers,
     Rings,
     TableChange, //
 };
@@ -78,6 +83,12 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     /// Statistics that each queue has, too; `ethtool -S` shows them behind the others, queue by queue.
     const QUEUE_STATISTICS: &'static [QueueStatistics] = &[];
+
+    /// What `ethtool -d` dumps: [`Self::registers`] fills it in.
+    const REGISTERS: Registers = Registers {
+        version: 0,
+        words: 0,
+    };
 
     /// The interface goes up.
     ///
@@ -145,6 +156,46 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     /// Returns what `ethtool` shows of the link.
     fn link(&self) -> LinkSettings;
+
+    /// A user has said what link there is (`ethtool -s`), which changes nothing but what is shown of it.
+    ///
+    /// # Errors
+    ///
+    /// Any; it is shown as before then.
+    fn set_link(&self, link: LinkSettings) -> Result {
+        let _ = link;
+        Err(EOPNOTSUPP)
+    }
+
+    /// Returns of what there are lines in the log, `NETIF_MSG_*` (`ethtool -s DEVICE msglvl`).
+    fn message_level(&self) -> u32 {
+        0
+    }
+
+    /// Changes that.
+    fn set_message_level(&self, level: u32) {
+        let _ = level;
+    }
+
+    /// Fills in [`Self::REGISTERS`], so many words.
+    fn registers(&self, into: &mut [u32]) {
+        let _ = into;
+    }
+
+    /// Returns for which flows a queue to send on is chosen by the ports, too (`ethtool -n`).
+    fn hash_ports(&self) -> HashPorts {
+        HashPorts::ALL
+    }
+
+    /// Changes for which (`ethtool -N`).
+    ///
+    /// # Errors
+    ///
+    /// Any; it is as before then.
+    fn set_hash_ports(&self, ports: HashPorts) -> Result {
+        let _ = ports;
+        Err(EOPNOTSUPP)
+    }
 
     /// Fills in the statistics, one for each name.
     fn statistics(&self, into: &mut [u64]) {
@@ -463,21 +514,27 @@ impl<T: Driver> Vtable<T> {
         // SAFETY: The stack passes a frame that is about to be sent, and an interface that is registered, never a null pointer.
         let lower =
             unsafe { NetDevice::borrowed(NonNull::new_unchecked(dev)).select_lower(skb, below) };
-        // SAFETY: The stack passes a frame that is about to be sent, and an interface that is registered; the field is read
-        // once.
-        let (hash, queues) = unsafe {
-            let queues = (&raw const (*dev).real_num_tx_queues).read_volatile();
-            if queues <= 1 {
-                return 0;
-            }
-            if let Some(queue) = lower {
-                return queue % u16::try_from(queues).unwrap_or(u16::MAX);
-            }
-            (rlis_sys_net::net_flow_hash(skb), queues)
-        };
+        // SAFETY: The stack passes an interface that is registered; the field is read once.
+        let queues = unsafe { (&raw const (*dev).real_num_tx_queues).read_volatile() };
+        if queues <= 1 {
+            return 0;
+        }
         let queues = u16::try_from(queues).unwrap_or(u16::MAX);
+        if let Some(queue) = lower {
+            return queue % queues;
+        }
         // SAFETY: The interface is registered with this driver.
-        unsafe { driver::<T>(dev) }.select_queue(hash, queues) % queues
+        let this = unsafe { driver::<T>(dev) };
+        let ports = this.hash_ports();
+        // SAFETY: The stack passes a frame that is about to be sent, which nobody else changes.
+        let hash = unsafe {
+            if ports == HashPorts::ALL {
+                rlis_sys_net::net_flow_hash(skb)
+            } else {
+                rlis_sys_net::net_flow_hash_of(skb, ports.bits())
+            }
+        };
+        this.select_queue(hash, queues) % queues
     }
 
     /// The ndo_fix_features function of the C API.

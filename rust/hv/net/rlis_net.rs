@@ -65,8 +65,11 @@ pub use napi::{
 };
 pub use ops::{
     Driver,
+    Duplex,
+    HashPorts,
     LinkSettings,
     QueueStatistics,
+    Registers,
     Rings,
     RxMode,
     TableChange, //

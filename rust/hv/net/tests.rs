@@ -78,7 +78,10 @@ mod cases {
         fn rx_mode(&self) {}
 
         fn link(&self) -> LinkSettings {
-            LinkSettings { speed: Some(10) }
+            LinkSettings {
+                speed: Some(10),
+                duplex: Duplex::Half,
+            }
         }
     }
 

@@ -10,7 +10,15 @@ use crate::{
         driver,
         NetDevice, //
     },
-    ops::Driver, //
+    ops::{
+        settings::{
+            LinkSettings,
+            QueueStatistics,
+            TableChange, //
+        },
+        Driver,
+        HashPorts, //
+    }, //
 };
 use core::{
     fmt::Write,
@@ -18,13 +26,18 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    error::from_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*, //
 };
 use rlis_sys_net::{
     ethtool_channels,
+    ethtool_drvinfo,
     ethtool_link_ksettings,
     ethtool_ops,
+    ethtool_regs,
     ethtool_ringparam,
     ethtool_rxfh_param,
     ethtool_stats,
@@ -32,39 +45,6 @@ use rlis_sys_net::{
     net_device,
     netlink_ext_ack, //
 };
-
-/// What is known of a link.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct LinkSettings {
-    /// Megabits in a second; `None` if that is not known.
-    pub speed: Option<u32>,
-}
-
-/// How long the queues of buffers are.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Rings {
-    /// Buffers for frames received.
-    pub rx: u32,
-    /// Buffers for frames to be sent.
-    pub tx: u32,
-    /// The most that [`Self::rx`] can be.
-    pub max_rx: u32,
-    /// The most that [`Self::tx`] can be.
-    pub max_tx: u32,
-}
-
-/// The name of a statistic of a queue: the number of the queue stands between these.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QueueStatistics(pub &'static str, pub &'static str);
-
-/// What a user wants of receive-side scaling.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TableChange<'a> {
-    /// Which queue a flow goes to, by the remainder of its hash; below the number of queues in use.
-    pub table: Option<&'a [u32]>,
-    /// The key of the hash.
-    pub key: Option<&'a [u8; crate::HASH_KEY_SIZE]>,
-}
 
 /// Bytes of a statistic's name, `ETH_GSTRING_LEN`.
 const NAME_LEN: usize = 32;
@@ -78,9 +58,15 @@ struct Vtable<T>(T);
 
 impl<T: Driver> Vtable<T> {
     const OPS: ethtool_ops = ethtool_ops {
+        get_drvinfo: Some(Self::get_drvinfo),
+        get_regs_len: Some(Self::get_regs_len),
+        get_regs: Some(Self::get_regs),
+        get_msglevel: Some(Self::get_msglevel),
+        set_msglevel: Some(Self::set_msglevel),
         get_link: Some(rlis_sys_net::ethtool_op_get_link),
         get_ts_info: Some(rlis_sys_net::ethtool_op_get_ts_info),
         get_link_ksettings: Some(Self::get_link_ksettings),
+        set_link_ksettings: Some(Self::set_link_ksettings),
         get_sset_count: Some(Self::get_sset_count),
         get_strings: Some(Self::get_strings),
         get_ethtool_stats: Some(Self::get_ethtool_stats),
@@ -90,8 +76,14 @@ impl<T: Driver> Vtable<T> {
         set_ringparam: Some(Self::set_ringparam),
         #[cfg(RLIS_HAVE_RX_RING_COUNT)]
         get_rx_ring_count: Some(Self::get_rx_ring_count),
+        #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+        get_rxfh_fields: Some(Self::get_rxfh_fields),
+        #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+        set_rxfh_fields: Some(Self::set_rxfh_fields),
         #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
         get_rxnfc: Some(Self::get_rxnfc),
+        #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
+        set_rxnfc: Some(Self::set_rxnfc),
         get_rxfh_key_size: Some(Self::get_rxfh_key_size),
         get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
         get_rxfh: Some(Self::get_rxfh),
@@ -114,6 +106,20 @@ impl<T: Driver> Vtable<T> {
         }
     }
 
+    /// The get_drvinfo function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_drvinfo(_dev: *mut net_device, info: *mut ethtool_drvinfo) {
+        // SAFETY: The stack passes a struct in which it has filled in the rest.
+        let version = unsafe { &mut (*info).fw_version };
+        // There is no firmware.
+        for (to, from) in version.iter_mut().zip(*b"N/A\0") {
+            *to = from;
+        }
+    }
+
     /// The get_link_ksettings function of the C API.
     ///
     /// # Safety
@@ -129,9 +135,85 @@ impl<T: Driver> Vtable<T> {
         let base = unsafe { &mut (*into).base };
         // `SPEED_UNKNOWN` is -1.
         base.speed = link.speed.unwrap_or(u32::MAX);
-        base.duplex = rlis_sys_net::DUPLEX_FULL as u8;
+        base.duplex = link.duplex as u8;
         base.port = rlis_sys_net::PORT_OTHER as u8;
         0
+    }
+
+    /// The set_link_ksettings function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn set_link_ksettings(
+        dev: *mut net_device,
+        want: *const ethtool_link_ksettings,
+    ) -> c_int {
+        let (mut speed, mut duplex) = (0, 0);
+        from_result(|| {
+            // SAFETY: The stack passes an interface and a struct that was filled in; the function refuses what is no speed, or
+            // something else than speed and duplex.
+            to_result(unsafe {
+                rlis_sys_net::ethtool_virtdev_set_link_ksettings(dev, want, &mut speed, &mut duplex)
+            })?;
+            let link = LinkSettings {
+                speed: Some(speed).filter(|speed| *speed != u32::MAX),
+                duplex: duplex.into(),
+            };
+            // SAFETY: The interface is registered with this driver.
+            unsafe { driver::<T>(dev) }.set_link(link).map(|()| 0)
+        })
+    }
+
+    /// The get_regs_len function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_regs_len(_dev: *mut net_device) -> c_int {
+        c_int::from(T::REGISTERS.words) * 4
+    }
+
+    /// The get_regs function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_regs(
+        dev: *mut net_device,
+        regs: *mut ethtool_regs,
+        into: *mut c_void,
+    ) {
+        // SAFETY: The stack passes a struct to be filled in, and as many bytes, zeroed and aligned to a page, as `get_regs_len`
+        // told.
+        let into = unsafe {
+            (*regs).version = T::REGISTERS.version;
+            slice_mut(into.cast::<u32>(), T::REGISTERS.words.into())
+        };
+        if let Some(into) = into {
+            // SAFETY: The interface is registered with this driver.
+            unsafe { driver::<T>(dev) }.registers(into);
+        }
+    }
+
+    /// The get_msglevel function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn get_msglevel(dev: *mut net_device) -> u32 {
+        // SAFETY: The interface is registered with this driver.
+        unsafe { driver::<T>(dev) }.message_level()
+    }
+
+    /// The set_msglevel function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    unsafe extern "C" fn set_msglevel(dev: *mut net_device, level: u32) {
+        // SAFETY: The interface is registered with this driver.
+        unsafe { driver::<T>(dev) }.set_message_level(level);
     }
 
     /// Returns how many statistics there are.
@@ -314,12 +396,82 @@ impl<T: Driver> Vtable<T> {
     ) -> c_int {
         // SAFETY: The stack passes a struct with the question in it.
         let info = unsafe { &mut *info };
-        if info.cmd != rlis_sys_net::ETHTOOL_GRXRINGS {
+        // SAFETY: The interface is registered with this driver.
+        let (this, dev) = unsafe { Self::of(dev) };
+        info.data = match info.cmd {
+            rlis_sys_net::ETHTOOL_GRXRINGS => dev.queues().into(),
+            rlis_sys_net::ETHTOOL_GRXFH => this.hash_ports().fields(info.flow_type).into(),
+            _ => return EOPNOTSUPP.to_errno(),
+        };
+        0
+    }
+
+    /// The set_rxnfc function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
+    unsafe extern "C" fn set_rxnfc(
+        dev: *mut net_device,
+        info: *mut rlis_sys_net::ethtool_rxnfc,
+    ) -> c_int {
+        // SAFETY: The stack passes a struct that was filled in.
+        let info = unsafe { &*info };
+        if info.cmd != rlis_sys_net::ETHTOOL_SRXFH {
             return EOPNOTSUPP.to_errno();
         }
         // SAFETY: The interface is registered with this driver.
-        info.data = unsafe { Self::of(dev) }.1.queues().into();
+        unsafe { Self::set_fields(dev, info.flow_type, info.data) }
+    }
+
+    /// The get_rxfh_fields function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+    unsafe extern "C" fn get_rxfh_fields(
+        dev: *mut net_device,
+        info: *mut rlis_sys_net::ethtool_rxfh_fields,
+    ) -> c_int {
+        // SAFETY: The stack passes a struct with the question in it.
+        let info = unsafe { &mut *info };
+        // SAFETY: The interface is registered with this driver.
+        let ports: HashPorts = unsafe { driver::<T>(dev) }.hash_ports();
+        info.data = ports.fields(info.flow_type);
         0
+    }
+
+    /// The set_rxfh_fields function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// As of `get_link_ksettings`.
+    #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+    unsafe extern "C" fn set_rxfh_fields(
+        dev: *mut net_device,
+        info: *const rlis_sys_net::ethtool_rxfh_fields,
+        _extack: *mut netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: The stack passes a struct that was filled in.
+        let info = unsafe { &*info };
+        // SAFETY: The interface is registered with this driver.
+        unsafe { Self::set_fields(dev, info.flow_type, info.data.into()) }
+    }
+
+    /// Has these fields hashed of a flow type.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be registered with this driver.
+    unsafe fn set_fields(dev: *mut net_device, kind: u32, fields: u64) -> c_int {
+        // SAFETY: As required of the caller.
+        let this = unsafe { driver::<T>(dev) };
+        from_result(|| {
+            let ports: HashPorts = this.hash_ports().with(kind, fields)?;
+            this.set_hash_ports(ports).map(|()| 0)
+        })
     }
 
     /// The get_rxfh_key_size function of the C API.
