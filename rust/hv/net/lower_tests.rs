@@ -81,7 +81,10 @@ mod cases {
         }
 
         fn link(&self) -> LinkSettings {
-            LinkSettings { speed: None }
+            LinkSettings {
+                speed: None,
+                duplex: Duplex::Unknown,
+            }
         }
     }
 
