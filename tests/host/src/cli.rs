@@ -119,12 +119,14 @@ pub struct RunArgs {
     #[arg(long, value_parser = spec::parse_unit)]
     pub dvd: Vec<UnitSpec>,
     /// A network card: NAME[,mac=MAC][,peer=ADDRESS/BITS][,switch=NAME][,version=1|2|4|5|6|6.1][,mode=windows|openvmm]
-    /// [,batch=FRAMES][,channels=N][,offload][,lso=BYTES][,rsc][,mtu=MIN-MAX][,speed=MEGABITS][,alias=NAME][,down]; may be
-    /// repeated. The peer (10.0.0.1/24 if left out) answers ARP and echo requests, gives an address by DHCP, and has the
-    /// services echo, discard and source. Cards on one switch have each other instead.
+    /// [,batch=FRAMES][,channels=N][,offload][,lso=BYTES][,rsc][,mtu=MIN-MAX][,speed=MEGABITS][,alias=NAME][,vf=BUS][,down]; may
+    /// be repeated. The peer (10.0.0.1/24 if left out) answers ARP and echo requests, gives an address by DHCP, and has the
+    /// services echo, discard and source. Cards on one switch have each other instead. With vf, the network card on a PCI
+    /// bus is its virtual function, which the command `net NAME vf SERIAL` tells the guest.
     #[arg(long, value_parser = parse_nic)]
     pub net: Vec<NicSpec>,
-    /// A PCI bus with a serial port, passed through: NAME[,version=1.1|1.2|1.3|1.4]; may be repeated.
+    /// A PCI bus with a serial port or a network card, passed through: NAME[,version=1.1|1.2|1.3|1.4][,function=serial]
+    /// [,function=vmxnet3][,serial=NUMBER][,mac=MAC]; may be repeated.
     #[arg(long, value_parser = parse_pci)]
     pub pci: Vec<PciSpec>,
     /// Dynamic memory.

@@ -115,7 +115,7 @@ pub enum Command {
         #[arg(value_parser = crate::size::parse_size)]
         size: u64,
     },
-    /// Plug the cable of a network card in or out.
+    /// Plug the cable of a network card in or out; a card may be the function of a PCI bus.
     Link {
         /// Its name.
         device: String,

@@ -154,6 +154,12 @@ pub enum Fault {
     NetTableEntry,
     /// Network: takes a packet filter for granted and keeps the one before.
     NetIgnoreFilter,
+    /// Network: no answer to SWITCH_DATA_PATH, which is carried out.
+    NetNoSwitch,
+    /// Network: SWITCH_DATA_PATH is answered VALUE milliseconds late (default 1000).
+    NetSlowSwitch,
+    /// Network: the data path cannot be switched to the virtual function, as the host tells behind its answer.
+    NetRefuseSwitch,
     /// Dynamic memory: the guest's capabilities are refused.
     MemoryRefuseCapabilities,
     /// Dynamic memory: asks for VALUE pages (default 0xffffffff).

@@ -210,7 +210,11 @@ impl Host {
                 nothing
             }
             Command::Link { device, state } => {
-                self.nic(&device)?.set_link(state == LinkState::Up);
+                let up = state == LinkState::Up;
+                match self.pcis.get(&device) {
+                    Some(bus) => bus.set_link(up)?,
+                    None => self.nic(&device)?.set_link(up),
+                }
                 nothing
             }
             Command::Net { device, event } => {
@@ -227,7 +231,7 @@ impl Host {
                 nothing
             }
             Command::PciReceived { device, take } => {
-                let bytes = self.pci(&device)?.received(take);
+                let bytes = self.pci(&device)?.received(take)?;
                 vec![String::from_utf8_lossy(&bytes).into_owned()]
             }
             Command::Eject { device } => {

@@ -11,6 +11,7 @@ pub mod offload;
 pub mod peer;
 pub mod spec;
 pub mod switch;
+pub mod vf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::input::Input;
 use crate::memory;
+use crate::netvsp::nic::Nic;
 use crate::netvsp::nics;
 use crate::sockets::Sockets;
 use crate::storvsp::adapter::{Adapter, Class};
@@ -36,6 +37,7 @@ use crate::vm::{acpi, boot, Outcome};
 use crate::vmbus::channel::Shared;
 use crate::vmbus::server::Server;
 use crate::vpci::bus::Bus;
+use crate::vpci::spec::Kind;
 
 fn components(
     args: &RunArgs,
@@ -94,6 +96,7 @@ fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
 
 fn pcis(
     args: &RunArgs,
+    nics: &BTreeMap<String, Arc<Nic>>,
     remapper: &Arc<Remapper>,
     mmio: &Arc<Mmio>,
     violations: &Arc<Violations>,
@@ -102,9 +105,34 @@ fn pcis(
     for (index, spec) in args.pci.iter().enumerate() {
         let index = u8::try_from(index)?;
         let (remapper, mmio) = (remapper.clone(), mmio.clone());
-        let bus = Bus::new(spec.clone(), index, remapper, mmio, violations.clone())?;
-        if pcis.insert(bus.name().to_string(), bus).is_some() {
-            bail!("there are two PCI buses {}", spec.name);
+        let mut spec = spec.clone();
+        // The card that this is the virtual function of, whose address is its own, too.
+        let nic = nics
+            .values()
+            .find(|n| n.function() == Some(spec.name.as_str()));
+        if let (Some(nic), Kind::Vmxnet3 { mac, .. }) = (nic, &mut spec.kind) {
+            mac.get_or_insert(nic.permanent());
+        }
+        let name = spec.name.clone();
+        let bus = Bus::new(spec, index, remapper, mmio, violations.clone())
+            .with_context(|| format!("PCI bus {name}"))?;
+        if let Some(nic) = nic {
+            nic.attach(bus.clone());
+            let nic = Arc::downgrade(nic);
+            bus.connect(move |frames| {
+                if let Some(nic) = nic.upgrade() {
+                    nic.from_function(frames);
+                }
+            });
+        }
+        if pcis.insert(name.clone(), bus).is_some() {
+            bail!("there are two PCI buses {name}");
+        }
+    }
+    let wanted = nics.values().filter_map(|n| n.function());
+    for name in wanted {
+        if !matches!(pcis.get(name).map(|b| b.kind()), Some(Kind::Vmxnet3 { .. })) {
+            bail!("there is no PCI bus {name} with a network card");
         }
     }
     Ok(pcis)
@@ -153,12 +181,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     let server = Server::new(shared, args.vmbus_max);
     let (outcome, ended) = mpsc::channel();
+    let nics = nics(&args.net)?;
     let host = Arc::new(Host {
         server: server.clone(),
         components: components(args, &violations, machine.reference_counter())?,
         adapters: adapters(args)?,
-        nics: nics(&args.net)?,
-        pcis: pcis(args, &remapper, &mmio, &violations)?,
+        pcis: pcis(args, &nics, &remapper, &mmio, &violations)?,
+        nics,
         memory: args.dynmem.memory_device.then(|| {
             let region = |(start, len)| Region::new(start, len, machine.plugger(memory.clone()));
             let newest = args.dynmem.memory_version;

@@ -13,6 +13,9 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod vf;
+#[cfg(test)]
+mod vf_tests;
 mod wrong;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +40,7 @@ use crate::vmbus::gpadl::Loan;
 use crate::vmbus::ring::Packet;
 use crate::vmbus::{Device, Offer};
 use outgoing::Outgoing;
+use vf::Vf;
 
 /// Bytes of the longest frame of a guest that has not said otherwise.
 const DEFAULT_FRAME: usize = 1514;
@@ -130,6 +134,7 @@ struct State {
     enabled: Enabled,
     spread: Option<Spread>,
     path: DataPath,
+    vf: Vf,
     mac: EthernetAddress,
     /// Messages that wait for sections of the receive buffer.
     waiting: VecDeque<Outgoing>,
@@ -212,6 +217,16 @@ impl Nic {
         )
     }
 
+    /// Its address from the factory.
+    pub fn permanent(&self) -> EthernetAddress {
+        self.permanent
+    }
+
+    /// The PCI bus with its virtual function.
+    pub fn function(&self) -> Option<&str> {
+        self.spec.vf.as_deref()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic would leave counters or a frame behind; a test tool goes on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,35 +252,25 @@ impl Nic {
     /// Lets something happen to the card.
     pub fn event(&self, event: Event) -> Result<()> {
         let mut state = self.state();
-        let version = state.version.context("the guest has not opened the card")?;
-        let channel = state.channels.get(&0).cloned();
-        let channel = channel.context("the guest has not opened the card")?;
-        // OpenVMM wants these completed, Hyper-V does not.
-        let tell = |transaction, message: &[u8]| {
-            let flags = u16::from(self.spec.mode == Mode::OpenVmm);
-            channel.send_in_band(transaction, flags, message);
-        };
-        let associate = |allocated, serial| {
-            let kind = MessageType::NVSP_MSG4_TYPE_SEND_VF_ASSOCIATION;
-            let association = VfAssociation { allocated, serial };
-            tell(TELL_VF, &nvsp(kind, &association, version));
-        };
+        // Which function belongs to the card is known to a guest that opens it later.
+        let early = matches!(event, Event::Vf { .. } | Event::NoVf);
+        ensure!(
+            state.channels.contains_key(&0) && state.version.is_some()
+                || early && state.vf.is_attached(),
+            "the guest has not opened the card"
+        );
+        if let Event::Vf { .. } | Event::NoVf | Event::Synthetic = event {
+            let version = state.version.unwrap_or(ProtocolVersion::V6_1);
+            ensure!(
+                version >= ProtocolVersion::V4,
+                "version {} has no virtual functions",
+                version.name().unwrap_or("?")
+            );
+        }
         match event {
-            Event::Vf { .. } | Event::NoVf | Event::Synthetic => {
-                ensure!(
-                    version >= ProtocolVersion::V4,
-                    "version {} has no virtual functions",
-                    version.name().unwrap_or("?")
-                );
-                match event {
-                    Event::Vf { serial } => associate(1, serial),
-                    Event::NoVf => associate(0, 0),
-                    _ => {
-                        state.path = DataPath::NVSP_DATAPATH_SYNTHETIC;
-                        tell(TELL_PATH, &state.path.message());
-                    }
-                }
-            }
+            Event::Vf { serial } => self.associate(&mut state, Some(serial)),
+            Event::NoVf => self.associate(&mut state, None),
+            Event::Synthetic => self.switch_back(&mut state),
             Event::NetworkChange => {
                 let status = rndis::Status::RNDIS_STATUS_NETWORK_CHANGE;
                 self.indicate(&mut state, status, &[]);
@@ -315,7 +320,7 @@ impl Nic {
             "{} mac={} peer={} link={} version={} frame={} filter={:#x} sent={} sent_bytes={} received={} \
              received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={} late={} too_long={} channels={} held={held} \
              waiting={} path={path} capability={:#x} checksums={} large_sends={} tags={} coalesced={} batches={} \
-             on_sub_channels={} spread={} discarded={} stream={stream} address={}",
+             on_sub_channels={} spread={} discarded={} stream={stream} address={} {}",
             self.spec.name,
             self.permanent.to_string().replace('-', ":"),
             self.spec.peer,
@@ -345,6 +350,7 @@ impl Nic {
             state.spread.as_ref().map_or(0, |s| s.table.len()),
             state.peer.as_ref().map_or(0, Peer::discarded),
             state.mac.to_string().replace('-', ":"),
+            state.vf.describe(),
         )
     }
 
@@ -403,6 +409,7 @@ impl Device for Nic {
         }
         let (up, speed) = (state.up, state.speed);
         let counts = std::mem::take(&mut state.counts);
+        let vf = state.vf.kept();
         *state = State {
             channels: BTreeMap::from([(0, channel.clone())]),
             frame: DEFAULT_FRAME,
@@ -411,6 +418,7 @@ impl Device for Nic {
             up,
             speed,
             counts,
+            vf,
             ..State::default()
         };
         drop(state);
@@ -445,6 +453,7 @@ impl Device for Nic {
         state.step = Step::Closed;
         state.initialised = false;
         state.filter = 0;
+        state.path = DataPath::default();
         // Gives the guest its memory back.
         state.receive = None;
         state.send = None;

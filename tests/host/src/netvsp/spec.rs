@@ -9,7 +9,7 @@ use smoltcp::wire::{EthernetAddress, Ipv4Address, Ipv4Cidr};
 
 /// What can be said of a card.
 pub const OPTIONS: &str =
-    "mac, peer, switch, version, mode, batch, channels, offload, lso, rsc, mtu, speed, alias, down";
+    "mac, peer, switch, version, mode, batch, channels, offload, lso, rsc, mtu, speed, alias, vf, down";
 
 /// How messages lie in the sections of the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct NicSpec {
     pub speed: u32,
     /// What it is called in the guest; its name if left out.
     pub alias: Option<String>,
+    /// The PCI bus with its virtual function.
+    pub vf: Option<String>,
     /// Whether the cable is plugged in at the start.
     pub up: bool,
 }
@@ -111,6 +113,7 @@ pub fn parse_nic(text: &str) -> Result<NicSpec, String> {
         mtu: 68..=65_521,
         speed: 10_000,
         alias: None,
+        vf: None,
         up: true,
     };
     for part in parts {
@@ -148,6 +151,7 @@ pub fn parse_nic(text: &str) -> Result<NicSpec, String> {
             }
             "speed" => spec.speed = parse_number(key, value, 1..=400_000)?,
             "alias" => spec.alias = Some(value.into()),
+            "vf" if !value.is_empty() => spec.vf = Some(value.into()),
             "down" => spec.up = false,
             _ => return Err(format!("a card has no '{key}'; there are {OPTIONS}")),
         }
@@ -170,10 +174,11 @@ mod tests {
         assert_eq!(spec.mac.unwrap().to_string(), "00-15-5d-01-02-03");
         assert_eq!((spec.version, spec.up), (ProtocolVersion::V5, false));
         let spec = parse_nic(
-            "n,switch=a,mode=openvmm,batch=32,channels=8,offload,lso=60000,rsc,mtu=1500-9000,speed=25000,alias=x",
+            "n,switch=a,mode=openvmm,batch=32,channels=8,offload,lso=60000,rsc,mtu=1500-9000,speed=25000,alias=x,vf=pci0",
         )
         .unwrap();
         assert_eq!(spec.switch.as_deref(), Some("a"));
+        assert_eq!(spec.vf.as_deref(), Some("pci0"));
         assert_eq!(
             (spec.mode, spec.batch, spec.channels),
             (Mode::OpenVmm, 32, 8)
@@ -189,6 +194,7 @@ mod tests {
             "net0,version=3",
             "net0,colour=red",
             "net0,switch",
+            "net0,vf",
             "net0,mode=linux",
             "net0,batch=0",
             "net0,batch=376",

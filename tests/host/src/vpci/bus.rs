@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A bus: the protocol on its channel, the window to configuration space, and the ranges of its function's BARs.
+//! A bus: the protocol on its channel, the window to configuration space, the ranges of its function's BARs, and what a
+//! network card there is connected to.
 
 mod messages;
 #[cfg(test)]
@@ -8,7 +9,7 @@ mod tests;
 mod window;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -16,11 +17,12 @@ use rlis_proto::guid::class::HV_PCIE_GUID;
 use rlis_proto::Guid;
 use zerocopy::IntoBytes;
 
-use super::function::{Function, DESCRIPTION};
+use super::function::Function;
 use super::protocol::{self, Child};
-use super::spec::PciSpec;
+use super::spec::{Kind, PciSpec};
 use crate::hyperv::remap::Remapper;
-use crate::memory::{VMBUS_MMIO_HIGH, VMBUS_MMIO_LOW};
+use crate::memory::{Memory, VMBUS_MMIO_HIGH, VMBUS_MMIO_LOW};
+use crate::netvsp::vf::{self, Frames};
 use crate::violations::Violations;
 use crate::vm::mmio::Mmio;
 use crate::vmbus::channel::Channel;
@@ -75,6 +77,9 @@ struct State {
     counts: Counts,
 }
 
+/// Takes the frames that a network card sends.
+type Uplink = Box<dyn Fn(Frames) + Send + Sync>;
+
 /// A PCI bus.
 pub struct Bus {
     spec: PciSpec,
@@ -86,7 +91,15 @@ pub struct Bus {
     violations: Arc<Violations>,
     state: Mutex<State>,
     changed: Condvar,
+    uplink: OnceLock<Uplink>,
     this: Weak<Bus>,
+}
+
+impl State {
+    /// The guest's memory, while the bus is open.
+    fn memory(&self) -> Option<Arc<Memory>> {
+        self.channel.as_ref().map(|c| c.context.memory.clone())
+    }
 }
 
 /// Whether a range lies in what the bus may give its drivers.
@@ -112,7 +125,7 @@ impl Bus {
             *number = index;
         }
         let [_, _, _, _, b4, b5, b6, b7, ..] = instance;
-        let function = Function::new()?;
+        let function = Function::new(&spec.kind)?;
         Ok(Arc::new_cyclic(|this| Self {
             spec,
             instance,
@@ -133,13 +146,14 @@ impl Bus {
                 counts: Counts::default(),
             }),
             changed: Condvar::new(),
+            uplink: OnceLock::new(),
             this: this.clone(),
         }))
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.spec.name
+    /// What its function is.
+    pub fn kind(&self) -> &Kind {
+        &self.spec.kind
     }
 
     /// The offer for the bus.
@@ -176,7 +190,7 @@ impl Bus {
         let by_vp: Vec<String> = by_vp.map(|(vp, n)| format!("{vp}:{n}")).collect();
         format!(
             "{} version={version} d0={} window={} bar0={} bar2={} assigned={} msi={} messages={} undeleted={} \
-             interrupts={} by_vcpu={} retargets={} lost={} received={} config={} bar={}",
+             interrupts={} by_vcpu={} retargets={} lost={} config={} bar={} {}",
             self.spec.name,
             if state.window.is_some() { "yes" } else { "no" },
             hex(state.window),
@@ -190,9 +204,9 @@ impl Bus {
             by_vp.join(","),
             self.remapper.retargets(self.device),
             counts.lost,
-            state.function.received().len(),
             counts.config,
             counts.bar,
+            state.function.describe(),
         )
     }
 
@@ -200,19 +214,38 @@ impl Bus {
     pub fn send(&self, bytes: &[u8]) -> Result<()> {
         let mut state = self.state();
         ensure!(state.window.is_some(), "the guest does not use the bus");
-        state.function.send(bytes);
+        state.function.serial()?.send(bytes);
         self.interrupt(&mut state);
         Ok(())
     }
 
     /// What the guest has sent by the serial port; with `take` it is forgotten.
-    pub fn received(&self, take: bool) -> Vec<u8> {
-        let state = self.state();
-        let bytes = state.function.received();
+    pub fn received(&self, take: bool) -> Result<Vec<u8>> {
+        let mut state = self.state();
+        let serial = state.function.serial()?;
+        let bytes = serial.received();
         if take {
-            state.function.forget_received();
+            serial.forget_received();
         }
-        bytes
+        Ok(bytes)
+    }
+
+    /// Tells where the frames of the network card go. A second time changes nothing.
+    pub fn connect(&self, uplink: impl Fn(Frames) + Send + Sync + 'static) {
+        let _ = self.uplink.set(Box::new(uplink));
+    }
+
+    /// Plugs the cable of the network card in or out.
+    pub fn set_link(&self, up: bool) -> Result<()> {
+        let mut state = self.state();
+        let memory = state.memory();
+        let card = state.function.card()?;
+        match memory {
+            Some(memory) => card.set_link(up, &memory)?,
+            None => card.set_idle_link(up),
+        }
+        self.interrupt(&mut state);
+        Ok(())
     }
 
     /// Asks the guest to let go of the function and waits until it has.
@@ -227,7 +260,7 @@ impl Bus {
         state.ejection = Ejection::Asked;
         let message = Child {
             type_: protocol::EJECT,
-            slot: DESCRIPTION.slot,
+            slot: state.function.description().slot,
         };
         channel.send(0, message.as_bytes());
         let waits = |s: &mut State| s.ejection == Ejection::Asked;
@@ -302,9 +335,8 @@ impl Bus {
         }
         self.map_bars(state);
         self.release(state);
-        match Function::new() {
-            Ok(function) => state.function = function,
-            Err(error) => eprintln!("rlis-host: {}: {error:#}", self.spec.name),
+        if let Err(error) = state.function.reset() {
+            eprintln!("rlis-host: {}: {error:#}", self.spec.name);
         }
     }
 
@@ -312,6 +344,27 @@ impl Bus {
     fn release(&self, state: &mut State) {
         state.assigned = false;
         state.counts.undeleted += self.remapper.delete_all(self.device);
+    }
+}
+
+impl vf::Function for Bus {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn receive(&self, frames: &[Vec<u8>]) -> usize {
+        let mut state = self.state();
+        let there = state.window.is_some() && state.ejection != Ejection::Done;
+        let Some(memory) = state.memory().filter(|_| there) else {
+            return frames.len();
+        };
+        let result = state.function.receive(frames, &memory);
+        self.interrupt(&mut state);
+        drop(state);
+        result.unwrap_or_else(|error| {
+            self.violation(&error.context("a frame for the guest"));
+            frames.len()
+        })
     }
 }
 

@@ -90,8 +90,8 @@ const SEND_HANDLE: u32 = 0x21;
 pub(super) struct Bench {
     pub(super) guest: Guest,
     pub(super) channel: GuestChannel,
-    relid: u32,
-    nic: Arc<Nic>,
+    pub(super) relid: u32,
+    pub(super) nic: Arc<Nic>,
 }
 
 pub(super) fn in_band(type_: u32, words_: &[u32], completion: bool) -> Packet {
@@ -106,7 +106,7 @@ pub(super) fn in_band(type_: u32, words_: &[u32], completion: bool) -> Packet {
 
 impl Bench {
     /// A card whose channel is open.
-    fn open(options: &str) -> Self {
+    pub(super) fn open(options: &str) -> Self {
         let mut guest = Guest::new();
         let nic = Nic::new(parse_nic(options).unwrap(), 0, None);
         let (relid, channel) = guest.open_device(nic.offer());
@@ -118,13 +118,13 @@ impl Bench {
         }
     }
 
-    fn tell(&mut self, type_: u32, words: &[u32]) {
+    pub(super) fn tell(&mut self, type_: u32, words: &[u32]) {
         self.guest
             .send(&mut self.channel, &in_band(type_, words, false));
     }
 
     /// Sends a message and returns the words of its completion behind the type.
-    fn ask(&mut self, type_: u32, words: &[u32], answer: u32) -> Vec<u32> {
+    pub(super) fn ask(&mut self, type_: u32, words: &[u32], answer: u32) -> Vec<u32> {
         let packet = in_band(type_, words, true);
         self.guest.send(&mut self.channel, &packet);
         self.completion(packet.transaction, answer)
@@ -217,7 +217,7 @@ impl Bench {
     }
 
     /// Sends an RNDIS message through a section of the send buffer.
-    fn by_section(&mut self, section: u32, channel_type: u32, message: &[u8]) {
+    pub(super) fn by_section(&mut self, section: u32, channel_type: u32, message: &[u8]) {
         let at = SEND.start * 4096 + u64::from(section) * 6144;
         self.guest
             .memory
@@ -238,7 +238,7 @@ impl Bench {
     }
 
     /// Takes the next RNDIS message from the host and completes it.
-    fn message(&mut self, channel_type: u32) -> Vec<u8> {
+    pub(super) fn message(&mut self, channel_type: u32) -> Vec<u8> {
         let (transaction, bytes) = self.uncompleted(channel_type);
         self.complete(transaction);
         bytes
@@ -299,7 +299,7 @@ impl Bench {
 }
 
 /// Who has 10.0.0.1? Tell 10.0.0.2.
-fn arp() -> Vec<u8> {
+pub(super) fn arp() -> Vec<u8> {
     let mut frame = vec![0xFF; 6];
     frame.extend([0, 0x15, 0x5D, 0, 1, 0, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
     frame.extend([0, 0x15, 0x5D, 0, 1, 0, 10, 0, 0, 2, 0, 0, 0, 0, 0, 0]);
@@ -307,7 +307,7 @@ fn arp() -> Vec<u8> {
     frame
 }
 
-fn is_arp_reply(message: &[u8]) -> bool {
+pub(super) fn is_arp_reply(message: &[u8]) -> bool {
     let (frame, _) = frame_of(message);
     frame[..6] == [0, 0x15, 0x5D, 0, 1, 0] && frame[20..22] == [0, 2]
 }

@@ -33,7 +33,11 @@ impl Nic {
 
     /// Sends frames to the guest, as far as it wants them, or lets them wait for free sections.
     pub(super) fn deliver_frames(&self, state: &mut State, mut frames: Vec<Vec<u8>>) {
-        if !state.up || !state.initialised {
+        if !state.up {
+            return;
+        }
+        frames = self.to_function(state, frames);
+        if !state.initialised {
             return;
         }
         frames.retain(|f| state.wants(f));

@@ -72,6 +72,9 @@ impl Nic {
             packet.type_
         );
         ensure!(channel.sub_index == 0, "{kind:?} on a sub-channel");
+        if kind == MessageType::NVSP_MSG4_TYPE_SWITCH_DATA_PATH {
+            return self.switch_data_path(channel, packet);
+        }
         let mut state = self.state();
         let (reply, result) = self.message(&mut state, channel, kind, &packet.payload);
         if let Some((kind, body)) = reply {
@@ -90,6 +93,9 @@ impl Nic {
             channel.complete(packet.transaction, &bytes);
         } else if has_completion {
             channel.complete(packet.transaction, &[]);
+        }
+        if kind == MessageType::NVSP_MSG1_TYPE_SEND_SEND_BUF && result.is_ok() {
+            self.tell_first_association(&state);
         }
         if kind == MessageType::NVSP_MSG5_TYPE_SUBCHANNEL && result.is_ok() {
             self.offer_sub_channels(&mut state, channel)?;
@@ -161,11 +167,6 @@ impl Nic {
                 let had = state.send.take().map(|b| b.id);
                 plain(Self::was(had, revoke, "send"))
             }
-            MessageType::NVSP_MSG4_TYPE_SWITCH_DATA_PATH => plain(
-                DataPath::parse(payload)
-                    .map(|path| state.path = path)
-                    .map_err(Into::into),
-            ),
             MessageType::NVSP_MSG5_TYPE_SUBCHANNEL => {
                 let result = self.grant(state, body_of!("SUBCHANNEL"));
                 let granted = *result.as_ref().unwrap_or(&0);

@@ -224,6 +224,7 @@ impl Nic {
         counts.checksums += u64::from(info.checksum.is_some());
         counts.large_sends += u64::from(info.large_send.is_some());
         counts.tags += u64::from(info.vlan.is_some());
+        state.vf.synthetic_sent(state.path);
         Ok(all)
     }
 }

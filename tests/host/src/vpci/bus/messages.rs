@@ -11,7 +11,6 @@ use super::{Bus, Ejection, State};
 use crate::hyperv::remap::{Message, Target};
 use crate::vmbus::channel::Channel;
 use crate::vmbus::ring::{Packet, DATA_INBAND, FLAG_COMPLETION_REQUESTED};
-use crate::vpci::function::{DESCRIPTION, PROBED_BARS};
 use crate::vpci::protocol::{
     self, check_size, read, Child, CreateInterrupt, CreateInterrupt2, CreateInterrupt3, D0Entry,
     DeleteInterrupt, Description2, EjectionComplete, InterruptCreated, Relations, Requirements,
@@ -44,8 +43,9 @@ fn rules(type_: u32) -> Option<(bool, u32, u32)> {
     })
 }
 
-fn right_slot(slot: u32) -> Result<()> {
-    ensure!(slot == DESCRIPTION.slot, "slot {slot:#x}, which is empty");
+fn right_slot(state: &State, slot: u32) -> Result<()> {
+    let there = state.function.description().slot;
+    ensure!(slot == there, "slot {slot:#x}, which is empty");
     Ok(())
 }
 
@@ -143,10 +143,10 @@ impl Bus {
             }
             protocol::QUERY_RESOURCE_REQUIREMENTS => {
                 let request: Child = read(payload)?;
-                right_slot(request.slot)?;
+                right_slot(state, request.slot)?;
                 let answer = Requirements {
                     status: protocol::SUCCESS,
-                    bars: PROBED_BARS,
+                    bars: state.function.bars(),
                 };
                 Ok(answer.as_bytes().to_vec())
             }
@@ -175,7 +175,7 @@ impl Bus {
             }
             protocol::RESOURCES_RELEASED => {
                 let request: Child = read(payload)?;
-                right_slot(request.slot)?;
+                right_slot(state, request.slot)?;
                 self.release(state);
                 Ok(success)
             }
@@ -229,7 +229,7 @@ impl Bus {
             }
             protocol::DELETE_INTERRUPT_MESSAGE => {
                 let request: DeleteInterrupt = read(payload)?;
-                right_slot(request.slot)?;
+                right_slot(state, request.slot)?;
                 let message = Message {
                     address: request.message.address,
                     data: request.message.data,
@@ -239,7 +239,7 @@ impl Bus {
             }
             protocol::EJECTION_COMPLETE => {
                 let request: EjectionComplete = read(payload)?;
-                right_slot(request.slot)?;
+                right_slot(state, request.slot)?;
                 ensure!(
                     state.ejection == Ejection::Asked,
                     "the host has asked for no ejection"
@@ -258,7 +258,7 @@ impl Bus {
 
     /// Makes a message for an interrupt.
     fn create(&self, state: &State, wish: Wish) -> Result<Vec<u8>> {
-        right_slot(wish.slot)?;
+        right_slot(state, wish.slot)?;
         ensure!(state.window.is_some(), "an interrupt outside of D0");
         ensure!(
             wish.delivery_mode < DELIVERY_MODES,
@@ -283,7 +283,7 @@ impl Bus {
 }
 
 fn assigned(state: &mut State, request: &ResourcesAssigned) -> Result<Vec<u8>> {
-    right_slot(request.slot)?;
+    right_slot(state, request.slot)?;
     ensure!(
         request.msi_descriptors == 0 && request.memory_ranges.iter().flatten().all(|b| *b == 0),
         "resources are assigned by the message; this host takes them from configuration space"
@@ -308,7 +308,7 @@ fn send_relations(state: &State, channel: &Channel) {
     };
     let message = if state.version.is_some_and(|v| v >= VERSION_1_3) {
         let function = Description2 {
-            first: DESCRIPTION,
+            first: state.function.description(),
             flags: 0,
             numa_node: 0,
             reserved: 0,
@@ -317,7 +317,10 @@ fn send_relations(state: &State, channel: &Channel) {
         with(Relations { type_, count }, bytes(&function))
     } else {
         let type_ = protocol::BUS_RELATIONS;
-        with(Relations { type_, count }, bytes(&DESCRIPTION))
+        with(
+            Relations { type_, count },
+            bytes(&state.function.description()),
+        )
     };
     channel.send(0, &message);
 }

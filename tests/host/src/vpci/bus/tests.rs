@@ -10,8 +10,8 @@ use super::*;
 use crate::hyperv::remap::MsiLine;
 use crate::vmbus::guest::{Guest, GuestChannel};
 use crate::vmbus::ring::{COMPLETION, DATA_INBAND};
-use crate::vpci::function::PROBED_BARS;
 use crate::vpci::protocol::*;
+use crate::vpci::serial::{BARS, DESCRIPTION};
 use crate::vpci::spec::parse_pci;
 
 const WINDOW_AT: u64 = 0xF800_0000;
@@ -203,7 +203,7 @@ fn the_function_is_described() {
         assert_eq!(told[..8], *[type_, 1].as_bytes());
         assert_eq!(told[8..28], *DESCRIPTION.as_bytes());
         let answer: Requirements = read(&bench.ask(&[QUERY_RESOURCE_REQUIREMENTS, 0])).unwrap();
-        assert_eq!((answer.status, answer.bars), (SUCCESS, PROBED_BARS));
+        assert_eq!((answer.status, answer.bars), (SUCCESS, BARS));
         assert_eq!(bench.guest.violations(), [""; 0]);
     }
 }
@@ -217,7 +217,7 @@ fn bytes_and_interrupts_go_through() {
     assert_eq!(bench.status(&*assigned), SUCCESS);
     let created = bench.msi(&create3(0x51, 1));
     bench.mmio.write(UART_AT, b"g");
-    assert_eq!(bench.bus.received(true), b"g");
+    assert_eq!(bench.bus.received(true).unwrap(), b"g");
     bench.bus.send(b"h").unwrap();
     assert_eq!(bench.msi.0.load(Ordering::SeqCst), 0xFEE0_1000_0000_0051);
     assert_eq!(bench.uart(0), b'h');
@@ -420,4 +420,52 @@ fn wrong_interrupts_and_accesses_are_recorded() {
     bench.mmio.write(WINDOW_AT, &1u32.to_le_bytes());
     assert_eq!(bench.read(WINDOW_AT + CONFIG_PAGE), u32::MAX);
     assert_eq!(bench.guest.violations(), [""; 0]);
+}
+
+#[test]
+fn a_network_card_is_reached_through_its_bars() {
+    let spec = "pci0,function=vmxnet3,serial=9,mac=00:15:5d:00:01:00";
+    let mut bench = Bench::open(spec);
+    assert_eq!(bench.version(VERSION_1_4), SUCCESS);
+    bench.tell(&QUERY_BUS_RELATIONS);
+    let told = bench.told();
+    assert_eq!(told[8..12], [0xAD, 0x15, 0xB0, 0x07]);
+    assert_eq!(told[24..28], 9u32.to_le_bytes(), "the serial number");
+    bench.packet(&d0(WINDOW_AT), true);
+    bench.told();
+    bench.completion();
+    bench.config_write(0x10, 0xF900_0000);
+    bench.config_write(0x14, 0xF900_1000);
+    bench.config_write(4, 6);
+    let register = UART_AT + 0x1000;
+    assert_eq!(bench.read(register + 0x28), 0x005D_1500, "the address");
+    bench
+        .mmio
+        .write(register + 0x20, &0xF00D_0008u32.to_le_bytes());
+    assert_eq!(bench.read(register + 0x20), 2, "MSI");
+    let line = bench.bus.describe();
+    let end = " function=vmxnet3 serial=9 mac=00:15:5d:00:01:00 link=up active=no mtu=0 sent=0 received=0 ";
+    assert!(line.contains(end), "{line}");
+    // Nobody drives it.
+    assert_eq!(vf::Function::receive(&*bench.bus, &[vec![0; 60]]), 1);
+    bench.bus.set_link(false).unwrap();
+    assert!(bench.bus.describe().contains(" link=down "));
+    assert!(bench.bus.send(b"x").is_err(), "no serial port");
+    assert!(bench.bus.received(true).is_err());
+    assert_eq!(bench.guest.violations(), [""; 0]);
+    bench.mmio.write(register + 0x20, &0u32.to_le_bytes());
+    assert!(bench.violation().contains("command 0x0"));
+    assert!(Bench::in_d0("pci0", VERSION_1_4)
+        .bus
+        .set_link(true)
+        .is_err());
+}
+
+#[test]
+fn a_network_card_needs_an_address() {
+    let violations = Arc::new(Violations::default());
+    let remapper = Remapper::new(Box::<LastMsi>::default(), 1, violations.clone());
+    let spec = parse_pci("pci0,function=vmxnet3").unwrap();
+    let mmio = Arc::new(Mmio::default());
+    assert!(Bus::new(spec, 0, Arc::new(remapper), mmio, violations).is_err());
 }

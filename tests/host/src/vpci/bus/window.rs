@@ -8,8 +8,7 @@ use anyhow::{ensure, Result};
 use vm_device::bus::MmioAddress;
 use vm_device::DeviceMmio;
 
-use super::{Bus, Ejection, State};
-use crate::vpci::function::DESCRIPTION;
+use super::{Bus, Ejection, Frames, State};
 use crate::vpci::protocol::CONFIG_PAGE;
 
 /// The window.
@@ -24,7 +23,8 @@ impl Window {
 impl State {
     /// Whether the window shows the function.
     fn is_shown(&self) -> bool {
-        self.window.is_some() && self.slot == DESCRIPTION.slot && self.ejection != Ejection::Done
+        let slot = self.function.description().slot;
+        self.window.is_some() && self.slot == slot && self.ejection != Ejection::Done
     }
 }
 
@@ -114,15 +114,45 @@ impl State {
     }
 }
 
+impl Bus {
+    fn read_bar(&self, number: usize, base: u64, offset: u64, data: &mut [u8]) -> Result<()> {
+        let mut state = self.state();
+        if !state.behind(number, base) {
+            return Ok(());
+        }
+        let result = state.function.read(number, offset, data);
+        self.interrupt(&mut state);
+        result
+    }
+
+    fn write_bar(&self, number: usize, base: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let mut state = self.state();
+        let Some(memory) = state.memory() else {
+            return Ok(());
+        };
+        if !state.behind(number, base) {
+            return Ok(());
+        }
+        let mut sent = Frames::new();
+        let function = &mut state.function;
+        let result = function.write(number, offset, data, &memory, &mut sent);
+        self.interrupt(&mut state);
+        // What is at the other end may have frames for this card.
+        drop(state);
+        if let (false, Some(uplink)) = (sent.is_empty(), self.uplink.get()) {
+            uplink(sent);
+        }
+        result
+    }
+}
+
 impl DeviceMmio for Bar {
     fn mmio_read(&self, base: MmioAddress, offset: u64, data: &mut [u8]) {
         let Some(bus) = self.bus.upgrade() else {
             return;
         };
-        let mut state = bus.state();
-        if state.behind(self.number, base.0) {
-            state.function.read(self.number, offset, data);
-            bus.interrupt(&mut state);
+        if let Err(error) = bus.read_bar(self.number, base.0, offset, data) {
+            bus.violation(&error);
         }
     }
 
@@ -130,10 +160,8 @@ impl DeviceMmio for Bar {
         let Some(bus) = self.bus.upgrade() else {
             return;
         };
-        let mut state = bus.state();
-        if state.behind(self.number, base.0) {
-            state.function.write(self.number, offset, data);
-            bus.interrupt(&mut state);
+        if let Err(error) = bus.write_bar(self.number, base.0, offset, data) {
+            bus.violation(&error);
         }
     }
 }
