@@ -11,7 +11,7 @@ mod dma;
 mod rings;
 mod shared;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use anyhow::{bail, ensure, Context, Result};
 use smoltcp::wire::EthernetAddress;

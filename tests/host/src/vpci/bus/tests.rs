@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vm_memory::{Bytes, GuestAddress};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::*;
@@ -13,6 +14,7 @@ use crate::vmbus::ring::{COMPLETION, DATA_INBAND};
 use crate::vpci::protocol::*;
 use crate::vpci::serial::{BARS, DESCRIPTION};
 use crate::vpci::spec::parse_pci;
+use crate::vpci::vmxnet3::tests::{frame, give_both, lay_out};
 
 const WINDOW_AT: u64 = 0xF800_0000;
 const UART_AT: u64 = 0xF900_0000;
@@ -136,14 +138,20 @@ impl Bench {
         data[0]
     }
 
-    /// Makes a message and programs it.
+    /// Makes a message, programs it, and lets the serial port interrupt.
     fn msi(&mut self, message: &(impl IntoBytes + Immutable)) -> InterruptCreated {
+        let answer = self.program(message);
+        self.mmio.write(UART_AT + 1, &[1]);
+        answer
+    }
+
+    /// Makes a message and programs it.
+    fn program(&mut self, message: &(impl IntoBytes + Immutable)) -> InterruptCreated {
         let answer: InterruptCreated = read(&self.ask(message)).unwrap();
         assert_eq!(answer.status, SUCCESS);
         self.config_write(0x54, u32::try_from(answer.message.address).unwrap());
         self.config_write(0x5C, answer.message.data);
         self.config_write(0x50, 1 << 16);
-        self.mmio.write(UART_AT + 1, &[1]);
         answer
     }
 
@@ -422,8 +430,8 @@ fn wrong_interrupts_and_accesses_are_recorded() {
     assert_eq!(bench.guest.violations(), [""; 0]);
 }
 
-#[test]
-fn a_network_card_is_reached_through_its_bars() {
+/// A bus with a network card that answers in memory space.
+fn with_card() -> Bench {
     let spec = "pci0,function=vmxnet3,serial=9,mac=00:15:5d:00:01:00";
     let mut bench = Bench::open(spec);
     assert_eq!(bench.version(VERSION_1_4), SUCCESS);
@@ -437,6 +445,51 @@ fn a_network_card_is_reached_through_its_bars() {
     bench.config_write(0x10, 0xF900_0000);
     bench.config_write(0x14, 0xF900_1000);
     bench.config_write(4, 6);
+    bench
+}
+
+#[test]
+fn frames_go_between_the_guest_and_the_wire() {
+    let mut bench = with_card();
+    let sent = Arc::new(Mutex::new(Frames::new()));
+    let (bus, wire) = (Arc::downgrade(&bench.bus), sent.clone());
+    // The wire brings each frame back at once.
+    bench.bus.connect(move |frames| {
+        let lost = vf::Function::receive(&*bus.upgrade().unwrap(), &frames);
+        assert_eq!(lost, 0);
+        wire.lock().unwrap().extend(frames);
+    });
+    bench.program(&create3(0x51, 1));
+    let memory = bench.guest.memory.clone();
+    let shared = u32::try_from(lay_out(&memory)).unwrap();
+    let frame = frame([0, 0x15, 0x5D, 0, 1, 0], 90);
+    let came = give_both(&memory, &frame);
+    let write = |at, value: u32| bench.mmio.write(UART_AT + at, &value.to_le_bytes());
+    write(0x1010, shared);
+    write(0x1018, 0);
+    write(0x1020, 0xCAFE_0000);
+    assert_eq!(bench.read(UART_AT + 0x1020), 0, "active");
+    write(0x600, 1);
+    assert_eq!(*sent.lock().unwrap(), [frame.clone()]);
+    let mut bytes = vec![0; 90];
+    memory.read_slice(&mut bytes, GuestAddress(came)).unwrap();
+    assert_eq!(bytes, frame);
+    assert_eq!(bench.msi.0.load(Ordering::SeqCst), 0, "masked");
+    write(0, 0);
+    assert_eq!(bench.msi.0.load(Ordering::SeqCst), 0xFEE0_1000_0000_0051);
+    let line = bench.bus.describe();
+    let end = " active=yes mtu=1500 sent=1 received=1 frames_lost=0 ";
+    assert!(line.contains(end), "{line}");
+    // What is reset is driven by nobody.
+    assert_eq!(bench.status(&BUS_D0EXIT), SUCCESS);
+    assert_eq!(vf::Function::receive(&*bench.bus, &[frame]), 1);
+    assert!(bench.bus.describe().contains(" active=no "));
+    assert_eq!(bench.guest.violations(), [""; 0]);
+}
+
+#[test]
+fn a_network_card_is_reached_through_its_bars() {
+    let bench = with_card();
     let register = UART_AT + 0x1000;
     assert_eq!(bench.read(register + 0x28), 0x005D_1500, "the address");
     bench

@@ -9,15 +9,18 @@ use crate::memory::allocate;
 use crate::netvsp::offload::tests::tcp;
 
 const MAC: EthernetAddress = EthernetAddress([0, 0x15, 0x5D, 0, 1, 0]);
-const SHARED: u64 = 0x1000;
-const QUEUES: u64 = 0x2000;
-const TX_RING: u64 = 0x4000;
-const TX_DONE: u64 = 0x4400;
-const RX_RING: u64 = 0x5000;
-const RX_RING2: u64 = 0x5400;
-const RX_DONE: u64 = 0x5800;
-const GROUPS: u64 = 0x6000;
-const BUFFERS: u64 = 0x1_0000;
+/// Above what the guest of other tests uses.
+const BASE: u64 = 0x20_0000;
+const SHARED: u64 = BASE + 0x1000;
+const QUEUES: u64 = BASE + 0x2000;
+const TX_RING: u64 = BASE + 0x4000;
+const TX_DONE: u64 = BASE + 0x4400;
+const RX_RING: u64 = BASE + 0x5000;
+const RX_RING2: u64 = BASE + 0x5400;
+const RX_DONE: u64 = BASE + 0x5800;
+const GROUPS: u64 = BASE + 0x6000;
+const BUFFERS: u64 = BASE + 0x1_0000;
+const SENT: u64 = BASE + 0x8_0000;
 const SIZE: u32 = 32;
 const HEAD: u32 = 1514;
 const GEN: u32 = 1 << 31;
@@ -29,32 +32,51 @@ struct Driver {
     next: [u32; 3],
 }
 
+/// Writes what a driver tells the card before it activates it, and returns where that is.
+pub(in crate::vpci) fn lay_out(memory: &Memory) -> u64 {
+    let put = |at, value: u32| memory.write_obj(value, GuestAddress(at)).unwrap();
+    put(SHARED, 3_133_079_265);
+    put(SHARED + 24, 5);
+    put(SHARED + 40, QUEUES as u32);
+    put(SHARED + 56, 1500);
+    put(SHARED + 60, 0x0101_0000);
+    put(SHARED + 80, 0x0101);
+    put(SHARED + 120, 0x1 | 0x4);
+    put(SHARED + 136, 1);
+    put(QUEUES + 16, TX_RING as u32);
+    put(QUEUES + 16 + 16, TX_DONE as u32);
+    put(QUEUES + 16 + 40, SIZE);
+    put(QUEUES + 16 + 48, SIZE);
+    let rx = QUEUES + 256 + 16;
+    put(rx, RX_RING as u32);
+    put(rx + 8, RX_RING2 as u32);
+    put(rx + 16, RX_DONE as u32);
+    put(rx + 40, SIZE);
+    put(rx + 44, SIZE);
+    put(rx + 48, 2 * SIZE);
+    SHARED
+}
+
+/// Gives the card a frame to send, and a buffer for one. Returns where the bytes of the second come.
+pub(in crate::vpci) fn give_both(memory: &Memory, frame: &[u8]) -> u64 {
+    let put = |at, value: u32| memory.write_obj(value, GuestAddress(at)).unwrap();
+    memory.write_slice(frame, GuestAddress(SENT)).unwrap();
+    put(TX_RING, SENT as u32);
+    put(TX_RING + 12, (1 << 12) | (1 << 13));
+    put(TX_RING + 8, frame.len() as u32 | (1 << 14));
+    put(RX_RING, BUFFERS as u32);
+    put(RX_RING + 8, HEAD | GEN);
+    BUFFERS
+}
+
 impl Driver {
     fn new() -> Self {
         let driver = Self {
             card: Card::new(MAC),
-            memory: allocate(1 << 20).unwrap(),
+            memory: allocate(4 << 20).unwrap(),
             next: [0; 3],
         };
-        driver.put(SHARED, 3_133_079_265);
-        driver.put(SHARED + 24, 5);
-        driver.put(SHARED + 40, QUEUES as u32);
-        driver.put(SHARED + 56, 1500);
-        driver.put(SHARED + 60, 0x0101_0000);
-        driver.put(SHARED + 80, 0x0101);
-        driver.put(SHARED + 120, 0x1 | 0x4);
-        driver.put(SHARED + 136, 1);
-        driver.put(QUEUES + 16, TX_RING as u32);
-        driver.put(QUEUES + 16 + 16, TX_DONE as u32);
-        driver.put(QUEUES + 16 + 40, SIZE);
-        driver.put(QUEUES + 16 + 48, SIZE);
-        let rx = QUEUES + 256 + 16;
-        driver.put(rx, RX_RING as u32);
-        driver.put(rx + 8, RX_RING2 as u32);
-        driver.put(rx + 16, RX_DONE as u32);
-        driver.put(rx + 40, SIZE);
-        driver.put(rx + 44, SIZE);
-        driver.put(rx + 48, 2 * SIZE);
+        lay_out(&driver.memory);
         driver
     }
 
@@ -114,7 +136,7 @@ impl Driver {
     /// Puts a packet into the transmit queue, cut into `pieces`; `first` and `last` are what its first descriptor has in
     /// its words beside lengths, and returns what is sent.
     fn send(&mut self, pieces: &[&[u8]], first: u32, last: u32) -> Result<Frames> {
-        let mut offset = 0x8_0000;
+        let mut offset = SENT;
         let count = pieces.len();
         for (n, piece) in pieces.iter().enumerate() {
             let index = self.next[0];
@@ -167,7 +189,7 @@ impl Driver {
     }
 }
 
-fn frame(to: [u8; 6], len: usize) -> Vec<u8> {
+pub(in crate::vpci) fn frame(to: [u8; 6], len: usize) -> Vec<u8> {
     let mut frame = to.to_vec();
     frame.extend([2, 0, 0, 0, 0, 9, 0x88, 0xB5]);
     frame.extend((14..len).map(|n| n as u8));
@@ -308,7 +330,7 @@ fn checksum_of_pseudo_header(frame: &mut [u8], at: usize, v6: bool, len: u16) {
 fn a_packet_that_is_wrong_stops_its_queue() {
     let mut d = Driver::active();
     // A first descriptor without the rest.
-    d.put(TX_RING, 0x8_0000);
+    d.put(TX_RING, SENT as u32);
     d.put(TX_RING + 8, 60 | (1 << 14));
     assert!(d.write(0, TXPROD, 1).is_err());
     d.write(1, CMD, GET_QUEUE_STATUS).unwrap();
