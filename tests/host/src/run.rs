@@ -121,7 +121,7 @@ fn pcis(
             let nic = Arc::downgrade(nic);
             bus.connect(move |frames| {
                 if let Some(nic) = nic.upgrade() {
-                    nic.from_function(frames);
+                    nic.sent_by_function(frames);
                 }
             });
         }

@@ -66,7 +66,7 @@ impl Nic {
     }
 
     /// Takes frames that the guest sends by the virtual function.
-    pub fn from_function(&self, frames: Vec<Vec<u8>>) {
+    pub fn sent_by_function(&self, frames: Vec<Vec<u8>>) {
         let mut state = self.state();
         let count = frames.len() as u64;
         state.vf.sent += count;

@@ -87,20 +87,20 @@ fn frames_take_the_path_that_the_guest_chose() {
     let (mut bench, function) = Bench::with_function();
     bench.associated();
     // A frame of the function reaches the network before the guest has switched, and the answer comes by the card.
-    bench.nic.from_function(vec![arp()]);
+    bench.nic.sent_by_function(vec![arp()]);
     assert!(is_arp_reply(&bench.message(nvsp::CHANNEL_DATA)));
     assert_eq!(function.count(), 0);
     bench.says(" path=synthetic ");
     bench.says(" vf_sent=1 vf_received=0 vf_lost=0 sent_beside=1");
     bench.switch(1);
     bench.switched();
-    bench.nic.from_function(vec![arp()]);
+    bench.nic.sent_by_function(vec![arp()]);
     assert_eq!(function.count(), 1);
     // So does a frame of the card afterwards.
     bench.by_section(1, nvsp::CHANNEL_DATA, &rndis::packet(&arp()));
     assert_eq!(function.count(), 2);
     function.gone.store(true, Ordering::SeqCst);
-    bench.nic.from_function(vec![arp()]);
+    bench.nic.sent_by_function(vec![arp()]);
     bench.says(" path=vf ");
     bench.says(
         " function=pci0 serial=5 switches=1 switches_refused=0 vf_sent=3 vf_received=2 vf_lost=1 sent_beside=2",
@@ -108,7 +108,7 @@ fn frames_take_the_path_that_the_guest_chose() {
     // The host moves it back.
     bench.nic.event(Event::Synthetic).unwrap();
     assert_eq!(bench.told(), (SWITCH_DATA_PATH, 0, 0));
-    bench.nic.from_function(vec![arp()]);
+    bench.nic.sent_by_function(vec![arp()]);
     assert!(is_arp_reply(&bench.message(nvsp::CHANNEL_DATA)));
     bench.nic.event(Event::NoVf).unwrap();
     assert_eq!(bench.told(), (VF_ASSOCIATION, 0, 0));
@@ -116,7 +116,7 @@ fn frames_take_the_path_that_the_guest_chose() {
     // Without a cable nothing gets anywhere.
     bench.nic.set_link(false);
     bench.message(nvsp::CHANNEL_CONTROL);
-    bench.nic.from_function(vec![arp()]);
+    bench.nic.sent_by_function(vec![arp()]);
     bench.says(" vf_sent=5 vf_received=2 vf_lost=1 ");
     assert_eq!(bench.guest.violations(), [""; 0]);
 }

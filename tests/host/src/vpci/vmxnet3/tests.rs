@@ -440,7 +440,7 @@ fn checksums_and_tags_of_what_comes() {
         let known = words[3] & 0x7F_0000;
         assert_eq!(known, ip | (1 << 18) | (1 << 16), "{known:#x}");
         let words = d.received().unwrap();
-        assert_eq!((words[0] >> 30 & 1, words[3] & 0x7F_0000), (1, 0));
+        assert_eq!(((words[0] >> 30) & 1, words[3] & 0x7F_0000), (1, 0));
         let words = d.received().unwrap();
         assert_eq!(words[2], right.len() as u32 | (1 << 15), "the tag is out");
         assert_eq!(words[0] & (1 << 30), 0);
@@ -450,7 +450,7 @@ fn checksums_and_tags_of_what_comes() {
     let mut right = tcp(false, 5, b"data");
     right[..6].copy_from_slice(&MAC.0);
     assert_eq!(d.come(&[right]), 0);
-    assert_eq!(d.received().unwrap()[0] >> 30 & 1, 1, "nothing is told");
+    assert_eq!((d.received().unwrap()[0] >> 30) & 1, 1, "nothing is told");
 }
 
 #[test]
