@@ -62,10 +62,18 @@ check says_switched logged "$eth.*: Data path switched to VF: $vf"
 check slot_is_the_serial test -d /sys/bus/pci/slots/5
 check master equal "$eth" "$(basename "$(readlink "/sys/class/net/$vf/master")")"
 check upper test -e "/sys/class/net/$vf/upper_$eth"
-check ip_shows_master sh -c "ip link show dev $vf | grep -q 'SLAVE.* master $eth '"
+shows_master() {
+	shown=$(ip link show dev "$vf")
+	case $shown in *SLAVE*" master $eth "*) ;; *) echo "$shown" && false ;; esac
+}
+check ip_shows_master shows_master
 check same_address equal 00:15:5d:00:01:00 "$(cat "/sys/class/net/$vf/address")"
 check is_slave flag "$vf" 0x800
-check no_address_of_its_own sh -c "! ip -6 addr show dev $vf | grep -q inet6"
+no_address() {
+	shown=$(ip addr show dev "$vf")
+	case $shown in *inet*) echo "$shown" && false ;; *"$vf:"*) ;; *) echo "nothing shown" && false ;; esac
+}
+check no_address_of_its_own no_address
 check pings_by_function by_function
 quiet=$(by sent)
 check echo peer echo 10.0.0.1 100000
