@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Runs in the guest of scripts/bench. Under -icount the guest's clock counts instructions, of all CPUs together:
+# Runs in the guest of scripts/bench, behind profile.sh. Under -icount the guest's clock counts instructions, of all CPUs together:
 # each line `rlis-bench: NAME N` says that one read took N of them.
 # CPUS and SUBCHANNELS come from the runner.
 
 # measure NAME BYTES DEPTH COUNT
 measure() {
+	wanted "$1" || return 0
 	# Once to warm up: the caches of the allocators, the memory of the disk.
-	ctl load 0 /dev/"$a" "$2" "$3" $(($4 / 10)) "$CPUS" && ctl load 0 /dev/"$a" "$2" "$3" "$4" "$CPUS" || {
-		report "bench_$1" FAIL "the load ended with an error"
-		return
-	}
-	echo "rlis-bench: $1 $(($(cat $bus/load) * 10 / ($4 * CPUS)))" >/dev/kmsg
+	for reads in $(($4 / 10)) "$4"; do
+		reads=$(operations "$reads")
+		ctl load 0 /dev/"$a" "$2" "$3" "$reads" "$CPUS" || {
+			report "bench_$1" FAIL "the load ended with an error"
+			return
+		}
+	done
+	echo "rlis-bench: $1 $(($(cat $bus/load) * 10 / (reads * CPUS)))" >/dev/kmsg
 }
 
 start softirq=1 luns=1 lun_mib=32 subchannels="$SUBCHANNELS" || exit 1
+placed hv_loop hv_storvsc
 wait_for 30 has_disk 0 0 || exit 1
 a=$(disk 0 0)
 dd if=/dev/zero of=/dev/"$a" bs=1M count=32 2>/dev/null

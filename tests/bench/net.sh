@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Runs in the guest of scripts/bench-net. Under -icount the guest's cycle counter counts instructions: each line
+# Runs in the guest of scripts/bench-net, behind profile.sh. Under -icount the guest's cycle counter counts instructions: each line
 # `rlis-bench: NAME N` says that one frame took N tenths of them, NAME.host that the test bus's host took N tenths, which
 # are not in the figure before, and NAME.signals how many signals to the host there were for a hundred frames.
 
 # measure NAME COMMAND INTERFACE BYTES BATCH RUN COUNT [FLAG...]: once to warm up, with a tenth of the frames.
 measure() {
+	wanted "$1" || return 0
 	row=$1 verb=$2 eth=$3 bytes=$4 batch=$5 run=$6 count=$7
 	shift 7
 	for times in $((count / 10 / run * run)) "$count"; do
 		# A driver may have no such thing yet; what is missing is missing in the table.
-		ctl "$verb" 0 "$eth" "$bytes" "$batch" "$run" "$times" "$@" || {
+		ctl "$verb" 0 "$eth" "$bytes" "$batch" "$run" "$(operations "$times")" "$@" || {
 			note "$row: the load ended with an error"
 			return
 		}
@@ -47,6 +48,7 @@ program() {
 }
 # with_program NAME RETURN-CODE COMMAND...: measures with it.
 with_program() {
+	wanted "$1" || return 0
 	rm -f /tmp/attached
 	name=$1
 	program "$2"
@@ -59,6 +61,7 @@ with_program() {
 
 [ ! -e /modules/ucs2_string.ko ] || insmod /modules/ucs2_string.ko
 insmod /modules/hv_loop.ko softirq=1 scsi=0 net=1 && insmod /modules/hv_netvsc.ko || exit 1
+placed hv_loop hv_netvsc
 interface
 measure tx_64_alone send "$eth" 64 1 1 4000
 measure tx_64 send "$eth" 64 64 1 16000
