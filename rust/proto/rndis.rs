@@ -28,7 +28,7 @@ pub use encode::{
     halt, initialize, initialize_complete, keepalive_complete, query, query_complete,
     reset_complete, set, set_complete,
 };
-pub use header::{header, Header, MessageType, Words, HEADER_SIZE, RNDIS_MSG_COMPLETION};
+pub use header::{header, Header, MessageType, PutWords, Words, HEADER_SIZE, RNDIS_MSG_COMPLETION};
 pub use offload::{
     offload_query, offload_query_size, Capabilities, CsumOffload, EncapOffload, IpsecV1Offload,
     IpsecV2Offload, LsoV1Offload, LsoV2Offload, ObjectHeader, Offload, OffloadParams, RscOffload,
@@ -42,7 +42,7 @@ pub use oid::{
     MAC_PARAMETER_SIZE, MAX_FRIENDLY_NAME, MEDIA_CONNECTED, MEDIA_DISCONNECTED,
 };
 pub use packet::{
-    encode_packet, packet, packet_front, Packet, PacketHeader, MAX_HEADER_SIZE, PACKET_HEADER_SIZE,
+    encode_packet, packet, put_front, Packet, PacketHeader, MAX_HEADER_SIZE, PACKET_HEADER_SIZE,
 };
 pub use ppi::{
     LargeSend, PacketId, PerPacketInfo, Ppis, RxChecksum, TxChecksum, Vlan, MAX_PPI_SIZE,

@@ -113,16 +113,10 @@ pub fn received<'a>(
     let (header, ranges) = transfer_pages(extension, sections.bytes())?;
     let (set, count) = (header.xfer_pageset_id, header.range_cnt);
     if set != RECEIVE_BUFFER_ID {
-        return Err(ProtoError::Invalid {
-            what: "transfer page set",
-            value: u64::from(set),
-        });
+        return Err(invalid("transfer page set", u32::from(set)));
     }
     if count == 0 {
-        return Err(ProtoError::Invalid {
-            what: "number of transfer page ranges",
-            value: 0,
-        });
+        return Err(invalid("number of transfer page ranges", 0));
     }
     Ok(Received {
         channel,
@@ -130,6 +124,16 @@ pub fn received<'a>(
         ranges,
         section: sections.size(),
     })
+}
+
+/// An error, made out of the way of what is right.
+#[cold]
+#[inline(never)]
+fn invalid(what: &'static str, value: u32) -> ProtoError {
+    ProtoError::Invalid {
+        what,
+        value: u64::from(value),
+    }
 }
 
 impl Iterator for Received<'_> {
@@ -142,10 +146,7 @@ impl Iterator for Received<'_> {
         Some(range.and_then(|r| {
             let len = r.byte_count;
             if len > self.section {
-                return Err(ProtoError::Invalid {
-                    what: "length of a transfer page range",
-                    value: u64::from(len),
-                });
+                return Err(invalid("length of a transfer page range", len));
             }
             Ok(r)
         }))

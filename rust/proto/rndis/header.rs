@@ -61,6 +61,19 @@ pub trait Words {
     fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;
 }
 
+/// Where words of a message go, one behind the other.
+pub trait PutWords {
+    /// Why they cannot go there.
+    type Error;
+
+    /// Puts words behind those before, in the byte order of the machine, which is the host's.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room.
+    fn put_words<const N: usize>(&mut self, words: [u32; N]) -> Result<(), Self::Error>;
+}
+
 impl Words for [u8] {
     #[inline]
     fn words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
@@ -71,6 +84,34 @@ impl Words for [u8] {
     }
 }
 
+/// An error, made out of the way of what is right.
+#[cold]
+#[inline(never)]
+pub(super) fn invalid(what: &'static str, value: u32) -> ProtoError {
+    ProtoError::Invalid {
+        what,
+        value: u64::from(value),
+    }
+}
+
+/// As [`invalid`].
+#[cold]
+#[inline(never)]
+pub(super) fn unexpected(what: &'static str) -> ProtoError {
+    ProtoError::Unexpected { what }
+}
+
+/// As [`invalid`].
+#[cold]
+#[inline(never)]
+pub(super) fn short(what: &'static str, need: u32, got: u32) -> ProtoError {
+    ProtoError::Short {
+        what,
+        need: need as usize,
+        got: got as usize,
+    }
+}
+
 /// Words that must be there.
 #[inline]
 pub(super) fn words<W: Words + ?Sized, const N: usize>(
@@ -78,10 +119,7 @@ pub(super) fn words<W: Words + ?Sized, const N: usize>(
     offset: u32,
     what: &'static str,
 ) -> Result<[u32; N], ProtoError> {
-    bytes.words(offset).ok_or(ProtoError::Invalid {
-        what,
-        value: u64::from(offset),
-    })
+    bytes.words(offset).ok_or_else(|| invalid(what, offset))
 }
 
 /// A word that must be there.
@@ -113,19 +151,12 @@ pub struct Header {
 pub fn header<W: Words + ?Sized>(bytes: &W, len: u32) -> Result<Header, ProtoError> {
     let what = "RNDIS message";
     if len < HEADER_SIZE {
-        return Err(ProtoError::Short {
-            what,
-            need: HEADER_SIZE as usize,
-            got: len as usize,
-        });
+        return Err(short(what, HEADER_SIZE, len));
     }
     let [kind, message] = words(bytes, 0, what)?;
     let kind = MessageType(kind);
     if message < HEADER_SIZE || message > len {
-        return Err(ProtoError::Invalid {
-            what: "length of an RNDIS message",
-            value: u64::from(message),
-        });
+        return Err(invalid("length of an RNDIS message", message));
     }
     Ok(Header { kind, len: message })
 }

@@ -2,7 +2,9 @@
 
 //! Messages that carry a frame.
 
-use super::header::{words, Header, MessageType, Words, HEADER_SIZE};
+use super::header::{
+    invalid, short, unexpected, words, Header, MessageType, PutWords, Words, HEADER_SIZE,
+};
 use super::ppi::{Ppis, MAX_PPI_SIZE};
 use super::writer::Writer;
 use crate::error::ProtoError;
@@ -65,20 +67,12 @@ pub struct Packet {
 #[inline]
 pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, ProtoError> {
     let what = "RNDIS packet";
-    let invalid = |what, value: u32| ProtoError::Invalid {
-        what,
-        value: u64::from(value),
-    };
     if header.kind != MessageType::RNDIS_MSG_PACKET {
-        return Err(ProtoError::Unexpected { what });
+        return Err(unexpected(what));
     }
     let body = header.len.saturating_sub(HEADER_SIZE);
     if body < FIXED {
-        return Err(ProtoError::Short {
-            what,
-            need: PACKET_HEADER_SIZE as usize,
-            got: header.len as usize,
-        });
+        return Err(short(what, PACKET_HEADER_SIZE, header.len));
     }
     let fields = words(bytes, HEADER_SIZE, what)?;
     let [offset, len, _, _, _, info_offset, info_len] = fields;
@@ -119,7 +113,7 @@ const FRONT_WORDS: usize = PACKET_HEADER_SIZE as usize / 4;
 ///
 /// `pad` bytes behind the frame belong to the message, too: another one follows at a boundary.
 #[inline]
-pub fn packet_front(info_len: u32, len: u32, pad: u32) -> [u32; FRONT_WORDS] {
+fn packet_front(info_len: u32, len: u32, pad: u32) -> [u32; FRONT_WORDS] {
     let front = PACKET_HEADER_SIZE.saturating_add(info_len);
     let message = front.saturating_add(len).saturating_add(pad);
     let offset = FIXED.saturating_add(info_len);
@@ -129,8 +123,64 @@ pub fn packet_front(info_len: u32, len: u32, pad: u32) -> [u32; FRONT_WORDS] {
     [kind, message, offset, len, 0, 0, 0, info, info_len, 0, 0]
 }
 
-/// Writes what goes in front of a frame of `len` bytes: [`packet_front`], and the information `info`. Returns how many bytes
-/// that are, at most [`MAX_HEADER_SIZE`].
+/// Words of `N` pieces of information.
+type Pieces<const N: usize> = [[u32; 4]; N];
+
+/// [`packet_front`] with `N` pieces of information, in `WORDS` words.
+#[inline]
+fn front_with<const N: usize, const WORDS: usize>(
+    pieces: Pieces<N>,
+    len: u32,
+    pad: u32,
+) -> [u32; WORDS] {
+    const { assert!(WORDS == FRONT_WORDS + 4 * N) };
+    let mut words = [0; WORDS];
+    let (front, info) = words.split_at_mut(FRONT_WORDS);
+    front.copy_from_slice(&packet_front(size_of::<Pieces<N>>() as u32, len, pad));
+    for (to, piece) in info.chunks_exact_mut(4).zip(pieces) {
+        to.copy_from_slice(&piece);
+    }
+    words
+}
+
+/// Puts what goes in front of a frame of `len` bytes: [`packet_front`], and the information `info`, which takes `info_len`
+/// bytes ([`Ppis::size`]).
+///
+/// # Errors
+///
+/// Those of `out`.
+#[inline(always)]
+pub fn put_front<P: PutWords>(
+    out: &mut P,
+    info: &Ppis,
+    info_len: u32,
+    len: u32,
+    pad: u32,
+) -> Result<(), P::Error> {
+    // What nearly all frames have is put in one go: nothing, a checksum to be filled in, and in front of that the hash.
+    match (info_len, info.hash_value, info.checksum) {
+        (0, _, _) => out.put_words(packet_front(0, len, pad)),
+        (ONE, None, Some(checksum)) => {
+            let pieces = [Ppis::checksum_piece(checksum)];
+            out.put_words(front_with::<1, { FRONT_WORDS + 4 }>(pieces, len, pad))
+        }
+        (TWO, Some(hash), Some(checksum)) => {
+            let pieces = [Ppis::hash_piece(hash), Ppis::checksum_piece(checksum)];
+            out.put_words(front_with::<2, { FRONT_WORDS + 8 }>(pieces, len, pad))
+        }
+        _ => {
+            out.put_words(packet_front(info_len, len, pad))?;
+            info.pieces(|piece| out.put_words(piece))
+        }
+    }
+}
+
+/// Bytes of one piece of information, and of two.
+const ONE: u32 = size_of::<Pieces<1>>() as u32;
+const TWO: u32 = size_of::<Pieces<2>>() as u32;
+
+/// Writes what goes in front of a frame of `len` bytes, see [`put_front`]. Returns how many bytes that are, at most
+/// [`MAX_HEADER_SIZE`].
 ///
 /// # Errors
 ///
@@ -138,8 +188,7 @@ pub fn packet_front(info_len: u32, len: u32, pad: u32) -> [u32; FRONT_WORDS] {
 pub fn encode_packet(out: &mut [u8], info: &Ppis, len: u32, pad: u32) -> Result<u32, ProtoError> {
     let info_len = info.size();
     let mut out = Writer::new(out, "RNDIS packet");
-    out.put(&packet_front(info_len, len, pad))?;
-    info.pieces(|piece| out.put(&piece))?;
+    put_front(&mut out, info, info_len, len, pad)?;
     Ok(PACKET_HEADER_SIZE + info_len)
 }
 
@@ -232,10 +281,42 @@ mod tests {
         assert!(read(&other).is_err());
     }
 
+    /// What is put in one go is the same as piece by piece, in the order in which Linux sends them.
+    #[test]
+    fn the_order_of_information() {
+        let info = |hash_value, vlan, checksum| Ppis {
+            hash_value,
+            vlan,
+            checksum,
+            ..Ppis::default()
+        };
+        let (hash, vlan, checksum) = ([16, 8, 12, 70], [16, 6, 12, 71], [16, 0, 12, 72]);
+        for (info, pieces) in [
+            (info(None, None, None), &[][..]),
+            (info(None, None, Some(72)), &[checksum]),
+            (info(None, Some(71), None), &[vlan]),
+            (info(Some(70), None, None), &[hash]),
+            (info(Some(70), None, Some(72)), &[hash, checksum]),
+            (info(None, Some(71), Some(72)), &[vlan, checksum]),
+            (info(Some(70), Some(71), Some(72)), &[hash, vlan, checksum]),
+        ] {
+            let mut bytes = [0xff; 200];
+            let end = encode_packet(&mut bytes, &info, 60, 4).unwrap() as usize;
+            let size = 16 * pieces.len() as u32;
+            let mut words = [1, 44 + size + 64, 36 + size, 60, 0, 0, 0, 0, size, 0, 0].to_vec();
+            words[7] = if size == 0 { 0 } else { 36 };
+            words.extend(pieces.iter().flatten());
+            assert_eq!(&bytes[..end], words.as_bytes());
+        }
+    }
+
     proptest! {
         #[test]
-        fn a_frame_comes_out_as_it_went_in(len in 14u32..2000, checksum: Option<u32>, vlan: Option<u32>, pad in 0u32..8) {
-            let info = Ppis { checksum, vlan, hash_value: checksum, ..Ppis::default() };
+        fn a_frame_comes_out_as_it_went_in(
+            len in 14u32..2000, pad in 0u32..8,
+            checksum: Option<u32>, large_send: Option<u32>, vlan: Option<u32>, hash_value: Option<u32>, hash_info: Option<u32>,
+        ) {
+            let info = Ppis { checksum, large_send, vlan, hash_value, hash_info, packet_id: None };
             let mut bytes = [0; 3000];
             let front = encode_packet(&mut bytes, &info, len, pad).unwrap();
             let all = (front + len + pad) as usize;

@@ -2,7 +2,7 @@
 
 //! Per-packet information: what belongs to a frame and does not lie in it.
 
-use super::header::{word, words, Words};
+use super::header::{invalid, short, word, words, Words};
 use crate::error::ProtoError;
 
 wire_struct! {
@@ -96,20 +96,12 @@ impl Ppis {
         len: u32,
     ) -> Result<Self, ProtoError> {
         let mut all = Self::default();
-        let invalid = |what, value: u32| ProtoError::Invalid {
-            what,
-            value: u64::from(value),
-        };
         let (mut at, mut left) = (start, len);
         // Each round uses up 12 bytes or more.
         while left != 0 {
             let what = "per-packet information";
             if left < FIXED {
-                return Err(ProtoError::Short {
-                    what,
-                    need: FIXED as usize,
-                    got: left as usize,
-                });
+                return Err(short(what, FIXED, left));
             }
             let [size, kind, offset] = words(bytes, at, what)?;
             if size < FIXED || size > left || size % 4 != 0 {
@@ -131,6 +123,22 @@ impl Ppis {
         Ok(all)
     }
 
+    /// A piece as it goes on the wire.
+    #[inline]
+    const fn on_wire(kind: u32, value: u32) -> [u32; 4] {
+        [PPI_SIZE, kind, FIXED, value]
+    }
+
+    #[inline]
+    pub(super) const fn checksum_piece(checksum: u32) -> [u32; 4] {
+        Self::on_wire(TCPIP_CHKSUM, checksum)
+    }
+
+    #[inline]
+    pub(super) const fn hash_piece(hash: u32) -> [u32; 4] {
+        Self::on_wire(NBL_HASH_VALUE, hash)
+    }
+
     /// Calls `f` with the information as it goes on the wire, a piece at a time, in the order in which Linux sends them.
     ///
     /// # Errors
@@ -139,7 +147,7 @@ impl Ppis {
     #[inline]
     pub fn pieces<E>(&self, mut f: impl FnMut([u32; 4]) -> Result<(), E>) -> Result<(), E> {
         let mut piece = |kind, value: Option<u32>| match value {
-            Some(value) => f([PPI_SIZE, kind, FIXED, value]),
+            Some(value) => f(Self::on_wire(kind, value)),
             None => Ok(()),
         };
         piece(PKTINFO_ID, self.packet_id)?;

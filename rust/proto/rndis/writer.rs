@@ -2,7 +2,7 @@
 
 //! Puts messages together.
 
-use super::header::{MessageType, HEADER_SIZE};
+use super::header::{MessageType, PutWords, HEADER_SIZE};
 use crate::error::ProtoError;
 use core::mem::size_of;
 use zerocopy::{Immutable, IntoBytes};
@@ -39,6 +39,14 @@ impl<'a> Writer<'a> {
 
     pub(super) fn put<T: IntoBytes + Immutable>(&mut self, value: &T) -> Result<(), ProtoError> {
         self.put_bytes(value.as_bytes())
+    }
+}
+
+impl PutWords for Writer<'_> {
+    type Error = ProtoError;
+
+    fn put_words<const N: usize>(&mut self, words: [u32; N]) -> Result<(), ProtoError> {
+        self.put(&words)
     }
 }
 
