@@ -30,12 +30,8 @@ static inline void netdev_lock_ops(struct net_device *dev) {}
 static inline void netdev_unlock_ops(struct net_device *dev) {}
 #endif
 
+#include "helpers.h"
 #include "helpers_net.h"
-
-void *rlis_helper_net_priv(struct net_device *dev)
-{
-	return netdev_priv(dev);
-}
 
 void rlis_helper_net_set_parent(struct net_device *dev, void *parent)
 {
@@ -45,11 +41,6 @@ void rlis_helper_net_set_parent(struct net_device *dev, void *parent)
 void rlis_helper_net_set_address(struct net_device *dev, const u8 *address)
 {
 	eth_hw_addr_set(dev, address);
-}
-
-bool rlis_helper_net_is_running(const struct net_device *dev)
-{
-	return netif_running(dev);
 }
 
 bool rlis_helper_net_is_registered(const struct net_device *dev)
@@ -67,11 +58,6 @@ bool rlis_helper_net_has_multicast(struct net_device *dev)
 	return !netdev_mc_empty(dev);
 }
 
-struct netdev_queue *rlis_helper_net_tx_queue(struct net_device *dev, unsigned int index)
-{
-	return netdev_get_tx_queue(dev, index);
-}
-
 void rlis_helper_net_tx_disable(struct net_device *dev)
 {
 	netif_tx_disable(dev);
@@ -80,6 +66,17 @@ void rlis_helper_net_tx_disable(struct net_device *dev)
 void rlis_helper_net_tx_wake_all(struct net_device *dev)
 {
 	netif_tx_wake_all_queues(dev);
+}
+
+/* With softirqs disabled. */
+void rlis_helper_net_tx_lock(struct netdev_queue *queue)
+{
+	__netif_tx_lock(queue, smp_processor_id());
+}
+
+void rlis_helper_net_tx_unlock(struct netdev_queue *queue)
+{
+	__netif_tx_unlock(queue);
 }
 
 void rlis_helper_net_tx_stop(struct netdev_queue *queue)
@@ -110,8 +107,12 @@ void rlis_helper_net_napi_add(struct net_device *dev, struct napi_struct *napi,
 /* After napi_schedule_prep(). From a task, the softirq that was raised runs at once: nothing else would look at it. */
 void rlis_helper_net_napi_schedule(struct napi_struct *napi)
 {
+	if (irqs_disabled()) {
+		__napi_schedule_irqoff(napi);
+		return;
+	}
 	__napi_schedule(napi);
-	if (!in_interrupt() && !irqs_disabled()) {
+	if (!in_interrupt()) {
 		local_bh_disable();
 		local_bh_enable();
 	}
@@ -123,9 +124,23 @@ void rlis_helper_net_napi_del(struct napi_struct *napi)
 	netif_napi_del(napi);
 }
 
-void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb)
+/* A frame that a queue of @dev has received. */
+void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb, struct net_device *dev,
+				  u16 queue)
 {
+	skb->protocol = eth_type_trans(skb, dev);
+	skb_record_rx_queue(skb, queue);
 	napi_gro_receive(napi, skb);
+}
+
+/* In a poll: a packet that is a copy of what lies in memory to which others may write meanwhile. */
+struct sk_buff *rlis_helper_net_copy_frame(struct napi_struct *napi, const void *from, u32 len)
+{
+	struct sk_buff *skb = napi_alloc_skb(napi, len);
+
+	if (likely(skb))
+		rlis_helper_copy_shared(__skb_put(skb, len), from, len);
+	return skb;
 }
 
 void rlis_helper_net_free_skb(struct sk_buff *skb)
@@ -145,21 +160,17 @@ void rlis_helper_net_set_checksum_good(struct sk_buff *skb)
 	skb->ip_summed = CHECKSUM_UNNECESSARY;
 }
 
-/* Outside of a poll. */
-void rlis_helper_net_receive(struct sk_buff *skb)
+/* A frame with its Ethernet header, outside of a poll. */
+void rlis_helper_net_receive(struct sk_buff *skb, struct net_device *dev)
 {
+	skb->protocol = eth_type_trans(skb, dev);
 	local_bh_disable();
 	netif_receive_skb(skb);
 	local_bh_enable();
 }
 
-void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev)
-{
-	skb->protocol = eth_type_trans(skb, dev);
-}
-
 /* The header of the transport has to lie in the linear part, behind one of IP, and be one that belongs to @protocol. */
-static u8 checksum_protocol(const struct sk_buff *skb, int transport)
+static __always_inline u8 checksum_protocol(const struct sk_buff *skb, int transport)
 {
 	int network = skb_network_offset(skb);
 	u8 protocol;
@@ -229,13 +240,14 @@ int rlis_helper_net_prepare_lso(struct sk_buff *skb)
 #define MAX_TRANSPORT_OFFSET 0x3ff
 
 /*
- * What the device does with a frame: nothing with one whose headers it cannot be told of, since there is another tag of a
- * VLAN or an extension header between them, or since they are too long.
+ * What the device does with a frame: it does not cut one whose headers it cannot be told of, since there is another tag of a
+ * VLAN or an extension header between them, or since they are too long. The checksum of a single segment is looked at when
+ * it is sent.
  */
 netdev_features_t rlis_helper_net_features_check(struct sk_buff *skb, struct net_device *dev,
 						 netdev_features_t features)
 {
-	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+	if (skb_is_gso(skb) && skb->ip_summed == CHECKSUM_PARTIAL) {
 		int transport = skb_checksum_start_offset(skb);
 
 		if (transport > MAX_TRANSPORT_OFFSET || !checksum_protocol(skb, transport))
@@ -289,11 +301,26 @@ bool rlis_helper_net_xmit_more(void)
 	return netdev_xmit_more();
 }
 
-/* Returns whether the device is to be told now. */
-bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes, bool more)
+/* Of a frame in its transmit function. Returns whether the device is to be told now; if not, another frame follows at once. */
+bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes)
 {
-	return __netdev_tx_sent_queue(queue, bytes, more);
+	return __netdev_tx_sent_queue(queue, bytes, netdev_xmit_more());
 }
+
+#if IS_ENABLED(CONFIG_KUNIT)
+/* For tests: gives a frame to the transmit function, as the stack does; @more: another follows at once. */
+void rlis_helper_net_test_xmit(struct sk_buff *skb, struct net_device *dev, u16 index, bool more)
+{
+	struct netdev_queue *queue = netdev_get_tx_queue(dev, index);
+
+	skb_set_queue_mapping(skb, index);
+	local_bh_disable();
+	__netif_tx_lock(queue, smp_processor_id());
+	netdev_start_xmit(skb, dev, queue, more);
+	__netif_tx_unlock(queue);
+	local_bh_enable();
+}
+#endif
 
 void rlis_helper_net_bql_completed(struct netdev_queue *queue, u32 packets, u32 bytes)
 {
@@ -341,36 +368,34 @@ void rlis_helper_net_tx_timestamp(struct sk_buff *skb)
 	skb_tx_timestamp(skb);
 }
 
-/*
- * Where a frame lies in physical memory, as at most @most ranges; returns how many, or 0 if they are not enough. Offsets of
- * fragments may exceed a page where one lies in a compound page.
- */
+/* Describes bytes that follow each other. Offsets of fragments may exceed a page where one lies in a compound page. */
+static __always_inline void describe_range(struct rlis_net_range *range, u64 pfn, unsigned int offset,
+					   unsigned int len)
+{
+	range->pfn = pfn + (offset >> PAGE_SHIFT);
+	range->described = (u64)offset_in_page(offset) << 32 | len;
+}
+
+/* Where a frame lies in physical memory, as at most @most ranges; returns how many, or 0 if they are not enough. */
 unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
 				    unsigned int most)
 {
 	const struct skb_shared_info *shared = skb_shinfo(skb);
-	unsigned int i, n = 0;
+	const skb_frag_t *frag = shared->frags, *end = frag + shared->nr_frags;
+	struct rlis_net_range *next = ranges;
 
 	if (1 + shared->nr_frags > most)
 		return 0;
 	if (skb_headlen(skb)) {
 		phys_addr_t start = virt_to_phys(skb->data);
 
-		ranges[n].pfn = start >> PAGE_SHIFT;
-		ranges[n].offset = offset_in_page(start);
-		ranges[n++].len = skb_headlen(skb);
+		describe_range(next++, start >> PAGE_SHIFT, offset_in_page(start), skb_headlen(skb));
 	}
-	for (i = 0; i < shared->nr_frags; i++) {
-		const skb_frag_t *frag = &shared->frags[i];
-		unsigned int offset = skb_frag_off(frag);
-
-		if (!skb_frag_size(frag))
-			continue;
-		ranges[n].pfn = page_to_pfn(skb_frag_page(frag)) + (offset >> PAGE_SHIFT);
-		ranges[n].offset = offset_in_page(offset);
-		ranges[n++].len = skb_frag_size(frag);
-	}
-	return n;
+	for (; frag < end; frag++)
+		if (skb_frag_size(frag))
+			describe_range(next++, page_to_pfn(skb_frag_page(frag)), skb_frag_off(frag),
+				       skb_frag_size(frag));
+	return next - ranges;
 }
 
 void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
@@ -382,11 +407,6 @@ void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *pa
 void rlis_helper_net_mark_for_recycle(struct sk_buff *skb)
 {
 	skb_mark_for_recycle(skb);
-}
-
-void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue)
-{
-	skb_record_rx_queue(skb, queue);
 }
 
 /* Pages that only the CPU writes: nothing is mapped for DMA. */

@@ -31,19 +31,17 @@ struct rlis_net_tx {
 /* Bytes that follow each other in physical memory. */
 struct rlis_net_range {
 	u64 pfn;
-	/* In that page. */
-	u32 offset;
-	u32 len;
+	/* In the lower half how many, above it where in that page. */
+	u64 described;
 };
 
-void *rlis_helper_net_priv(struct net_device *dev);
 void rlis_helper_net_set_parent(struct net_device *dev, void *parent);
 void rlis_helper_net_set_address(struct net_device *dev, const u8 *address);
-bool rlis_helper_net_is_running(const struct net_device *dev);
 bool rlis_helper_net_is_registered(const struct net_device *dev);
 bool rlis_helper_net_has_carrier(const struct net_device *dev);
 bool rlis_helper_net_has_multicast(struct net_device *dev);
-struct netdev_queue *rlis_helper_net_tx_queue(struct net_device *dev, unsigned int index);
+void rlis_helper_net_tx_lock(struct netdev_queue *queue);
+void rlis_helper_net_tx_unlock(struct netdev_queue *queue);
 void rlis_helper_net_tx_disable(struct net_device *dev);
 void rlis_helper_net_tx_wake_all(struct net_device *dev);
 void rlis_helper_net_tx_stop(struct netdev_queue *queue);
@@ -54,20 +52,20 @@ void rlis_helper_net_napi_add(struct net_device *dev, struct napi_struct *napi,
 			      int (*poll)(struct napi_struct *napi, int budget));
 void rlis_helper_net_napi_schedule(struct napi_struct *napi);
 void rlis_helper_net_napi_del(struct napi_struct *napi);
-void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb);
+void rlis_helper_net_napi_receive(struct napi_struct *napi, struct sk_buff *skb, struct net_device *dev,
+				  u16 queue);
+struct sk_buff *rlis_helper_net_copy_frame(struct napi_struct *napi, const void *from, u32 len);
 
 void rlis_helper_net_free_skb(struct sk_buff *skb);
 bool rlis_helper_net_linearize(struct sk_buff *skb);
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb);
-void rlis_helper_net_receive(struct sk_buff *skb);
-void rlis_helper_net_set_protocol(struct sk_buff *skb, struct net_device *dev);
+void rlis_helper_net_receive(struct sk_buff *skb, struct net_device *dev);
 void rlis_helper_net_tx_timestamp(struct sk_buff *skb);
 unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
 				    unsigned int most);
 void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
 				 int len, unsigned int truesize);
 void rlis_helper_net_mark_for_recycle(struct sk_buff *skb);
-void rlis_helper_net_record_rx_queue(struct sk_buff *skb, u16 queue);
 void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci);
 void rlis_helper_net_set_hash(struct sk_buff *skb, u32 hash, bool l4);
 void rlis_helper_net_describe_tx(const struct sk_buff *skb, struct rlis_net_tx *tx);
@@ -78,7 +76,8 @@ u32 rlis_helper_net_flow_hash(struct sk_buff *skb);
 u32 rlis_helper_net_flow_hash_of(struct sk_buff *skb, u32 ports);
 void rlis_helper_net_consume_skb(struct sk_buff *skb);
 bool rlis_helper_net_xmit_more(void);
-bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes, bool more);
+bool rlis_helper_net_bql_sent(struct netdev_queue *queue, u32 bytes);
+void rlis_helper_net_test_xmit(struct sk_buff *skb, struct net_device *dev, u16 index, bool more);
 void rlis_helper_net_bql_completed(struct netdev_queue *queue, u32 packets, u32 bytes);
 void rlis_helper_net_bql_reset(struct netdev_queue *queue);
 bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev);

@@ -5,17 +5,36 @@
 use kernel::prelude::*;
 use rlis_hv::SharedMemory;
 use rlis_proto::rndis::{
-    packet_front,
+    put_front,
     Ppis,
+    PutWords,
     PACKET_HEADER_SIZE, //
 };
 
 /// The front of a message with a frame: header and per-packet information.
+#[derive(Clone, Copy)]
 pub(crate) struct Header {
     info: Ppis,
     info_len: u32,
     /// Bytes of the frame.
     frame: u32,
+}
+
+/// Where the next words go.
+struct Cursor<'a> {
+    memory: &'a SharedMemory,
+    at: usize,
+}
+
+impl PutWords for Cursor<'_> {
+    type Error = Error;
+
+    #[inline]
+    fn put_words<const N: usize>(&mut self, words: [u32; N]) -> Result {
+        self.memory.put_words(self.at, words)?;
+        self.at += size_of_val(&words);
+        Ok(())
+    }
 }
 
 impl Header {
@@ -43,14 +62,8 @@ impl Header {
     /// `EINVAL` if it does not lie in the memory.
     #[inline]
     pub(crate) fn write(&self, memory: &SharedMemory, at: usize) -> Result<usize> {
-        let front = packet_front(self.info_len, self.frame, 0);
-        memory.put_words(at, front)?;
-        let mut end = at + size_of_val(&front);
-        self.info.pieces(|piece| -> Result {
-            memory.put_words(end, piece)?;
-            end += size_of_val(&piece);
-            Ok(())
-        })?;
-        Ok(end)
+        let mut cursor = Cursor { memory, at };
+        put_front(&mut cursor, &self.info, self.info_len, self.frame, 0)?;
+        Ok(cursor.at)
     }
 }

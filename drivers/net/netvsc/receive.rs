@@ -32,6 +32,7 @@ use rlis_proto::{
         Piece,
         Ppis,
         Rsc,
+        RscError,
         RxChecksum,
         Vlan,
         Words,
@@ -123,6 +124,25 @@ struct Coalesced {
     rsc: Rsc,
     /// The pieces so far, and what came with the first; `None` if there was no memory for it.
     begun: Option<(RxPieces, Ppis)>,
+}
+
+/// An error, made out of the way of what is right.
+#[cold]
+#[inline(never)]
+fn bad_length(len: u32) -> ProtoError {
+    ProtoError::Invalid {
+        what: "length of a frame",
+        value: u64::from(len),
+    }
+}
+
+/// As [`bad_length`].
+#[cold]
+#[inline(never)]
+fn unexpected_piece(_: RscError) -> ProtoError {
+    ProtoError::Unexpected {
+        what: "piece of a frame",
+    }
 }
 
 impl Receive {
@@ -247,18 +267,12 @@ impl Receive {
     ) -> core::result::Result<(), ProtoError> {
         let packet = rndis::packet(message, header)?;
         let counters = context.counters;
-        let invalid = ProtoError::Invalid {
-            what: "length of a frame",
-            value: u64::from(packet.len),
-        };
         let piece = coalesced
             .rsc
             .piece(packet.info.piece(), packet.len, is_last)
-            .map_err(|_| ProtoError::Unexpected {
-                what: "piece of a frame",
-            })?;
+            .map_err(unexpected_piece)?;
         if packet.len > self.frame.saturating_add(VLAN_TAG) {
-            return Err(invalid);
+            return Err(bad_length(packet.len));
         }
         if !cx.device().is_running() {
             counters.down.add(1);
@@ -268,7 +282,7 @@ impl Receive {
         let (Some(position), Ok(len)) =
             (message.position(packet.offset), usize::try_from(packet.len))
         else {
-            return Err(invalid);
+            return Err(bad_length(packet.len));
         };
         let memory = message.memory;
         let (frame, info) = match piece {

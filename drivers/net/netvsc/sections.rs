@@ -40,6 +40,12 @@ pub(crate) struct Share {
     free: FreeList,
 }
 
+/// `offset` bytes behind `base`.
+#[inline]
+fn within(base: usize, offset: u32) -> usize {
+    usize::try_from(offset).map_or(usize::MAX, |offset| base.saturating_add(offset))
+}
+
 impl Share {
     /// The share of one of `channels` channels; `None` if there are fewer sections than channels.
     ///
@@ -87,14 +93,15 @@ impl Share {
         }
     }
 
-    /// Where `offset` bytes into a section are in the buffer.
+    /// Where a section is in the buffer.
     #[inline]
-    fn position(&self, section: u32, offset: u32) -> Result<usize> {
-        let start = section.checked_mul(self.size()).ok_or(EINVAL)?;
-        Ok(usize::try_from(start.checked_add(offset).ok_or(EINVAL)?)?)
+    pub(crate) fn position(&self, section: u32) -> usize {
+        let start = u64::from(section) * u64::from(self.size());
+        // Beyond the buffer, if it could not be said.
+        usize::try_from(start).unwrap_or(usize::MAX)
     }
 
-    /// Writes header and frame to a section, `start` bytes into it.
+    /// Writes header and frame, `start` bytes into the section at `base`.
     ///
     /// # Errors
     ///
@@ -102,21 +109,20 @@ impl Share {
     #[inline]
     pub(crate) fn write(
         &self,
-        section: u32,
+        base: usize,
         start: u32,
         header: &Header,
         packet: &TxPacket,
     ) -> Result {
         let memory = self.sections.buffer.memory();
-        let position = self.position(section, start)?;
-        let end = header.write(memory, position)?;
+        let end = header.write(memory, within(base, start))?;
         packet.copy_to(memory, end)
     }
 
-    /// Makes the message from `start` to `end` in a section end at `until`, where nothing has been written yet: what is
-    /// between are zeros of its own.
+    /// Makes the message from `start` to `end` in the section at `base` end at `until`, where nothing has been written yet:
+    /// what is between are zeros of its own.
     #[inline]
-    pub(crate) fn stretch(&self, section: u32, start: u32, end: u32, until: u32) {
+    pub(crate) fn stretch(&self, base: usize, start: u32, end: u32, until: u32) {
         const ZEROS: [u8; MAX_PADDING] = [0; MAX_PADDING];
         let memory = self.sections.buffer.memory();
         let padding = usize::try_from(until.saturating_sub(end)).unwrap_or(0);
@@ -125,12 +131,8 @@ impl Share {
             return;
         }
         // All of it lies in the section, as the message behind it.
-        let (Ok(at), Ok(behind)) = (
-            self.position(section, start.saturating_add(MESSAGE_LENGTH)),
-            self.position(section, end),
-        ) else {
-            return;
-        };
+        let at = within(base, start.saturating_add(MESSAGE_LENGTH));
+        let behind = within(base, end);
         let _ = memory.put_words(at, [length]);
         if padding <= size_of::<[u32; 2]>() && memory.put_words(behind, [0, 0]).is_ok() {
             return;

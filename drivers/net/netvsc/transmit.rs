@@ -26,19 +26,19 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Full,
-        Relaxed,
         Release, //
     }, //
 };
 use rlis_hv::{
+    load_once,
     SharedMemory,
     Single, //
 };
 use rlis_net::{
     Completed,
-    Exclusive,
     HeldPacket,
     PollContext,
+    QueueOwned,
     Ranges,
     Sent,
     Slots,
@@ -85,6 +85,8 @@ const SLOTS: u32 = 2;
 struct Pending {
     packet: HeldPacket,
     section: u32,
+    /// Where in the send buffer the section is.
+    base: usize,
     /// Where in the section the last message begins, and where it ends.
     last: u32,
     end: u32,
@@ -97,6 +99,17 @@ struct Unsent {
     id: u64,
     section: u32,
     end: u32,
+}
+
+impl Unsent {
+    /// Returns whether the host has got it.
+    #[inline(always)]
+    fn send(&self, channel: &PinnedChannel<'_>) -> bool {
+        let message = RndisPacket::in_section(ChannelType::RMC_DATA, self.section, self.end);
+        let sent = channel.send(PacketType::DATA_INBAND, &message, self.id, true);
+        // On a channel that is closed nothing will be sent any more; what lies in the slots goes with them.
+        !sent.is_err_and(|error| error != ENODEV)
+    }
 }
 
 /// What is on its way to the ring: one or the other, or nothing.
@@ -113,7 +126,7 @@ pub(crate) struct Transmit {
     headers: SharedMemory,
     header_pages: KVec<u64>,
     sections: Option<Share>,
-    held: Exclusive<Held>,
+    held: QueueOwned<Held>,
     /// There is something that was not sent for want of room in the ring. Written by who has `held`.
     stuck: Single<bool>,
     /// Bytes that were counted as sent and that the host was not given.
@@ -141,7 +154,7 @@ impl Transmit {
             header_pages: headers.page_numbers()?,
             headers,
             sections,
-            held: Exclusive::new(Held {
+            held: QueueOwned::new(Held {
                 pending: None,
                 unsent: None,
                 words: [0; MAX_WORDS],
@@ -168,25 +181,21 @@ impl Transmit {
     /// Sends a frame.
     #[inline]
     pub(crate) fn transmit(&self, cx: &Context<'_>, packet: TxPacket) -> Sent {
-        let Some(mut held) = self.held.try_lock() else {
-            // The queue's lock is held, so it is a poll that tries what was stuck, and wakes the queue after that.
-            (cx.want_room)();
-            return match cx.queue.stop_unless(|| false) {
-                Err(stopped) => self.busy(cx, packet, stopped),
-                Ok(()) => Self::drop_frame(cx, packet),
-            };
+        let Some(mut held) = self.held.get(cx.queue) else {
+            // It is that of another queue: there is none such.
+            return Self::drop_frame(cx, packet);
         };
         let sent = self.take(&mut held, cx, packet);
         // Whatever became of this frame, those before it go if none follows.
-        if !cx.queue.more() {
-            self.flush(&mut held, cx);
+        if held.pending.is_some() && !cx.queue.more() {
+            self.send_held(&mut held, cx);
         }
         sent
     }
 
-    /// Sends the frames that are held back. A poll that has them sends them itself.
+    /// Sends the frames that are held back.
     pub(crate) fn send_all(&self, cx: &Context<'_>) {
-        if let Some(mut held) = self.held.try_lock() {
+        if let Some(mut held) = self.held.get(cx.queue) {
             self.flush(&mut held, cx);
         }
     }
@@ -240,7 +249,9 @@ impl Transmit {
             Err(packet) => {
                 // A frame does not overtake those that came before it.
                 self.flush(held, cx);
-                self.by_pages(held, cx, &header, packet)
+                // With a copy in memory, the one above stays in registers.
+                let copy = header;
+                self.by_pages(held, cx, &copy, packet)
             }
         };
         // So that the next one need not come back.
@@ -283,12 +294,14 @@ impl Transmit {
         };
         let (most, alignment) = self.offloads.batch();
         let behind = held.pending.as_ref().and_then(|pending| {
-            let start = pending.end.checked_next_multiple_of(alignment)?;
+            // A power of two.
+            let below = alignment.wrapping_sub(1);
+            let start = pending.end.checked_add(below)? & !below;
             let fits = start.checked_add(total)? <= sections.size();
             (fits && u32::from(pending.frames) < most).then_some(start)
         });
-        let (section, start) = match (behind, &held.pending) {
-            (Some(start), Some(pending)) => (pending.section, start),
+        let (section, base, start) = match (behind, &held.pending) {
+            (Some(start), Some(pending)) => (pending.section, pending.base, start),
             _ => {
                 self.flush(held, cx);
                 if held.unsent.is_some() {
@@ -299,15 +312,15 @@ impl Transmit {
                     cx.counters.send_full.add(1);
                     return Err(packet);
                 };
-                (section, 0)
+                (section, sections.position(section), 0)
             }
         };
         if let Some(before) = &mut held.pending {
             // The message in front ends where this one begins.
-            sections.stretch(section, before.last, before.end, start);
+            sections.stretch(base, before.last, before.end, start);
             before.end = start;
         }
-        if sections.write(section, start, header, &packet).is_err() {
+        if sections.write(base, start, header, &packet).is_err() {
             // Memory that is there cannot be missing.
             if behind.is_none() {
                 sections.untake();
@@ -319,6 +332,7 @@ impl Transmit {
         let mut now = Pending {
             packet,
             section,
+            base,
             last: start,
             end: start.saturating_add(total),
             frames: 1,
@@ -329,9 +343,10 @@ impl Transmit {
             now.bytes = now.bytes.saturating_add(before.bytes);
             before.packet.release().copied();
         }
-        held.pending = Some(now);
         if cx.queue.sent(len) {
-            self.flush(held, cx);
+            self.send(held, cx, now);
+        } else {
+            held.pending = Some(now);
         }
         Ok(sent)
     }
@@ -344,28 +359,44 @@ impl Transmit {
         }
     }
 
+    #[inline(never)]
     fn send_held(&self, held: &mut Held, cx: &Context<'_>) {
-        let Some(pending) = held.pending.take() else {
-            return;
-        };
+        if let Some(pending) = held.pending.take() {
+            self.send(held, cx, pending);
+        }
+    }
+
+    #[inline(always)]
+    fn send(&self, held: &mut Held, cx: &Context<'_>, pending: Pending) {
         let Some(slot) = self.slots.reserve(cx.queue) else {
             // There are two for each call, see `take`.
-            return self.lose(pending, cx);
+            return self.lose(pending.packet, pending.frames, pending.bytes, cx);
         };
         let tag = Tag::new(Some(pending.section), pending.frames, pending.bytes);
         let id = slot.store(pending.packet.release(), tag.0);
-        held.unsent = Some(Unsent {
+        let unsent = Unsent {
             id,
             section: pending.section,
             end: pending.end,
-        });
-        self.retry(held, cx);
+        };
+        if !unsent.send(cx.channel) {
+            self.postpone(held, cx, unsent);
+        }
+    }
+
+    /// There is no room in the ring for a section.
+    #[cold]
+    fn postpone(&self, held: &mut Held, cx: &Context<'_>, unsent: Unsent) {
+        held.unsent = Some(unsent);
+        self.stuck.set(true);
+        (cx.want_room)();
     }
 
     #[cold]
-    fn lose(&self, pending: Pending, cx: &Context<'_>) {
-        cx.counters.dropped.add(pending.frames.into());
-        self.lost.fetch_add(pending.bytes, Release);
+    fn lose(&self, packet: HeldPacket, frames: u16, bytes: u32, cx: &Context<'_>) {
+        drop(packet);
+        cx.counters.dropped.add(frames.into());
+        self.lost.fetch_add(bytes, Release);
         if let Some(sections) = &self.sections {
             // It is the one that was taken last.
             sections.untake();
@@ -374,23 +405,17 @@ impl Transmit {
     }
 
     /// Tries to send what was not sent, and has the channel polled later if there is still no room.
-    #[inline]
+    #[cold]
     fn retry(&self, held: &mut Held, cx: &Context<'_>) {
         if !self.send_unsent(held, cx.channel) {
-            self.stuck.set(true);
             (cx.want_room)();
         }
     }
 
     /// Returns whether nothing is left that was not sent.
-    #[inline]
     fn send_unsent(&self, held: &mut Held, channel: &PinnedChannel<'_>) -> bool {
         if let Some(unsent) = &held.unsent {
-            let message =
-                RndisPacket::in_section(ChannelType::RMC_DATA, unsent.section, unsent.end);
-            let sent = channel.send(PacketType::DATA_INBAND, &message, unsent.id, true);
-            // On a channel that is closed nothing will be sent any more; what lies in the slots goes with them.
-            if sent.is_err_and(|error| error != ENODEV) {
+            if !unsent.send(channel) {
                 return false;
             }
             held.unsent = None;
@@ -553,15 +578,16 @@ impl Transmit {
         cx: &PollContext<'_>,
         mut sum: Completed,
     ) -> bool {
-        if self.lost.load(Relaxed) != 0 {
+        if load_once(&self.lost) != 0 {
             sum.bytes = sum.bytes.saturating_add(self.lost.xchg(0, Full));
         }
         cx.completed(&mut sum);
         if self.stuck.get() {
-            // Whoever has it at the moment tries by itself.
-            if let Some(mut held) = self.held.try_lock() {
-                self.send_unsent(&mut held, channel);
-            }
+            cx.with_tx_queue(|queue| {
+                if let Some(mut held) = self.held.get(queue) {
+                    self.send_unsent(&mut held, channel);
+                }
+            });
         }
         let room = || self.slots.room() >= SLOTS && self.ring_has_room(channel, RING_ENOUGH);
         cx.device().wake_queue(cx.queue(), room)

@@ -119,6 +119,17 @@ impl Private {
     }
 }
 
+/// Returns what lies behind an interface: `netdev_priv()`.
+///
+/// # Safety
+///
+/// `dev` must be valid.
+#[inline]
+pub(crate) unsafe fn behind(dev: *mut net_device) -> *mut Private {
+    // SAFETY: As required of the caller.
+    unsafe { (&raw mut (*dev).priv_).cast() }
+}
+
 /// Returns the driver of an interface.
 ///
 /// # Safety
@@ -127,11 +138,7 @@ impl Private {
 #[inline]
 pub(crate) unsafe fn driver<'a, T>(dev: *mut net_device) -> &'a T {
     // SAFETY: As required of the caller; `Unregistered::register` has set the pointer.
-    unsafe {
-        &*(*rlis_sys_net::net_priv(dev).cast::<Private>())
-            .driver
-            .cast::<T>()
-    }
+    unsafe { &*(*behind(dev)).driver.cast::<T>() }
 }
 
 /// An interface, which may be registered or not.
@@ -176,7 +183,7 @@ impl NetDevice {
 
     pub(crate) fn private(&self) -> &Private {
         // SAFETY: By the type invariant, the memory behind the interface holds this, and as long as the interface.
-        unsafe { &*rlis_sys_net::net_priv(self.as_raw()).cast::<Private>() }
+        unsafe { &*behind(self.as_raw()) }
     }
 
     /// Says which driver the interface has.
@@ -188,7 +195,7 @@ impl NetDevice {
     pub(crate) unsafe fn set_driver(&self, driver: *const c_void) {
         // SAFETY: The interface is not registered, so nobody else uses the pointer.
         // INVARIANT: As required of the caller.
-        unsafe { (*rlis_sys_net::net_priv(self.as_raw()).cast::<Private>()).driver = driver };
+        unsafe { (*behind(self.as_raw())).driver = driver };
     }
 
     /// From here on nothing refers to the interface any more, see [`Self::unless_gone`].
@@ -214,9 +221,11 @@ impl NetDevice {
     }
 
     /// Returns whether the interface is up, or just being brought up.
+    #[inline]
     pub fn is_running(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys_net::net_is_running(self.as_raw()) }
+        // SAFETY: By the type invariant; others write single bits of the field, so it is read once.
+        let state = unsafe { (&raw const (*self.as_raw()).state).read_volatile() };
+        state & 1 << rlis_sys_net::netdev_state_t___LINK_STATE_START != 0
     }
 
     /// Returns what the interface does at the moment, as far as this crate knows it.

@@ -2,13 +2,13 @@
 
 //! Numbers that are taken in one context and given back in another, without a lock.
 
+use crate::ordered::{
+    load_acquire,
+    store_release, //
+};
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Release, //
-    }, //
+    sync::atomic::Atomic, //
 };
 use rlis_hv::Single;
 
@@ -96,7 +96,7 @@ impl FreeList {
         if let Some(entry) = self.entry(given) {
             entry.set(number);
             self.own.set(given.wrapping_add(1));
-            self.given.store(given.wrapping_add(1), Release);
+            store_release(&self.given, given.wrapping_add(1));
         }
     }
 
@@ -107,7 +107,7 @@ impl FreeList {
         if self.seen.get().wrapping_sub(taken) >= count {
             return true;
         }
-        let given = self.given.load(Acquire);
+        let given = load_acquire(&self.given);
         self.seen.set(given);
         given.wrapping_sub(taken) >= count
     }
@@ -115,7 +115,7 @@ impl FreeList {
     /// Returns how many numbers there are to take. Out of date at once.
     #[inline]
     pub fn available(&self) -> u32 {
-        self.given.load(Acquire).wrapping_sub(self.taken.get())
+        load_acquire(&self.given).wrapping_sub(self.taken.get())
     }
 }
 

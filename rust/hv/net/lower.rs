@@ -103,8 +103,9 @@ impl<'a> Lower<'a> {
 
     /// Returns whether the interface is up, or just being brought up.
     pub fn is_running(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys_net::net_is_running(self.as_raw()) }
+        // SAFETY: By the type invariant; others write single bits of the field, so it is read once.
+        let state = unsafe { (&raw const (*self.as_raw()).state).read_volatile() };
+        state & 1 << rlis_sys_net::netdev_state_t___LINK_STATE_START != 0
     }
 
     /// Returns the longest frame that it takes to be cut into segments, in bytes.

@@ -156,10 +156,7 @@ mod cases {
     fn receive(dev: &NetDevice) -> Result {
         let skb = frame(60)?.into_raw().as_ptr();
         // SAFETY: The packet is ours, with an Ethernet header; the stack takes it.
-        unsafe {
-            rlis_sys_net::net_set_protocol(skb, dev.as_raw());
-            rlis_sys_net::net_receive(skb);
-        }
+        unsafe { rlis_sys_net::net_receive(skb, dev.as_raw()) };
         Ok(())
     }
 

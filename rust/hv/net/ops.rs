@@ -370,15 +370,9 @@ impl<T: Driver> Vtable<T> {
         };
         // SAFETY: As above; the stack has chosen one of the interface's queues, and holds its lock.
         let (device, queue) = unsafe {
-            let queue = (*dev)._tx.add(index.into());
-            (
-                NetDevice::borrowed(NonNull::new_unchecked(dev)),
-                TxQueue::new(
-                    NonNull::new_unchecked(queue),
-                    index,
-                    rlis_sys_net::net_xmit_more(),
-                ),
-            )
+            let device = NetDevice::borrowed(NonNull::new_unchecked(dev));
+            let queue = TxQueue::new(device.tx_queue(index), index);
+            (device, queue)
         };
         // SAFETY: The interface is registered with this driver.
         unsafe { driver::<T>(dev) }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value that one task uses at a time, without waiting.
+//! What belongs to a transmit queue.
 
+use crate::queue::TxQueue;
 use core::{
     cell::UnsafeCell,
     ops::{
@@ -10,92 +11,106 @@ use core::{
     }, //
 };
 use kernel::sync::atomic::{
-    Acquire,
     Atomic,
-    Release, //
+    Full, //
+};
+use rlis_hv::{
+    load_once,
+    Single, //
 };
 
-/// A value for what has one user at a time by other rules, such as the holder of a queue's lock: whoever comes while
-/// somebody uses it is turned away.
-pub struct Exclusive<T> {
-    busy: Atomic<bool>,
+/// The queue that something belongs to: the first one that it was used with.
+pub(crate) struct Owner(Atomic<usize>);
+
+impl Owner {
+    /// Nobody yet.
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Returns whether it is this queue. While it is, no other task finds that it is, since the queue's lock is held.
+    #[inline]
+    pub(crate) fn is(&self, queue: &TxQueue<'_>) -> bool {
+        load_once(&self.0) == queue.identity() || self.becomes(queue)
+    }
+
+    #[cold]
+    fn becomes(&self, queue: &TxQueue<'_>) -> bool {
+        self.0.cmpxchg(0, queue.identity(), Full).is_ok()
+    }
+}
+
+/// A value that belongs to a transmit queue: who holds the queue's lock has it, and nobody waits for it.
+pub struct QueueOwned<T> {
+    owner: Owner,
+    /// There is a guard. Read and written under the lock of `owner` only.
+    busy: Single<bool>,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: The value goes along with this.
-unsafe impl<T: Send> Send for Exclusive<T> {}
+unsafe impl<T: Send> Send for QueueOwned<T> {}
 
-// SAFETY: `busy` lets one task at a time have the value, by way of a guard.
-unsafe impl<T: Send> Sync for Exclusive<T> {}
+// SAFETY: The lock of the one queue that is `owner` lets one task at a time have the value, and `busy` lets it have it once.
+unsafe impl<T: Send> Sync for QueueOwned<T> {}
 
-impl<T> Exclusive<T> {
-    /// Puts a value in.
+impl<T> QueueOwned<T> {
+    /// Puts a value in. It belongs to the first queue that [`Self::get`] is called with.
     pub const fn new(value: T) -> Self {
         Self {
-            busy: Atomic::new(false),
+            owner: Owner::new(),
+            busy: Single::new(false),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Returns access to the value, unless somebody has it, also the caller. Any context.
+    /// Returns access to the value. `None` if it belongs to another queue, or if the caller has access already.
     #[inline]
-    pub fn try_lock(&self) -> Option<ExclusiveGuard<'_, T>> {
-        if self.busy.xchg(true, Acquire) {
+    pub fn get<'a>(&'a self, queue: &'a TxQueue<'_>) -> Option<OwnedGuard<'a, T>> {
+        if !self.owner.is(queue) || self.busy.get() {
             return None;
         }
+        self.busy.set(true);
         // INVARIANT: `busy` was false, and this has set it.
-        Some(ExclusiveGuard(self))
+        Some(OwnedGuard {
+            owned: self,
+            _queue: queue,
+        })
     }
 }
 
-/// Access to the value of an [`Exclusive`], until it is dropped.
+/// Access to the value of a [`QueueOwned`], as long as its queue's lock is held.
 ///
 /// # Invariants
 ///
-/// `busy` is set, and there is no other guard.
-pub struct ExclusiveGuard<'a, T>(&'a Exclusive<T>);
+/// `busy` is set, and there is no other guard. The lock of the owner is held until this is dropped.
+pub struct OwnedGuard<'a, T> {
+    owned: &'a QueueOwned<T>,
+    /// Which keeps this in the task that holds the lock.
+    _queue: &'a TxQueue<'a>,
+}
 
-impl<T> Deref for ExclusiveGuard<'_, T> {
+impl<T> Deref for OwnedGuard<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: By the type invariant.
-        unsafe { &*self.0.value.get() }
+        unsafe { &*self.owned.value.get() }
     }
 }
 
-impl<T> DerefMut for ExclusiveGuard<'_, T> {
+impl<T> DerefMut for OwnedGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: By the type invariant, and this is borrowed for as long.
-        unsafe { &mut *self.0.value.get() }
+        unsafe { &mut *self.owned.value.get() }
     }
 }
 
-impl<T> Drop for ExclusiveGuard<'_, T> {
+impl<T> Drop for OwnedGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.0.busy.store(false, Release);
-    }
-}
-
-use kernel::prelude::kunit_tests;
-
-#[kunit_tests(rlis_net_exclusive)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_at_a_time() {
-        let value = Exclusive::new(1);
-        let guard = value.try_lock();
-        assert!(value.try_lock().is_none());
-        if let Some(mut guard) = guard {
-            *guard += 1;
-            assert_eq!(*guard, 2);
-        }
-        assert!(value.try_lock().is_some_and(|guard| *guard == 2));
-        assert!(value.try_lock().is_some());
+        self.owned.busy.set(false);
     }
 }

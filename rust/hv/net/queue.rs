@@ -7,6 +7,7 @@ use crate::{
     poll::PollContext, //
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
     ptr::NonNull, //
 };
@@ -17,7 +18,8 @@ use rlis_sys_net::netdev_queue;
 pub struct TxQueue<'a> {
     raw: NonNull<netdev_queue>,
     index: u16,
-    more: bool,
+    /// Another frame follows, as [`Self::sent`] has found.
+    follows: Cell<bool>,
     _context: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
 }
@@ -33,11 +35,11 @@ impl<'a> TxQueue<'a> {
     ///
     /// `raw` must be valid for `'a`, and its lock held.
     #[inline]
-    pub(crate) unsafe fn new(raw: NonNull<netdev_queue>, index: u16, more: bool) -> Self {
+    pub(crate) unsafe fn new(raw: NonNull<netdev_queue>, index: u16) -> Self {
         Self {
             raw,
             index,
-            more,
+            follows: Cell::new(false),
             _context: PhantomData,
             _not_send: NotThreadSafe,
         }
@@ -63,13 +65,16 @@ impl<'a> TxQueue<'a> {
     #[inline]
     pub fn sent(&self, bytes: u32) -> bool {
         // SAFETY: Valid by the requirement of `new`, with its lock held.
-        unsafe { rlis_sys_net::net_bql_sent(self.raw.as_ptr(), bytes, self.more) }
+        let now = unsafe { rlis_sys_net::net_bql_sent(self.raw.as_ptr(), bytes) };
+        self.follows.set(!now);
+        now
     }
 
     /// Returns whether another frame follows at once, so that the device need not be told of this one yet.
     #[inline]
     pub fn more(&self) -> bool {
-        self.more
+        // SAFETY: No requirements.
+        self.follows.get() || unsafe { rlis_sys_net::net_xmit_more() }
     }
 
     /// Stops the queue unless there is `room` for another frame.
@@ -98,16 +103,34 @@ impl<'a> TxQueue<'a> {
 }
 
 impl PollContext<'_> {
+    /// Returns the transmit queue of the same number.
+    #[inline]
+    fn tx_queue(&self) -> NonNull<netdev_queue> {
+        // SAFETY: By the type invariant, the queue is one of the interface's.
+        unsafe { self.device().tx_queue(self.queue()) }
+    }
+
+    /// Calls `f` with the lock of the transmit queue of the same number, for which this waits.
+    #[cold]
+    pub fn with_tx_queue<R>(&self, f: impl FnOnce(&TxQueue<'_>) -> R) -> R {
+        let raw = self.tx_queue();
+        // SAFETY: The queue is valid. Softirqs are disabled in a poll, as they are wherever else the lock is taken, and the
+        // transmit function, which is called with it, does not poll.
+        unsafe { rlis_sys_net::net_tx_lock(raw.as_ptr()) };
+        // SAFETY: The lock has just been taken.
+        let result = f(&unsafe { TxQueue::new(raw, self.queue()) });
+        // SAFETY: As above.
+        unsafe { rlis_sys_net::net_tx_unlock(raw.as_ptr()) };
+        result
+    }
+
     /// Counts frames that the device has sent, of the queue that is polled: never more than [`TxQueue::sent`] was told.
     #[inline]
     pub fn completed(&self, sum: &mut Completed) {
         let Completed { frames, bytes } = core::mem::take(sum);
         if bytes != 0 {
             // SAFETY: The queue exists, as the instance was made for it, and as long as the interface. This is its poll.
-            unsafe {
-                let queue = rlis_sys_net::net_tx_queue(self.device().as_raw(), self.queue().into());
-                rlis_sys_net::net_bql_completed(queue, frames, bytes);
-            }
+            unsafe { rlis_sys_net::net_bql_completed(self.tx_queue().as_ptr(), frames, bytes) };
         }
     }
 }
@@ -122,13 +145,23 @@ pub struct Completed {
 }
 
 impl NetDevice {
+    /// Returns a transmit queue, valid as long as the interface.
+    ///
+    /// # Safety
+    ///
+    /// The interface must have a queue of this number.
+    #[inline]
+    pub(crate) unsafe fn tx_queue(&self, index: u16) -> NonNull<netdev_queue> {
+        // SAFETY: By the type invariant, and as required of the caller.
+        unsafe { NonNull::new_unchecked((*self.as_raw())._tx.add(index.into())) }
+    }
+
     /// Forgets what was counted of a queue. Nobody may be sending through it, and no poll of it be under way.
     pub fn forget_sent(&self, index: u16) {
         if index < self.max_queues() {
             // SAFETY: The queue exists, and as long as the interface.
             unsafe {
-                let queue = rlis_sys_net::net_tx_queue(self.as_raw(), index.into());
-                rlis_sys_net::net_bql_reset(queue);
+                rlis_sys_net::net_bql_reset(self.tx_queue(index).as_ptr());
             }
         }
     }
@@ -144,7 +177,7 @@ impl NetDevice {
         // SAFETY: The queue exists, see above, and as long as the interface. The helper begins with a full barrier, so that
         // either this sees the queue stopped, or who stops it sees the room.
         let (queue, stopped) = unsafe {
-            let queue = rlis_sys_net::net_tx_queue(self.as_raw(), index.into());
+            let queue = self.tx_queue(index).as_ptr();
             (queue, rlis_sys_net::net_tx_is_stopped(queue))
         };
         if !stopped || !room() || !self.is_registered() {

@@ -4,6 +4,7 @@
 
 use crate::{
     device::{
+        behind,
         MacAddress,
         NetDevice,
         Private, //
@@ -68,9 +69,7 @@ impl<T: Driver> Unregistered<T> {
         let dev = raw.as_ptr();
         // SAFETY: The memory behind the interface has that size, and is not used yet.
         unsafe {
-            rlis_sys_net::net_priv(dev)
-                .cast::<Private>()
-                .write(Private::new());
+            behind(dev).write(Private::new());
         }
         // SAFETY: The interface is new, with what was just written behind it.
         let device = Arc::new(unsafe { NetDevice::from_raw(raw) }, GFP_KERNEL)?;

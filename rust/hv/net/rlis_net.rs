@@ -20,13 +20,14 @@
 
 pub mod context;
 pub mod device;
-pub mod exclusive;
 pub mod features;
 pub mod free_list;
 pub mod lower;
 mod lower_tests;
 pub mod napi;
 pub mod ops;
+mod ordered;
+pub mod owned;
 pub mod poll;
 pub mod queue;
 pub mod register;
@@ -41,10 +42,6 @@ pub use device::{
     MacAddress,
     Name,
     NetDevice, //
-};
-pub use exclusive::{
-    Exclusive,
-    ExclusiveGuard, //
 };
 pub use features::Features;
 pub use free_list::FreeList;
@@ -73,6 +70,10 @@ pub use ops::{
     Rings,
     RxMode,
     TableChange, //
+};
+pub use owned::{
+    OwnedGuard,
+    QueueOwned, //
 };
 pub use poll::PollContext;
 pub use queue::{

@@ -6,10 +6,7 @@ use crate::poll::PollContext;
 use core::ptr::NonNull;
 use kernel::page::PAGE_SIZE;
 use rlis_hv::SharedMemory;
-use rlis_sys_net::{
-    net_device,
-    sk_buff, //
-};
+use rlis_sys_net::sk_buff;
 
 /// Bytes of an Ethernet header, without which nothing is a frame.
 const ETH_HLEN: usize = 14;
@@ -38,9 +35,16 @@ impl PollContext<'_> {
     /// Gives a packet to the stack, which may put it together with others of its flow (GRO).
     #[inline]
     pub fn receive(&mut self, packet: RxPacket) {
-        let skb = packet.into_raw(self.device().as_raw(), self.queue());
-        // SAFETY: By the type invariant; the packet is ours to give away.
-        unsafe { rlis_sys_net::net_napi_receive(self.raw_napi(), skb.as_ptr()) };
+        let skb = core::mem::ManuallyDrop::new(packet).skb;
+        // SAFETY: By the type invariants; the packet is ours to give away.
+        unsafe {
+            rlis_sys_net::net_napi_receive(
+                self.raw_napi(),
+                skb.as_ptr(),
+                self.device().as_raw(),
+                self.queue(),
+            )
+        };
         self.count();
     }
 
@@ -66,19 +70,14 @@ impl PollContext<'_> {
         // Not longer than `LINEAR`.
         #[allow(clippy::cast_possible_truncation)]
         let size = len as u32;
-        // SAFETY: This is a poll of the instance.
-        let skb = unsafe { rlis_sys_net::napi_alloc_skb(self.raw_napi(), size) };
-        let packet = RxPacket {
+        // SAFETY: This is a poll of the instance. So many bytes are valid to read; others may write them meanwhile, hence the
+        // copy in C.
+        let skb =
+            unsafe { rlis_sys_net::net_copy_frame(self.raw_napi(), source.as_ptr().cast(), size) };
+        // INVARIANT: There are at least the bytes of a header, all in the head.
+        Some(RxPacket {
             skb: NonNull::new(skb)?,
-        };
-        // SAFETY: The packet was made with room for so many bytes, which are valid to read. Others may write them
-        // meanwhile, hence the copy in C.
-        unsafe {
-            let to = rlis_sys_net::skb_put(skb, size);
-            rlis_sys::copy_shared(to.cast(), source.as_ptr().cast(), len);
-        }
-        // INVARIANT: There are at least the bytes of a header.
-        Some(packet)
+        })
     }
 
     /// Begins a frame that comes in pieces, with a copy of the first of them, as [`Self::copy_frame`]. The frame has a small
@@ -181,18 +180,6 @@ impl RxPieces {
 }
 
 impl RxPacket {
-    /// Gives the packet to the caller, as one that a queue of `dev` has received.
-    #[inline]
-    pub(crate) fn into_raw(self, dev: *mut net_device, queue: u16) -> NonNull<sk_buff> {
-        let skb = core::mem::ManuallyDrop::new(self).skb;
-        // SAFETY: By the type invariant; `dev` is the interface that is being polled.
-        unsafe {
-            rlis_sys_net::net_set_protocol(skb.as_ptr(), dev);
-            rlis_sys_net::net_record_rx_queue(skb.as_ptr(), queue);
-        }
-        skb
-    }
-
     /// Returns the length of the frame with its Ethernet header, in bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty)] // There is a header at least.

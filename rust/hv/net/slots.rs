@@ -4,6 +4,8 @@
 
 use crate::{
     free_list::FreeList,
+    ordered::store_release,
+    owned::Owner,
     poll::PollContext,
     queue::TxQueue,
     tx::{
@@ -17,8 +19,7 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Full,
-        Relaxed,
-        Release, //
+        Relaxed, //
     }, //
 };
 use rlis_hv::{
@@ -68,8 +69,8 @@ impl Slot {
 pub struct Slots {
     slots: KVec<Slot>,
     free: FreeList,
-    /// The queue whose lock whoever stores a frame holds, or 0 as long as there was none.
-    owner: Atomic<usize>,
+    /// The queue whose lock whoever stores a frame holds.
+    owner: Owner,
 }
 
 /// A slot that is free, chosen under the lock of its queue: nobody else takes it.
@@ -99,7 +100,7 @@ impl Reserved<'_> {
         slot.tag.set(tag);
         // INVARIANT: The packet was stored before. The lock of the one queue that the slots belong to is held, so nobody else
         // stores into the slot.
-        slot.id.store(id, Release);
+        store_release(&slot.id, id);
         id
     }
 
@@ -192,7 +193,7 @@ impl Slots {
         Ok(Self {
             slots,
             free,
-            owner: Atomic::new(0),
+            owner: Owner::new(),
         })
     }
 
@@ -214,17 +215,10 @@ impl Slots {
         usize::try_from(self.free.available()) == Ok(self.slots.len())
     }
 
-    /// Returns whether the slots belong to this queue: to the first one that they were used with.
-    #[inline]
-    fn belong_to(&self, queue: &TxQueue<'_>) -> bool {
-        let identity = queue.identity();
-        load_once(&self.owner) == identity || self.owner.cmpxchg(0, identity, Full).is_ok()
-    }
-
     /// Chooses the slot for the next frame. `None` if there is no room, or if these are the slots of another queue.
     #[inline]
     pub fn reserve<'q>(&'q self, queue: &'q TxQueue<'_>) -> Option<Reserved<'q>> {
-        if !self.belong_to(queue) {
+        if !self.owner.is(queue) {
             return None;
         }
         let number = self.free.peek()?;

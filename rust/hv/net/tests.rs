@@ -29,7 +29,12 @@ mod cases {
         opened: Atomic<u32>,
         stopped: Atomic<u32>,
         mtu: Atomic<u32>,
+        /// Of the last frame: whether another follows, whether the device is to be told, and again whether another follows.
+        announced: [Atomic<u32>; 3],
     }
+
+    /// Bytes of a frame that stops the queue.
+    const STOPS: u32 = 61;
 
     impl Dummy {
         fn new() -> Self {
@@ -37,6 +42,7 @@ mod cases {
                 opened: Atomic::new(0),
                 stopped: Atomic::new(0),
                 mtu: Atomic::new(0),
+                announced: [const { Atomic::new(0) }; 3],
             }
         }
     }
@@ -54,7 +60,13 @@ mod cases {
             self.stopped.fetch_add(1u32, Relaxed);
         }
 
-        fn transmit(&self, _dev: &NetDevice, _queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
+        fn transmit(&self, _dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
+            let stopped = packet.len() == STOPS && queue.stop_unless(|| false).is_err();
+            assert_eq!(stopped, packet.len() == STOPS);
+            let found = [queue.more(), queue.sent(packet.len()), queue.more()];
+            for (to, from) in self.announced.iter().zip(found) {
+                to.store(u32::from(from), Relaxed);
+            }
             packet.discard()
         }
 
@@ -282,10 +294,7 @@ mod cases {
         let interface = Unregistered::<Dummy>::new(None, &params())?;
         let dev = interface.device();
         // SAFETY: The interface is not registered, so nobody else uses the queue: that is as good as its lock.
-        let queue = unsafe {
-            let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 1);
-            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1, false)
-        };
+        let queue = unsafe { TxQueue::new(dev.tx_queue(1), 1) };
         let slots = Slots::new(2)?;
         let mut ids = [0; 2];
         for (index, id) in ids.iter_mut().enumerate() {
@@ -304,10 +313,7 @@ mod cases {
         let of_another = Slots::new(2)?;
         assert!(of_another.reserve(&queue).is_some());
         // SAFETY: As above.
-        let other = unsafe {
-            let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 0);
-            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 0, false)
-        };
+        let other = unsafe { TxQueue::new(dev.tx_queue(0), 0) };
         assert!(of_another.reserve(&other).is_none());
         let [first, second] = ids;
         let tag = slots.claim(second).map(|frame| (frame.tag(), frame.len()));
@@ -362,10 +368,7 @@ mod cases {
         assert!(!dev.wake_queue(1, || true));
         let registration = interface.register(Arc::new(Dummy::new(), GFP_KERNEL)?)?;
         // SAFETY: The interface is down, so nobody else uses the queue: that is as good as its lock.
-        let queue = unsafe {
-            let raw = rlis_sys_net::net_tx_queue(dev.as_raw(), 1);
-            TxQueue::new(NonNull::new(raw).ok_or(EINVAL)?, 1, false)
-        };
+        let queue = unsafe { TxQueue::new(dev.tx_queue(1), 1) };
         assert!(queue.stop_unless(|| true).is_ok());
         assert!(!dev.wake_queue(1, || true));
         assert!(queue.stop_unless(|| false).is_err());
@@ -383,6 +386,55 @@ mod cases {
         assert!(queue.stop_unless(|| false).is_err());
         drop(registration);
         assert!(!dev.wake_queue(1, || true));
+        Ok(())
+    }
+
+    /// What belongs to a queue is had by who holds its lock, once, and by nobody with another.
+    #[test]
+    fn owned_by_a_queue() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let dev = interface.device();
+        // SAFETY: The interface is not registered, so nobody else uses the queues: that is as good as their locks.
+        let (one, other) = unsafe {
+            (
+                TxQueue::new(dev.tx_queue(1), 1),
+                TxQueue::new(dev.tx_queue(0), 0),
+            )
+        };
+        let value = QueueOwned::new(1);
+        let guard = value.get(&one);
+        assert!(value.get(&one).is_none());
+        if let Some(mut guard) = guard {
+            *guard += 1;
+            assert_eq!(*guard, 2);
+        }
+        assert!(value.get(&one).is_some_and(|guard| *guard == 2));
+        assert!(value.get(&other).is_none());
+        assert!(value.get(&one).is_some());
+        Ok(())
+    }
+
+    /// The device is told of a frame at once, unless another follows and the queue goes on.
+    #[test]
+    fn frames_are_announced() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let dev = interface.device().clone();
+        let dummy = Arc::new(Dummy::new(), GFP_KERNEL)?;
+        let registration = interface.register(dummy.clone())?;
+        for (len, more, seen) in [
+            (60, false, [false, true, false]),
+            (60, true, [true, false, true]),
+            (STOPS, true, [true, true, true]),
+        ] {
+            let frame = packet(len).ok_or(ENOMEM)?.into_raw();
+            // SAFETY: The frame is ours to give away, and the interface has that queue.
+            unsafe { rlis_sys_net::net_test_xmit(frame.as_ptr(), dev.as_raw(), 1, more) };
+            for (found, seen) in dummy.announced.iter().zip(seen) {
+                assert_eq!(found.load(Relaxed), u32::from(seen));
+            }
+            dev.forget_sent(1);
+        }
+        drop(registration);
         Ok(())
     }
 

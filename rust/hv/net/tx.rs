@@ -92,10 +92,12 @@ impl Ranges {
         let first = self.ranges.as_ptr().cast::<rlis_net_range>();
         // SAFETY: By the type invariant.
         let ranges = unsafe { core::slice::from_raw_parts(first, self.count) };
+        // The lower half, and the upper one.
+        #[allow(clippy::cast_possible_truncation)]
         ranges.iter().map(|range| Range {
             pfn: range.pfn,
-            offset: range.offset,
-            len: range.len,
+            offset: (range.described >> 32) as u32,
+            len: range.described as u32,
         })
     }
 }
