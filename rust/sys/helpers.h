@@ -15,6 +15,7 @@
 #include <linux/ptp_clock_kernel.h>
 #include <linux/workqueue.h>
 
+#include "helpers_mem.h"
 #include "helpers_scsi.h"
 
 void *rlis_helper_hv_get_drvdata(struct hv_device *dev);

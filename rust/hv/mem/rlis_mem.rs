@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that leaves the kernel and comes back, and how much of it there is.
+//!
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
+//! [`include/linux/gfp.h`](srctree/include/linux/gfp.h)
+
+mod balloon;
+mod info;
+
+pub use balloon::{
+    Balloon,
+    BlockSize, //
+};
+pub use info::{
+    available_pages,
+    committed_pages,
+    pause,
+    total_pages, //
+};
+
+const _: () = assert!(
+    kernel::page::PAGE_SIZE == 4096,
+    "the host counts pages of 4 KiB, and takes each of them alone"
+);
