@@ -3,12 +3,23 @@
  * Inline functions and macros of memory management, as functions that Rust can call.
  */
 
+#include <linux/debugfs.h>
+#include <linux/err.h>
 #include <linux/gfp.h>
+#include <linux/memory.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/module.h>
+#include <linux/notifier.h>
 #include <linux/page-flags.h>
+#include <linux/range.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <linux/vmstat.h>
+
+#include <asm/mshyperv.h>
 
 #include "helpers_mem.h"
 
@@ -71,4 +82,214 @@ unsigned long rlis_helper_mem_committed_pages(void)
 void rlis_helper_mem_pause(void)
 {
 	cond_resched();
+}
+
+/* ---- memory that is added ---------------------------------------------------------------------------- */
+
+#define PAGES(bytes) ((bytes) >> PAGE_SHIFT)
+
+#ifdef CONFIG_MEMORY_HOTPLUG
+
+/* Pages of a memory block, 0 if memory cannot be added. */
+unsigned long rlis_helper_mem_block_pages(void)
+{
+	return PAGES(memory_block_size_bytes());
+}
+
+/* The pages that can be mapped begin here, */
+u64 rlis_helper_mem_pluggable_start(void)
+{
+	return PAGES(mhp_get_pluggable_range(true).start);
+}
+
+/* and end before this one. */
+u64 rlis_helper_mem_pluggable_end(void)
+{
+	/* The range has its last byte in it. */
+	return PAGES(mhp_get_pluggable_range(true).end) + 1;
+}
+
+/* Adds whole blocks to the kernel. Sleeps. */
+int rlis_helper_mem_add(u64 start, u64 pages)
+{
+	u64 at = start << PAGE_SHIFT;
+
+	return add_memory(memory_add_physaddr_to_nid(at), at, pages << PAGE_SHIFT, MHP_MERGE_RESOURCE);
+}
+
+/* Takes whole blocks from the kernel that are offline. Sleeps. */
+int rlis_helper_mem_remove(u64 start, u64 pages)
+{
+#ifdef CONFIG_MEMORY_HOTREMOVE
+	return remove_memory(start << PAGE_SHIFT, pages << PAGE_SHIFT);
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+int rlis_helper_mem_hooks_set(void (*online)(struct page *page, unsigned int order),
+			      struct notifier_block *notifier)
+{
+	int ret = register_memory_notifier(notifier);
+
+	if (ret)
+		return ret;
+	ret = set_online_page_callback(online);
+	if (ret)
+		unregister_memory_notifier(notifier);
+	return ret;
+}
+
+/* Both wait for calls that are under way. */
+void rlis_helper_mem_hooks_restore(void (*online)(struct page *page, unsigned int order),
+				   struct notifier_block *notifier)
+{
+	restore_online_page_callback(online);
+	unregister_memory_notifier(notifier);
+}
+
+void rlis_helper_mem_bring_online(u64 start, unsigned int order)
+{
+	generic_online_page(pfn_to_page(start), order);
+}
+
+/* 0: brings memory online or takes it offline, 1: has brought it online or not taken it offline, 2: the reverse, 3: none. */
+u32 rlis_helper_mem_event(unsigned long action)
+{
+	switch (action) {
+	case MEM_GOING_ONLINE:
+	case MEM_GOING_OFFLINE:
+		return 0;
+	case MEM_ONLINE:
+	case MEM_CANCEL_OFFLINE:
+		return 1;
+	case MEM_OFFLINE:
+	case MEM_CANCEL_ONLINE:
+		return 2;
+	default:
+		return 3;
+	}
+}
+
+/* The pages that a memory notifier's DATA is about. */
+void rlis_helper_mem_event_pages(const void *data, u64 *start, u64 *end)
+{
+	const struct memory_notify *notify = data;
+
+	*start = notify->start_pfn;
+	*end = notify->start_pfn + notify->nr_pages;
+}
+
+#else
+
+unsigned long rlis_helper_mem_block_pages(void)
+{
+	return 0;
+}
+
+u64 rlis_helper_mem_pluggable_start(void)
+{
+	return 0;
+}
+
+u64 rlis_helper_mem_pluggable_end(void)
+{
+	return 0;
+}
+
+int rlis_helper_mem_add(u64 start, u64 pages)
+{
+	return -EOPNOTSUPP;
+}
+
+int rlis_helper_mem_remove(u64 start, u64 pages)
+{
+	return -EOPNOTSUPP;
+}
+
+int rlis_helper_mem_hooks_set(void (*online)(struct page *page, unsigned int order),
+			      struct notifier_block *notifier)
+{
+	return -EOPNOTSUPP;
+}
+
+void rlis_helper_mem_hooks_restore(void (*online)(struct page *page, unsigned int order),
+				   struct notifier_block *notifier)
+{
+}
+
+void rlis_helper_mem_bring_online(u64 start, unsigned int order)
+{
+}
+
+u32 rlis_helper_mem_event(unsigned long action)
+{
+	return 3;
+}
+
+void rlis_helper_mem_event_pages(const void *data, u64 *start, u64 *end)
+{
+	*start = 0;
+	*end = 0;
+}
+
+#endif
+
+u64 rlis_helper_mem_page_number(struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+/* ---- a file in debugfs --------------------------------------------------------------------------------- */
+
+struct debug_file {
+	void (*show)(void *data, struct seq_file *to);
+	void *data;
+	struct dentry *dentry;
+};
+
+static int debug_file_show(struct seq_file *to, void *offset)
+{
+	struct debug_file *file = to->private;
+
+	file->show(file->data, to);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(debug_file);
+
+/* Makes a file for root to read, of which SHOW writes the text. NULL if there is no debugfs, or no memory. Sleeps. */
+void *rlis_helper_debug_file_new(const char *name, void (*show)(void *data, struct seq_file *to), void *data)
+{
+	struct debug_file *file = kzalloc(sizeof(*file), GFP_KERNEL);
+
+	if (!file)
+		return NULL;
+	file->show = show;
+	file->data = data;
+	file->dentry = debugfs_create_file(name, 0444, NULL, file, &debug_file_fops);
+	if (IS_ERR(file->dentry)) {
+		kfree(file);
+		return NULL;
+	}
+	return file;
+}
+
+/* Waits for who reads it. Sleeps. */
+void rlis_helper_debug_file_remove(void *file)
+{
+	debugfs_remove(((struct debug_file *)file)->dentry);
+	kfree(file);
+}
+
+void rlis_helper_debug_file_write(struct seq_file *to, const u8 *text, size_t len)
+{
+	seq_write(to, text, len);
+}
+
+/* ---- hints for the hypervisor -------------------------------------------------------------------------- */
+
+/* Whether the hypervisor takes hints that free memory is of no use. Sleeps. */
+bool rlis_helper_mem_cold_discard(void)
+{
+	return hv_query_ext_cap(HV_EXT_CAPABILITY_MEMORY_COLD_DISCARD_HINT);
 }

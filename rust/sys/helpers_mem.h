@@ -5,13 +5,41 @@
 #ifndef RLIS_SYS_HELPERS_MEM_H
 #define RLIS_SYS_HELPERS_MEM_H
 
+#ifndef RLIS_SAFE
+#define RLIS_SAFE
+#endif
+
 #include <linux/types.h>
+
+struct notifier_block;
+struct page;
+struct seq_file;
 
 unsigned long rlis_helper_mem_balloon_take(unsigned int order);
 void rlis_helper_mem_balloon_give_back(unsigned long pfn);
-unsigned long rlis_helper_mem_total_pages(void);
-long rlis_helper_mem_available_pages(void);
-unsigned long rlis_helper_mem_committed_pages(void);
-void rlis_helper_mem_pause(void);
+RLIS_SAFE unsigned long rlis_helper_mem_total_pages(void);
+RLIS_SAFE long rlis_helper_mem_available_pages(void);
+RLIS_SAFE unsigned long rlis_helper_mem_committed_pages(void);
+RLIS_SAFE void rlis_helper_mem_pause(void);
+
+RLIS_SAFE unsigned long rlis_helper_mem_block_pages(void);
+RLIS_SAFE u64 rlis_helper_mem_pluggable_start(void);
+RLIS_SAFE u64 rlis_helper_mem_pluggable_end(void);
+RLIS_SAFE int rlis_helper_mem_add(u64 start, u64 pages);
+RLIS_SAFE int rlis_helper_mem_remove(u64 start, u64 pages);
+int rlis_helper_mem_hooks_set(void (*online)(struct page *page, unsigned int order),
+			      struct notifier_block *notifier);
+void rlis_helper_mem_hooks_restore(void (*online)(struct page *page, unsigned int order),
+				   struct notifier_block *notifier);
+u64 rlis_helper_mem_page_number(struct page *page);
+void rlis_helper_mem_bring_online(u64 start, unsigned int order);
+RLIS_SAFE u32 rlis_helper_mem_event(unsigned long action);
+void rlis_helper_mem_event_pages(const void *data, u64 *start, u64 *end);
+
+void *rlis_helper_debug_file_new(const char *name, void (*show)(void *data, struct seq_file *to), void *data);
+void rlis_helper_debug_file_remove(void *file);
+void rlis_helper_debug_file_write(struct seq_file *to, const u8 *text, size_t len);
+
+RLIS_SAFE bool rlis_helper_mem_cold_discard(void);
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A host of dynamic memory that refuses, is silent, or asks for what makes no sense; then all works
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rustbus rust
 #: quick    none
 #: modules  hv_vmbus hv_balloon
 #: args     --no-ic --memory-device --hot-add 1G

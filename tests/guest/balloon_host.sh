@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The host takes memory and gives it back, down to the floor and no further, and adds memory in whole and half blocks
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rustbus rust
 #: quick    none
 #: modules  hv_vmbus hv_balloon
 #: args     --no-ic --memory-device --hot-add 1G

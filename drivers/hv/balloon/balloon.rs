@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dynamic memory: the host takes memory from this guest and gives it back.
+//! Dynamic memory: the host takes memory from this guest, gives it back, and adds more.
 //!
-//! - `device`: the device from probe to remove, suspend and resume
-//! - `service`: the channel, and what comes through it
-//! - `pages`: pages for the host, and from it
+//! - [`device`]: the device from probe to remove, suspend and resume
+//! - [`service`]: the channel, opened, agreed upon and closed
+//! - [`session`]: what comes through it, and what is told by it
+//! - [`pages`]: pages for the host, and from it
+//! - [`hot_add`]: memory that is added
+//! - [`counters`]: numbers for the host and for debugfs
+//! - [`settings`]: module parameters
 //!
-//! Messages and all decisions are in `rlis_proto::balloon`. Memory is not added yet: the host is told so.
+//! Messages and all decisions are in `rlis_proto::balloon`.
 
 use kernel::prelude::*;
-use rlis_hv::{
-    module_param,
-    param::Mode, //
-};
-use rlis_vmbus::{
-    class,
-    Registration, //
-};
+use rlis_mem::Attached;
+use rlis_vmbus::Registration;
 
+mod counters;
 mod device;
+mod hot_add;
 mod pages;
 mod service;
+mod session;
+mod settings;
 
 module! {
     type: DynamicMemory,
@@ -30,27 +32,48 @@ module! {
     license: "GPL",
 }
 
-module_param! {
-    /// Seconds after which the host is told for the first time how this guest is off: until then its start would count.
-    pub(crate) static PRESSURE_REPORT_DELAY: u32 = 45, "pressure_report_delay", Mode::Writable,
-        "Delay in secs in reporting pressure";
+/// The part of the module that adds memory. Dropping it, after the last device, leaves no block behind that must not come online.
+struct Adding(Option<Attached>);
+
+impl Adding {
+    fn begin() -> Self {
+        Self(match Attached::new() {
+            Ok(attached) => Some(attached),
+            Err(error) => {
+                pr_info!("Memory hot add is not possible here: {:?}\n", error);
+                None
+            }
+        })
+    }
 }
 
-rlis_vmbus::vmbus_device_table! {
-    /// The class of the device.
-    static DEVICES: [(); 1] = [(class::HV_DM_GUID, ())];
+impl Drop for Adding {
+    fn drop(&mut self) {
+        if let Some(attached) = &self.0 {
+            attached.plug().remove_incomplete(|block, error| {
+                pr_warn!(
+                    "Added memory from page {:#x} on stays offline and must not come online: {:?}\n",
+                    block.start,
+                    error
+                );
+            });
+        }
+    }
 }
 
 /// The loaded module.
 #[pin_data]
 struct DynamicMemory {
+    // Dropped in this order.
     #[pin]
     _driver: Registration<device::BalloonDriver>,
+    _adding: Adding,
 }
 
 impl kernel::InPlaceModule for DynamicMemory {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _adding: Adding::begin(),
             _driver <- Registration::new(module),
         })
     }

@@ -2,18 +2,21 @@
 
 //! The device from probe to remove, suspend and resume.
 
-use crate::{
-    service::Service,
-    DEVICES, //
-};
+use crate::service::Service;
 use kernel::prelude::*;
 use rlis_vmbus::{
+    class,
     Bound,
     Device,
     Driver,
     ProbeType,
     TableRef, //
 };
+
+rlis_vmbus::vmbus_device_table! {
+    /// The class of the device.
+    static DEVICES: [(); 1] = [(class::HV_DM_GUID, ())];
+}
 
 /// The driver of dynamic memory.
 pub(crate) struct BalloonDriver;

@@ -4,25 +4,26 @@
 
 /// Returns how many pages the kernel manages, without what is with the host. Any context.
 pub fn total_pages() -> u64 {
-    // SAFETY: No requirements.
-    unsafe { rlis_sys::mem_total_pages() as u64 }
+    rlis_sys::mem_total_pages() as u64
 }
 
 /// Returns how many pages could be had without swapping, as the kernel reckons: below zero if memory is short. Any
 /// context.
 pub fn available_pages() -> i64 {
-    // SAFETY: No requirements.
-    unsafe { rlis_sys::mem_available_pages() as i64 }
+    rlis_sys::mem_available_pages() as i64
 }
 
 /// Returns how many pages are promised to programs. Any context.
 pub fn committed_pages() -> u64 {
-    // SAFETY: No requirements.
-    unsafe { rlis_sys::mem_committed_pages() as u64 }
+    rlis_sys::mem_committed_pages() as u64
+}
+
+/// Returns whether the hypervisor takes hints that free memory is of no use to the guest (cold discard). Sleeps.
+pub fn takes_cold_discard_hints() -> bool {
+    rlis_sys::mem_cold_discard()
 }
 
 /// Lets other tasks run, if one waits for the CPU. May sleep.
 pub fn pause() {
-    // SAFETY: No requirements, in a context that may sleep.
-    unsafe { rlis_sys::mem_pause() };
+    rlis_sys::mem_pause();
 }

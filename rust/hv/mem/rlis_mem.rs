@@ -1,21 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that leaves the kernel and comes back, and how much of it there is.
+//! Memory that leaves the kernel and comes back, memory that is added, and how much of it there is.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/gfp.h`](srctree/include/linux/gfp.h)
 
 mod balloon;
+mod current;
+mod debug_file;
+mod hot_plug;
 mod info;
 
 pub use balloon::{
     Balloon,
     BlockSize, //
 };
+pub use current::{
+    current,
+    Attached, //
+};
+pub use debug_file::{
+    DebugFile,
+    Show,
+    Text, //
+};
+pub use hot_plug::HotPlug;
 pub use info::{
     available_pages,
     committed_pages,
     pause,
+    takes_cold_discard_hints,
     total_pages, //
 };
 

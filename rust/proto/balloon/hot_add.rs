@@ -37,6 +37,17 @@ pub fn answer_hot_add(pages: u64, shortfall: Option<Shortfall>, trans_id: u32) -
     HotAddResponse::new(u32::try_from(pages).unwrap_or(u32::MAX), success, trans_id)
 }
 
+/// What the kernel does with a piece of its memory (`enum memory_block_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryEvent {
+    /// It begins to bring it online, or to take it offline: until it says how that ended, it may be either.
+    Changing,
+    /// It is online now, or is so still: the kernel uses the pages that are backed.
+    Online,
+    /// It is offline now, or is so still.
+    Offline,
+}
+
 /// What was added. It has room for `N` pieces of memory that do not follow one another, so that a host cannot make it
 /// grow.
 #[derive(Clone, Debug)]
@@ -49,6 +60,10 @@ pub struct HotMemory<const N: usize> {
     backed: SpanSet<N>,
     /// Blocks that the kernel has got.
     blocks: SpanSet<N>,
+    /// Those of them that are online.
+    online: SpanSet<N>,
+    /// What the kernel is bringing online or taking offline; it does one after the other.
+    changing: Span,
 }
 
 impl<const N: usize> HotMemory<N> {
@@ -70,6 +85,8 @@ impl<const N: usize> HotMemory<N> {
             pluggable,
             backed: SpanSet::new(),
             blocks: SpanSet::new(),
+            online: SpanSet::new(),
+            changing: Span::new(0, 0),
         })
     }
 
@@ -136,6 +153,88 @@ impl<const N: usize> HotMemory<N> {
         })
     }
 
+    /// Whether the kernel is about to change blocks in which these pages lie. Pages that are given in such a block now might be
+    /// passed by: so one waits.
+    pub fn is_changing(&self, pages: Span) -> bool {
+        !self.blocks_of(pages).common(self.changing).is_empty()
+    }
+
+    /// Takes note of what the kernel does with `span`. What was not added here does not count.
+    ///
+    /// # Errors
+    ///
+    /// `NoRoom` if there are more than `N` pieces that are online. What is new then counts as offline.
+    pub fn note(&mut self, event: MemoryEvent, span: Span) -> Result<(), ProtoError> {
+        if event == MemoryEvent::Changing {
+            self.changing = span;
+            return Ok(());
+        }
+        self.changing = Span::new(0, 0);
+        if event == MemoryEvent::Offline {
+            return self.online.remove(span);
+        }
+        let mut rest = span;
+        while !rest.is_empty() {
+            let (run, ours) = self.blocks.run(rest);
+            if ours {
+                self.online.insert(run)?;
+            }
+            rest.start = run.end;
+        }
+        Ok(())
+    }
+
+    /// The pages of `span` in runs: those in blocks that are online, and the others.
+    pub fn online_runs(&self, span: Span) -> Runs<'_, N> {
+        Runs {
+            set: &self.online,
+            rest: span,
+        }
+    }
+
+    /// How many pages that the host has given are in use.
+    pub fn onlined(&self) -> u64 {
+        let pages = |span: &Span| self.backed.pages_in(*span);
+        self.online.spans().iter().map(pages).fold(0, u64::saturating_add)
+    }
+
+    /// How many pages the host has given.
+    pub fn added(&self) -> u64 {
+        self.backed.pages()
+    }
+
+    /// The first block from `page` on that is offline and has pages that the host has not given. Whoever brings it online has
+    /// to know which these are.
+    pub fn incomplete_from(&self, page: u64) -> Option<Span> {
+        let mut rest = self.blocks_of(Span::new(page, PFN_LIMIT));
+        while !rest.is_empty() {
+            let (run, ours) = self.blocks.run(rest);
+            if !ours {
+                rest.start = run.end;
+                continue;
+            }
+            let block = Span::new(run.start, run.start.saturating_add(self.block));
+            if !self.online.touches(block) && self.backed.pages_in(block) != block.len() {
+                return Some(block);
+            }
+            rest.start = block.end;
+        }
+        None
+    }
+
+    /// The kernel has given up a block.
+    ///
+    /// # Errors
+    ///
+    /// `NoRoom` if that makes more than `N` pieces. Nothing is changed then.
+    pub fn forget(&mut self, block: Span) -> Result<(), ProtoError> {
+        let mut backed = self.backed.clone();
+        backed.remove(block)?;
+        self.blocks.remove(block)?;
+        self.backed = backed;
+        Ok(())
+    }
+
     /// Takes note of a step before it is done: from now on [`is_backed`](Self::is_backed) says what will be.
     ///
     /// # Errors
@@ -182,16 +281,16 @@ impl<const N: usize> HotMemory<N> {
     /// The pages of `span` in runs: those that the host has given, to be used, and those that it has not.
     pub fn runs(&self, span: Span) -> Runs<'_, N> {
         Runs {
-            backed: &self.backed,
+            set: &self.backed,
             rest: span,
         }
     }
 }
 
-/// See [`HotMemory::runs`]: pages, and whether the host has given them.
+/// See [`HotMemory::runs`] and [`HotMemory::online_runs`]: pages, and whether they are such ones.
 #[derive(Clone, Debug)]
 pub struct Runs<'a, const N: usize> {
-    backed: &'a SpanSet<N>,
+    set: &'a SpanSet<N>,
     rest: Span,
 }
 
@@ -202,9 +301,9 @@ impl<const N: usize> Iterator for Runs<'_, N> {
         if self.rest.is_empty() {
             return None;
         }
-        let (run, backed) = self.backed.run(self.rest);
+        let (run, inside) = self.set.run(self.rest);
         self.rest.start = run.end;
-        Some((run, backed))
+        Some((run, inside))
     }
 }
 
@@ -357,6 +456,62 @@ mod tests {
         assert_eq!(memory.blocks.spans(), before.1.spans());
         // There is room for pages that follow others.
         assert!(add(&mut memory, &request(1, 0x8000, None), None).is_ok());
+    }
+
+    #[test]
+    fn what_is_online_is_in_use() {
+        let mut memory = none();
+        let (block, next) = (
+            Span::new(0x10_0000, 0x10_8000),
+            Span::new(0x10_8000, 0x11_0000),
+        );
+        add(&mut memory, &request(0x10_0000, 0xc000, None), None).unwrap();
+        assert_eq!((memory.added(), memory.onlined()), (0xc000, 0));
+        for (event, onlined) in [
+            (MemoryEvent::Changing, 0),
+            (MemoryEvent::Online, 0x4000),
+            (MemoryEvent::Changing, 0x4000),
+            (MemoryEvent::Online, 0x4000),
+        ] {
+            memory.note(event, next).unwrap();
+            assert_eq!(memory.onlined(), onlined);
+            let changing = event == MemoryEvent::Changing;
+            assert_eq!(
+                memory.is_changing(Span::new(0x10_ffff, 0x11_0000)),
+                changing
+            );
+            assert!(!memory.is_changing(Span::new(0x10_7fff, 0x10_8000)));
+        }
+        // What comes later is in use at once where the block is online.
+        add(&mut memory, &request(0x10_c000, 0x4000, None), None).unwrap();
+        assert_eq!(memory.onlined(), 0x8000);
+        let runs: Vec<_> = memory.online_runs(Span::new(0x10_0000, 0x11_0000)).collect();
+        assert_eq!(runs, [(block, false), (next, true)]);
+        memory.note(MemoryEvent::Offline, next).unwrap();
+        assert_eq!((memory.added(), memory.onlined()), (0x1_0000, 0));
+        // Memory that the machine has always had.
+        memory
+            .note(MemoryEvent::Online, Span::new(0, 0x8000))
+            .unwrap();
+        assert_eq!(memory.onlined(), 0);
+    }
+
+    #[test]
+    fn incomplete_blocks_are_found() {
+        let mut memory = none();
+        // The first block whole; the second in part and online; the third in part.
+        add(&mut memory, &request(0x10_0000, 0xc000, None), None).unwrap();
+        add(&mut memory, &request(0x11_0000, 1, None), None).unwrap();
+        let third = Span::new(0x11_0000, 0x11_8000);
+        let second = Span::new(0x10_8000, 0x11_0000);
+        assert_eq!(memory.incomplete_from(0), Some(second));
+        memory.note(MemoryEvent::Online, second).unwrap();
+        assert_eq!(memory.incomplete_from(0), Some(third));
+        assert_eq!(memory.incomplete_from(third.end), None);
+        memory.forget(third).unwrap();
+        assert_eq!(memory.incomplete_from(0), None);
+        assert!(!memory.is_ours(third.start) && !memory.is_backed(third.start));
+        assert_eq!(memory.added(), 0xc000);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use crate::input::Input;
 use rlis_proto::balloon::{
-    incoming, outgoing, to_balloon, BalloonAnswer, Caps, HotMemory, Incoming, MemoryState,
-    Negotiation, NegotiationStep, Outgoing, PageRange, Push, Span, MESSAGE_SIZE, PFN_LIMIT,
+    incoming, outgoing, to_balloon, BalloonAnswer, Caps, HotMemory, Incoming, MemoryEvent,
+    MemoryState, Negotiation, NegotiationStep, Outgoing, PageRange, Push, Span, MESSAGE_SIZE, PFN_LIMIT,
 };
 
 /// Pages of a memory block.
@@ -108,6 +108,22 @@ pub fn fuzz(data: &[u8]) {
                     rest.start = step.pages.end;
                 }
                 assert_eq!(memory.backed_in(pages), added);
+                let event = match kind {
+                    0 => MemoryEvent::Online,
+                    1 => MemoryEvent::Offline,
+                    _ => MemoryEvent::Changing,
+                };
+                let before = memory.onlined();
+                if memory.note(event, pages).is_err() {
+                    assert_eq!(event, MemoryEvent::Online);
+                }
+                match event {
+                    MemoryEvent::Changing => assert_eq!(memory.onlined(), before),
+                    MemoryEvent::Online => assert!(memory.onlined() <= memory.added()),
+                    MemoryEvent::Offline => {
+                        assert!(memory.online_runs(pages).all(|(_, online)| !online));
+                    }
+                }
             }
             _ => {}
         }
