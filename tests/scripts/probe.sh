@@ -101,20 +101,20 @@ for option in KASAN LTO_CLANG CFI_CLANG RANDSTRUCT_FULL; do
 done
 
 # What is built in cannot be replaced. The bus was part of CONFIG_HYPERV once.
-make_tree && says --modules bus_built_in 'hv_utils hv_storvsc hv_netvsc'
-make_tree && sed -i 's/HYPERV=y/HYPERV=m/' "$tree/include/config/auto.conf" && says --modules bus_is_module 'hv_utils hv_vmbus hv_storvsc hv_netvsc'
-make_tree && echo CONFIG_HYPERV_VMBUS=m >>"$tree/include/config/auto.conf" && says --modules bus_option 'hv_utils hv_vmbus hv_storvsc hv_netvsc'
-make_tree && echo CONFIG_HYPERV_STORAGE=y >>"$tree/include/config/auto.conf" && says --modules disk_built_in 'hv_utils hv_netvsc'
-make_tree && without_config SCSI && says --modules no_scsi 'hv_utils hv_netvsc'
-make_tree && without_config SCSI_FC_ATTRS && says --modules no_fibre_channel 'hv_utils hv_netvsc'
-make_tree && printf 'CONFIG_HYPERV_%s=y\n' STORAGE UTILS NET >>"$tree/include/config/auto.conf" && expect all_built_in 'driver is built into this kernel'
-make_tree && printf 'CONFIG_HYPERV_%s=y\n' STORAGE NET >>"$tree/include/config/auto.conf" && without_config PTP_1588_CLOCK &&
-	expect several_reasons 'PTP clocks.*\(hv_utils\).*built into this kernel.*\(hv_vmbus hv_storvsc hv_netvsc\)'
-make_tree && without_config PAGE_POOL && says --modules no_page_pool 'hv_utils hv_storvsc'
-make_tree && echo '0x0 vmbus_sendpacket_pagebuffer hv_vmbus EXPORT_SYMBOL' >>"$tree/Module.symvers" && says --modules one_range_bus 'hv_utils hv_storvsc'
+make_tree && says --modules bus_built_in 'hv_utils hv_storvsc hv_netvsc hv_balloon'
+make_tree && sed -i 's/HYPERV=y/HYPERV=m/' "$tree/include/config/auto.conf" && says --modules bus_is_module 'hv_utils hv_vmbus hv_storvsc hv_netvsc hv_balloon'
+make_tree && echo CONFIG_HYPERV_VMBUS=m >>"$tree/include/config/auto.conf" && says --modules bus_option 'hv_utils hv_vmbus hv_storvsc hv_netvsc hv_balloon'
+make_tree && echo CONFIG_HYPERV_STORAGE=y >>"$tree/include/config/auto.conf" && says --modules disk_built_in 'hv_utils hv_netvsc hv_balloon'
+make_tree && without_config SCSI && says --modules no_scsi 'hv_utils hv_netvsc hv_balloon'
+make_tree && without_config SCSI_FC_ATTRS && says --modules no_fibre_channel 'hv_utils hv_netvsc hv_balloon'
+make_tree && printf 'CONFIG_HYPERV_%s=y\n' STORAGE UTILS NET BALLOON >>"$tree/include/config/auto.conf" && expect all_built_in 'driver is built into this kernel'
+make_tree && printf 'CONFIG_HYPERV_%s=y\n' STORAGE NET BALLOON >>"$tree/include/config/auto.conf" && without_config PTP_1588_CLOCK &&
+	expect several_reasons 'PTP clocks.*\(hv_utils\).*built into this kernel.*\(hv_vmbus hv_storvsc hv_netvsc hv_balloon\)'
+make_tree && without_config PAGE_POOL && says --modules no_page_pool 'hv_utils hv_storvsc hv_balloon'
+make_tree && echo '0x0 vmbus_sendpacket_pagebuffer hv_vmbus EXPORT_SYMBOL' >>"$tree/Module.symvers" && says --modules one_range_bus 'hv_utils hv_storvsc hv_balloon'
 make_tree && echo CONFIG_PREEMPT_RT=y >>"$tree/include/config/auto.conf" && expect real_time 'real-time'
 make_tree && echo 6.6.1 >"$tree/include/config/kernel.release" && expect too_old 'older than 6\.12'
 make_tree && echo 7.4.0 >"$tree/include/config/kernel.release" && expect too_new 'newer than 7\.3'
-make_tree && echo CONFIG_ATA_PIIX=m >>"$tree/include/config/auto.conf" && says --modules disks_of_ata_piix 'hv_utils hv_netvsc'
+make_tree && echo CONFIG_ATA_PIIX=m >>"$tree/include/config/auto.conf" && says --modules disks_of_ata_piix 'hv_utils hv_netvsc hv_balloon'
 
 results_summary

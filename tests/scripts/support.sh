@@ -40,7 +40,7 @@ modules() {
 		result "support/$1" FAIL "wanted '$2', got '$output' and exit $rc"
 	fi
 }
-all='hv_vmbus hv_storvsc hv_utils hv_netvsc'
+all='hv_vmbus hv_storvsc hv_utils hv_netvsc hv_balloon'
 
 tree 6.12.0-124.8.1.el10_1.x86_64 "${common[@]}" HYPERV=m MODVERSIONS MODULE_SIG
 modules rhel10 "$all"
@@ -61,7 +61,7 @@ modules fedora "$all"
 tree 6.12.107+deb13-cloud-amd64 "${common[@]}" HYPERV=m
 modules debian_6_12 "$all"
 tree 7.3.4+deb13-cloud-amd64 "${common[@]}" HYPERV HYPERV_VMBUS RUST
-modules debian_7_3 'hv_storvsc hv_utils hv_netvsc'
+modules debian_7_3 'hv_storvsc hv_utils hv_netvsc hv_balloon'
 says debian_7_3_bus 'hv_vmbus +leave: the driver is built into this kernel'
 says debian_7_3_metadata 'headers come without metadata'
 mkdir -p "$tree/rust"
@@ -74,12 +74,12 @@ tree 7.3.4-1-default "${common[@]}" HYPERV
 modules without_bus ''
 says without_bus_says_so 'hv_vmbus +leave: the kernel was made without VMBus \(CONFIG_HYPERV_VMBUS is off\)'
 tree 6.12.1 X86_64 MODULES HYPERV=m HYPERV_UTILS=y PTP_1588_CLOCK SCSI
-modules parts_built_in 'hv_vmbus'
+modules parts_built_in 'hv_vmbus hv_balloon'
 says no_fibre_channel 'hv_storvsc +leave: .*SCSI_FC_ATTRS is off'
 says no_page_pool 'hv_netvsc +leave: .*PAGE_POOL is off'
 tree 6.12.0-9.el10.x86_64 "${common[@]}" HYPERV=m
 printf '0x0\tvmbus_sendpacket_pagebuffer\thv_vmbus\tEXPORT_SYMBOL_GPL\t\n' >"$tree/Module.symvers"
-modules one_range_bus 'hv_vmbus hv_storvsc hv_utils'
+modules one_range_bus 'hv_vmbus hv_storvsc hv_utils hv_balloon'
 says one_range_bus_says_so 'hv_netvsc +leave: .*in one piece'
 tree 5.14.0-570.el9.x86_64 "${common[@]}" HYPERV=m
 modules too_old ''
@@ -98,7 +98,7 @@ RLIS_NEWEST_FILE=$work/newest modules any_by_choice "$all"
 echo 'rubbish 9.9' >"$work/newest"
 RLIS_NEWEST_FILE=$work/newest modules rubbish_is_no_choice ''
 tree 6.12.1-piix X86_64 MODULES HYPERV=m HYPERV_UTILS=m PTP_1588_CLOCK SCSI SCSI_FC_ATTRS=m ATA_PIIX=m
-modules disks_of_ata_piix 'hv_vmbus hv_utils'
+modules disks_of_ata_piix 'hv_vmbus hv_utils hv_balloon'
 says disks_of_ata_piix_says_so 'hv_storvsc +leave: .*HYPERV_STORAGE is off.*ata_piix'
 tree 6.12.1-rt "${common[@]}" HYPERV=m PREEMPT_RT
 says real_time 'real-time'
@@ -135,9 +135,9 @@ dkms() { # NAME WANTED KERNEL HEADERS
 	output=$(conf "$3" "$4" 2>&1 | tr '\n' ' ')
 	if [ "$output" = "$2 " ]; then result "dkms_conf/$1" ok; else result "dkms_conf/$1" FAIL "wanted '$2', got '$output'"; fi
 }
-four='hv_vmbus build/dkms/ /updates hv_storvsc build/dkms/ /updates hv_utils build/dkms/ /updates hv_netvsc build/dkms/ /updates exclusive none'
-dkms all_modules "$four" 6.12.107+deb13-cloud-amd64 "$work/6.12.107+deb13-cloud-amd64"
-dkms without_the_bus "${four#* * * }" 7.3.4+deb13-cloud-amd64 "$work/7.3.4+deb13-cloud-amd64"
+five='hv_vmbus build/dkms/ /updates hv_storvsc build/dkms/ /updates hv_utils build/dkms/ /updates hv_netvsc build/dkms/ /updates hv_balloon build/dkms/ /updates exclusive none'
+dkms all_modules "$five" 6.12.107+deb13-cloud-amd64 "$work/6.12.107+deb13-cloud-amd64"
+dkms without_the_bus "${five#* * * }" 7.3.4+deb13-cloud-amd64 "$work/7.3.4+deb13-cloud-amd64"
 dkms passes_by 'hv_utils build/dkms/ /updates exclusive ^$' 5.14.0-570.el9.x86_64 "$work/5.14.0-570.el9.x86_64"
 mkdir -p "$work/dkms/rlis/$version/6.12.9/x86_64/module"
 touch "$work/dkms/rlis/$version/6.12.9/x86_64/module/hv_storvsc.ko.xz"
@@ -257,7 +257,7 @@ cat >"$work/source/scripts/modules" <<'END'
 echo "${RLIS_PROVIDER:-$HAS}" >>"$CALLS"
 case " $FAILS " in *" ${RLIS_PROVIDER:-$HAS} "*) mkdir -p build/half; exit 1 ;; esac
 [ ! -e build/half ] || exit 1
-mkdir -p build/done && cd build/done && touch hv_vmbus.ko hv_storvsc.ko hv_utils.ko hv_netvsc.ko && pwd
+mkdir -p build/done && cd build/done && touch hv_vmbus.ko hv_storvsc.ko hv_utils.ko hv_netvsc.ko hv_balloon.ko && pwd
 END
 chmod +x "$work"/source/packaging/dkms/build "$work"/source/scripts/*
 builds() { # NAME WANTED-CALLS WANTED-RC HAS FAILS

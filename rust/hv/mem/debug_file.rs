@@ -32,7 +32,11 @@ pub trait Show: Send + Sync + 'static {
 /// # Invariants
 ///
 /// The pointer is the file of a callback that shows it, for `'a`.
-pub struct Text<'a>(NonNull<rlis_sys::seq_file>, PhantomData<&'a ()>, NotThreadSafe);
+pub struct Text<'a>(
+    NonNull<rlis_sys::seq_file>,
+    PhantomData<&'a ()>,
+    NotThreadSafe,
+);
 
 impl fmt::Write for Text<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {

@@ -195,7 +195,11 @@ impl<const N: usize> HotMemory<N> {
     /// How many pages that the host has given are in use.
     pub fn onlined(&self) -> u64 {
         let pages = |span: &Span| self.backed.pages_in(*span);
-        self.online.spans().iter().map(pages).fold(0, u64::saturating_add)
+        self.online
+            .spans()
+            .iter()
+            .map(pages)
+            .fold(0, u64::saturating_add)
     }
 
     /// How many pages the host has given.
@@ -485,7 +489,9 @@ mod tests {
         // What comes later is in use at once where the block is online.
         add(&mut memory, &request(0x10_c000, 0x4000, None), None).unwrap();
         assert_eq!(memory.onlined(), 0x8000);
-        let runs: Vec<_> = memory.online_runs(Span::new(0x10_0000, 0x11_0000)).collect();
+        let runs: Vec<_> = memory
+            .online_runs(Span::new(0x10_0000, 0x11_0000))
+            .collect();
         assert_eq!(runs, [(block, false), (next, true)]);
         memory.note(MemoryEvent::Offline, next).unwrap();
         assert_eq!((memory.added(), memory.onlined()), (0x1_0000, 0));

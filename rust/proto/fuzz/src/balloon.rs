@@ -6,7 +6,8 @@
 use crate::input::Input;
 use rlis_proto::balloon::{
     incoming, outgoing, to_balloon, BalloonAnswer, Caps, HotMemory, Incoming, MemoryEvent,
-    MemoryState, Negotiation, NegotiationStep, Outgoing, PageRange, Push, Span, MESSAGE_SIZE, PFN_LIMIT,
+    MemoryState, Negotiation, NegotiationStep, Outgoing, PageRange, Push, Span, MESSAGE_SIZE,
+    PFN_LIMIT,
 };
 
 /// Pages of a memory block.
