@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-#: what     The C balloon driver comes up over the bus, and our module comes and goes under it
+#: what     Dynamic memory comes up on QEMU's host, with the C driver and with ours; hv_utils comes and goes beside it
 #: host     qemu
 #: drivers  mixed c rustbus rust
 #: quick    mixed
@@ -28,4 +28,6 @@ check balloon_still_bound test -e "$(vmbus_device $balloon)/driver"
 online() { echo "$1" >/sys/devices/system/cpu/cpu1/online; }
 cpu_goes_and_comes() { for round in 1 2 3; do online 0 && online 1 || return 1; done; }
 check cpu_goes_and_comes cpu_goes_and_comes
-# hv_balloon has no exit function, so neither it nor the bus below it can be unloaded; other scenarios reload the bus.
+# The C driver has no exit function, so neither it nor the bus below it can be unloaded; other scenarios reload the bus.
+again() { unload hv_balloon && load hv_balloon && wait_for 20 test -e "$(vmbus_device $balloon)/driver"; }
+c_drivers || check balloon_comes_and_goes again

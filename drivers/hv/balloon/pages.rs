@@ -117,6 +117,7 @@ impl Pages {
             if !more {
                 return Ok(());
             }
+            rlis_mem::pause();
         }
     }
 
