@@ -22,7 +22,7 @@ mod span_set;
 
 pub use caps::Caps;
 pub use hot_add::{answer_hot_add, HotAddStep, HotMemory, MemoryEvent, Runs, Shortfall};
-pub use incoming::{incoming, CapabilitiesAnswer, HotAddRequest, Incoming, Ranges};
+pub use incoming::{incoming, refused, CapabilitiesAnswer, HotAddRequest, Incoming, Ranges};
 pub use message::{
     write_unballoon, Balloon, BalloonResponse, Capabilities, CapabilitiesResponse, Header, HotAdd,
     HotAddResponse, HotAddWithRegion, InfoHeader, InfoMessage, InfoType, MaxPages, MessageType,

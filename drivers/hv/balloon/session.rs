@@ -46,6 +46,7 @@ use rlis_proto::{
     balloon::{
         answer_hot_add,
         incoming,
+        refused,
         to_balloon,
         Agreed,
         Caps,
@@ -275,7 +276,10 @@ impl Session {
             Ok(message) => message,
             Err(error) => {
                 LIMIT.run(|_| pr_warn!("Bad message: {}\n", format_args!("{}", error)));
-                return;
+                let Some(request) = refused(message, error) else {
+                    return;
+                };
+                request
             }
         };
         if let Phase::Beginning(negotiation) = &mut state.phase {

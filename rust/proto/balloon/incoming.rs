@@ -156,6 +156,21 @@ pub fn incoming(payload: &[u8]) -> Result<Incoming<'_>, ProtoError> {
     })
 }
 
+/// What a message asks for that [`incoming`] has refused with `error`: nothing, but a host that has sent a request waits for the
+/// answer. `None` if it is no request.
+pub fn refused(payload: &[u8], error: ProtoError) -> Option<Incoming<'static>> {
+    let (header, _) = read_prefix::<Header>(payload, "dynamic memory message").ok()?;
+    match MessageType(header.type_) {
+        MessageType::DM_BALLOON_REQUEST => Some(Incoming::Balloon { pages: 0 }),
+        MessageType::DM_UNBALLOON_REQUEST => Some(Incoming::Unballoon {
+            ranges: Ranges(&[]),
+            more: false,
+        }),
+        MessageType::DM_MEM_HOT_ADD_REQUEST => Some(Incoming::HotAdd(Err(error))),
+        _ => None,
+    }
+}
+
 /// A hot-add request. One of 16 bytes has no region; in a longer one a region of zero is one that was named before, or
 /// none.
 fn hot_add(bytes: &[u8]) -> Result<HotAddRequest, ProtoError> {
@@ -345,6 +360,31 @@ mod tests {
         for size in [0, 8, 15, 17, u32::MAX] {
             max.message.info_size = size;
             assert!(incoming(max.as_bytes()).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_cut_short_is_one_for_nothing() {
+        let request = Balloon::new(256, 1);
+        let hot_add = HotAdd::new(PageRange::new(1, 1).unwrap(), 1);
+        let info = InfoHeader {
+            type_: MessageType::DM_INFO_MESSAGE.0.into(),
+            data_size: 0,
+        };
+        for (message, asks) in [
+            (request.as_bytes(), true),
+            (hot_add.as_bytes(), true),
+            (info.as_bytes(), false),
+        ] {
+            let cut = message.get(..8).unwrap();
+            let error = incoming(cut).unwrap_err();
+            let refused = refused(cut, error);
+            assert_eq!(refused.is_some(), asks);
+            assert!(refused.is_none_or(|refused| matches!(
+                refused,
+                Incoming::Balloon { pages: 0 } | Incoming::HotAdd(Err(_))
+            )));
+            assert_eq!(super::refused(cut.get(..7).unwrap(), error), None);
         }
     }
 
