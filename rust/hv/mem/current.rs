@@ -15,18 +15,12 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Release, //
-        },
-        global_lock,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
-use rlis_hv::table::Table;
+use rlis_hv::{
+    table::Table,
+    RcuArc, //
+};
 use rlis_proto::balloon::{
     MemoryEvent,
     Span, //
@@ -35,13 +29,8 @@ use rlis_proto::balloon::{
 /// What a notifier returns: `NOTIFY_OK`.
 const NOTIFY_OK: c_int = 1;
 
-global_lock! {
-    // SAFETY: `Attached::new` does this before anything else can be done with it.
-    unsafe(uninit) static CURRENT: Mutex<Option<Arc<HotPlug>>> = None;
-}
-
-/// 0: `CURRENT` is not initialised, 1: somebody is at it, 2: it is.
-static STATE: Atomic<u32> = Atomic::new(0);
+/// What the module has attached.
+static CURRENT: RcuArc<HotPlug> = RcuArc::new();
 
 /// The module's use of memory that is added, from when it is made to when it is dropped.
 pub struct Attached {
@@ -55,16 +44,13 @@ impl Attached {
     /// # Errors
     ///
     /// `EOPNOTSUPP` if this kernel takes no more memory; `EINVAL` if somebody else decides which pages come online; `EBUSY` if it
-    /// was begun before; `ENOMEM`.
+    /// has begun; `ENOMEM`.
     pub fn new() -> Result<Self> {
         let plug = Arc::pin_init(HotPlug::new()?, GFP_KERNEL)?;
-        if STATE.cmpxchg(0, 1, Full).is_err() {
+        if CURRENT.keep().is_some() {
             return Err(EBUSY);
         }
-        // SAFETY: The exchange above succeeds only once.
-        unsafe { CURRENT.init() };
-        STATE.store(2, Release);
-        *CURRENT.lock() = Some(plug.clone());
+        drop(CURRENT.replace(Some(plug.clone())));
         let mut attached = Self { plug, hooks: None };
         attached.hooks = Some(Hooks::set()?);
         Ok(attached)
@@ -80,17 +66,13 @@ impl Drop for Attached {
     fn drop(&mut self) {
         // The kernel asks for the other as long as it calls these.
         drop(self.hooks.take());
-        let plug = CURRENT.lock().take();
-        drop(plug);
+        drop(CURRENT.replace(None));
     }
 }
 
 /// Returns what the module has attached.
 pub fn current() -> Option<Arc<HotPlug>> {
-    if STATE.load(Acquire) != 2 {
-        return None;
-    }
-    CURRENT.lock().clone()
+    CURRENT.keep()
 }
 
 /// The kernel brings pages online.

@@ -5,18 +5,10 @@
 use core::ptr::NonNull;
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Release, //
-        },
-        global_lock,
-        Arc, //
-    },
+    sync::Arc,
     types::Opaque, //
 };
+use rlis_hv::RcuArc;
 use rlis_sys::{
     fc_function_template,
     fc_rport,
@@ -79,13 +71,8 @@ impl Drop for Transport {
     }
 }
 
-global_lock! {
-    // SAFETY: `Attached::new` does this before anything else can be done with it.
-    unsafe(uninit) static CURRENT: Mutex<Option<Arc<Transport>>> = None;
-}
-
-/// 0: `CURRENT` is not initialised, 1: somebody is at it, 2: it is.
-static STATE: Atomic<u32> = Atomic::new(0);
+/// What the module has attached.
+static CURRENT: RcuArc<Transport> = RcuArc::new();
 
 /// The module's use of the transport: from when it is made to when it is dropped, which must be after all hosts.
 pub struct Attached(());
@@ -97,31 +84,24 @@ impl Attached {
     ///
     /// `EBUSY` if it is attached, and as [`Transport::new`].
     pub fn new() -> Result<Self> {
-        if STATE.cmpxchg(0, 1, Full).is_err() {
+        if CURRENT.keep().is_some() {
             return Err(EBUSY);
         }
-        // SAFETY: The exchange above succeeds only once.
-        unsafe { CURRENT.init() };
-        STATE.store(2, Release);
-        let attached = Self(());
-        *CURRENT.lock() = Some(Arc::new(Transport::new()?, GFP_KERNEL)?);
-        Ok(attached)
+        let transport = Arc::new(Transport::new()?, GFP_KERNEL)?;
+        drop(CURRENT.replace(Some(transport)));
+        Ok(Self(()))
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let transport = CURRENT.lock().take();
-        drop(transport);
+        drop(CURRENT.replace(None));
     }
 }
 
 /// Returns the transport that the module has attached.
 pub fn current() -> Option<Arc<Transport>> {
-    if STATE.load(Acquire) != 2 {
-        return None;
-    }
-    CURRENT.lock().clone()
+    CURRENT.keep()
 }
 
 /// Scans what user space asks for. The transport's own function would want remote ports for that.
