@@ -49,15 +49,37 @@ const IFNAMSIZ: usize = 16;
 pub struct Name([u8; IFNAMSIZ]);
 
 impl Name {
-    pub(crate) fn new(bytes: [u8; IFNAMSIZ]) -> Self {
-        Self(bytes)
-    }
-
     /// The name as text; `?` if it is none.
     pub fn as_str(&self) -> &str {
         let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
         core::str::from_utf8(name).unwrap_or("?")
     }
+}
+
+/// Returns the name of an interface, as it is at the moment.
+///
+/// # Safety
+///
+/// The interface must be valid.
+pub(crate) unsafe fn name_of(dev: *mut net_device) -> Name {
+    // SAFETY: As required of the caller; whatever is written there meanwhile, it is bytes.
+    Name(unsafe {
+        (&raw const (*dev).name)
+            .cast::<[u8; IFNAMSIZ]>()
+            .read_volatile()
+    })
+}
+
+/// Returns whether an interface is up, or just being brought up: `netif_running()`.
+///
+/// # Safety
+///
+/// The interface must be valid.
+#[inline]
+pub(crate) unsafe fn is_running(dev: *mut net_device) -> bool {
+    // SAFETY: As required of the caller; others write single bits of the field, so it is read once.
+    let state = unsafe { (&raw const (*dev).state).read_volatile() };
+    state & 1 << rlis_sys_net::netdev_state_t___LINK_STATE_START != 0
 }
 
 /// What lies behind a `struct net_device`, in memory that is freed with it.
@@ -223,9 +245,8 @@ impl NetDevice {
     /// Returns whether the interface is up, or just being brought up.
     #[inline]
     pub fn is_running(&self) -> bool {
-        // SAFETY: By the type invariant; others write single bits of the field, so it is read once.
-        let state = unsafe { (&raw const (*self.as_raw()).state).read_volatile() };
-        state & 1 << rlis_sys_net::netdev_state_t___LINK_STATE_START != 0
+        // SAFETY: By the type invariant.
+        unsafe { is_running(self.as_raw()) }
     }
 
     /// Returns what the interface does at the moment, as far as this crate knows it.
@@ -295,12 +316,8 @@ impl NetDevice {
 
     /// Returns the name. Out of date at once, unless the RTNL is held.
     pub fn name(&self) -> Name {
-        // SAFETY: By the type invariant; whatever is written there meanwhile, it is bytes.
-        Name::new(unsafe {
-            (&raw const (*self.as_raw()).name)
-                .cast::<[u8; IFNAMSIZ]>()
-                .read_volatile()
-        })
+        // SAFETY: By the type invariant.
+        unsafe { name_of(self.as_raw()) }
     }
 
     /// Returns the address.

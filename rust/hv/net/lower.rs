@@ -11,6 +11,8 @@
 use crate::{
     context::Rtnl,
     device::{
+        is_running,
+        name_of,
         MacAddress,
         Name,
         NetDevice, //
@@ -103,9 +105,8 @@ impl<'a> Lower<'a> {
 
     /// Returns whether the interface is up, or just being brought up.
     pub fn is_running(&self) -> bool {
-        // SAFETY: By the type invariant; others write single bits of the field, so it is read once.
-        let state = unsafe { (&raw const (*self.as_raw()).state).read_volatile() };
-        state & 1 << rlis_sys_net::netdev_state_t___LINK_STATE_START != 0
+        // SAFETY: By the type invariant.
+        unsafe { is_running(self.as_raw()) }
     }
 
     /// Returns the longest frame that it takes to be cut into segments, in bytes.
@@ -212,16 +213,6 @@ impl<'a> Lower<'a> {
             }
         }
     }
-}
-
-/// Returns the name of an interface, as it is at the moment.
-///
-/// # Safety
-///
-/// The interface must be valid.
-unsafe fn name_of(dev: *mut net_device) -> Name {
-    // SAFETY: As required of the caller; whatever is written there meanwhile, it is bytes.
-    Name::new(unsafe { (&raw const (*dev).name).cast::<[u8; 16]>().read_volatile() })
 }
 
 /// What was counted of frames that went through a lower interface.

@@ -6,8 +6,10 @@ use kernel::prelude::kunit_tests;
 
 #[kunit_tests(rlis_net_lower)]
 mod cases {
-    use super::super::*;
-    use core::ptr::NonNull;
+    use super::super::{
+        tests::packet,
+        *, //
+    };
     use kernel::{
         error::to_result,
         prelude::*,
@@ -144,21 +146,14 @@ mod cases {
         interface.register(Arc::new(Counting::new(), GFP_KERNEL)?)
     }
 
-    fn frame(len: u32) -> Result<TxPacket> {
-        // SAFETY: No requirements.
-        let skb = unsafe { rlis_sys_net::__alloc_skb(len, rlis_sys::GFP_KERNEL, 0, -1) };
-        let skb = NonNull::new(skb).ok_or(ENOMEM)?;
-        // SAFETY: The packet is new and has that room, which is filled; it is ours.
-        unsafe {
-            let bytes = rlis_sys_net::skb_put(skb.as_ptr(), len).cast::<u8>();
-            bytes.write_bytes(2, len as usize);
-            Ok(TxPacket::from_raw(skb))
-        }
+    /// A frame for the upper interface.
+    fn frame() -> Result<TxPacket> {
+        packet(60, 2)
     }
 
     /// Receives a frame on an interface.
     fn receive(dev: &NetDevice) -> Result {
-        let skb = frame(60)?.into_raw().as_ptr();
+        let skb = frame()?.into_raw().as_ptr();
         // SAFETY: The packet is ours, with an Ethernet header; the stack takes it.
         unsafe { rlis_sys_net::net_receive(skb, dev.as_raw()) };
         Ok(())
@@ -204,14 +199,14 @@ mod cases {
         assert!(set_mtu(&above, 1001).is_err());
         assert_eq!((above.mtu(), below.mtu()), (1200, 1200));
         // Only if frames go there, and there is a cable.
-        assert!(above.forward(frame(60)?).is_err());
+        assert!(above.forward(frame()?).is_err());
         above.set_forwarding(true);
-        assert!(above.forward(frame(60)?).is_err());
+        assert!(above.forward(frame()?).is_err());
         below.carrier_on();
         // A worker of the stack puts the queue into use, and until then it takes frames and throws them away.
         let mut forwarded = 0;
         while lower.driver().sent.load(Relaxed) == 0 && forwarded < 500 {
-            assert!(above.forward(frame(60)?).is_ok());
+            assert!(above.forward(frame()?).is_ok());
             forwarded += 1;
             fsleep(Delta::from_millis(10));
         }
@@ -226,7 +221,7 @@ mod cases {
         // It goes away: at once nothing is sent there any more.
         drop(lower);
         assert_eq!(joiner.left.load(Relaxed), 1);
-        assert!(above.forward(frame(60)?).is_err());
+        assert!(above.forward(frame()?).is_err());
         assert!(Rtnl::with(|rtnl| above.lower(rtnl).is_none()));
         // Another one comes, and the watch ends.
         let lower = interface(LOWER, b"lower0")?;

@@ -4,10 +4,26 @@
 
 use kernel::prelude::kunit_tests;
 
+/// A frame of so many bytes, each of this value.
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) fn packet(len: u32, byte: u8) -> kernel::error::Result<super::TxPacket> {
+    // SAFETY: No requirements.
+    let skb = unsafe { rlis_sys_net::__alloc_skb(len, rlis_sys::GFP_KERNEL, 0, -1) };
+    let skb = core::ptr::NonNull::new(skb).ok_or(kernel::error::code::ENOMEM)?;
+    // SAFETY: The packet is new and has that room, which is filled; it is ours.
+    unsafe {
+        let bytes = rlis_sys_net::skb_put(skb.as_ptr(), len).cast::<u8>();
+        bytes.write_bytes(byte, len as usize);
+        Ok(super::TxPacket::from_raw(skb))
+    }
+}
+
 #[kunit_tests(rlis_net_interface)]
 mod cases {
-    use super::super::*;
-    use core::ptr::NonNull;
+    use super::{
+        super::*,
+        packet, //
+    };
     use kernel::{
         error::to_result,
         prelude::*,
@@ -275,20 +291,6 @@ mod cases {
         Ok(())
     }
 
-    fn packet(len: u32) -> Option<TxPacket> {
-        // SAFETY: No requirements.
-        let skb = unsafe { rlis_sys_net::__alloc_skb(len, rlis_sys::GFP_KERNEL, 0, -1) };
-        let skb = NonNull::new(skb)?;
-        // SAFETY: The packet is new and has that room, which is filled.
-        unsafe {
-            rlis_sys_net::skb_put(skb.as_ptr(), len)
-                .cast::<u8>()
-                .write_bytes(7, len as usize)
-        };
-        // SAFETY: The packet is ours.
-        Some(unsafe { TxPacket::from_raw(skb) })
-    }
-
     #[test]
     fn frames_are_completed_once() -> Result {
         let interface = Unregistered::<Dummy>::new(None, &params())?;
@@ -298,7 +300,7 @@ mod cases {
         let slots = Slots::new(2)?;
         let mut ids = [0; 2];
         for (index, id) in ids.iter_mut().enumerate() {
-            let frame = packet(100).ok_or(ENOMEM)?;
+            let frame = packet(100, 7)?;
             let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
             let sent = slot.launch(frame, 5 + index as u64, |given| {
                 *id = given;
@@ -320,13 +322,13 @@ mod cases {
         assert_eq!(tag, Some((6, 100)));
         assert!(slots.claim(second).is_none());
         // What cannot be sent comes back, and its slot is free again.
-        let frame = packet(60).ok_or(ENOMEM)?;
+        let frame = packet(60, 7)?;
         let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
         let failed = slot.launch(frame, 0, |_| Err(EAGAIN));
         assert!(failed.is_err_and(|(error, frame)| error == EAGAIN && frame.len() == 60));
         assert!(slots.room() > 0);
         // A device that completes what it was not given.
-        let frame = packet(60).ok_or(ENOMEM)?;
+        let frame = packet(60, 7)?;
         let slot = slots.reserve(&queue).ok_or(ENOSPC)?;
         let guessed = slot.launch(frame, 0, |id| {
             drop(slots.claim(id));
@@ -341,7 +343,7 @@ mod cases {
 
     #[test]
     fn frames_are_copied_and_described() -> Result {
-        let frame = packet(5000).ok_or(ENOMEM)?;
+        let frame = packet(5000, 7)?;
         let memory = SharedMemory::new(8192)?;
         frame.copy_to(&memory, 3000)?;
         assert_eq!(memory.word(3000), Some(0x0707_0707));
@@ -426,7 +428,7 @@ mod cases {
             (60, true, [true, false, true]),
             (STOPS, true, [true, true, true]),
         ] {
-            let frame = packet(len).ok_or(ENOMEM)?.into_raw();
+            let frame = packet(len, 7)?.into_raw();
             // SAFETY: The frame is ours to give away, and the interface has that queue.
             unsafe { rlis_sys_net::net_test_xmit(frame.as_ptr(), dev.as_raw(), 1, more) };
             for (found, seen) in dummy.announced.iter().zip(seen) {
