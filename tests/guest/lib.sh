@@ -236,6 +236,20 @@ stops() {
 }
 # counted CARD NAME: one of the host's counters.
 counted() { host nets | sed -n "s/^$1 .* $2=\\([^ ]*\\).*/\\1/p"; }
+# Of a card net0, whose interface is $eth, in the namespace that the command $in enters, and its virtual function:
+eth='' in=''
+# vf: the function's interface, as the card's link says.
+vf() { $in ls "/sys/class/net/$eth/" 2>/dev/null | sed -n 's/^lower_//p'; }
+has_vf() { [ -n "$(vf)" ]; }
+has_no_vf() { ! has_vf; }
+path_is() { host_says "^net0 .* path=$1 " nets; }
+vf_used() { has_vf && path_is vf; }
+# goes_by SENT RECEIVED PINGS: so many pings are answered, and the host counts them by these names.
+goes_by() {
+	sent=$(counted net0 "$1") received=$(counted net0 "$2")
+	$in ping -c "$3" -i 0.2 -W 5 10.0.0.1 || return
+	[ "$(counted net0 "$1")" -ge $((sent + $3)) ] && [ "$(counted net0 "$2")" -ge $((received + $3)) ] || { host nets; false; }
+}
 # all_returned CARD: the guest has completed every packet of the host.
 all_returned() { equal 0 "$(counted "$1" held)"; }
 # peer echo|discard|source|udp ADDRESS BYTES...: uses a service of the peer, or of whoever offers the like, and compares

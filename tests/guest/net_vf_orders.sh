@@ -23,17 +23,6 @@ draw() {
 	drawn=$1
 }
 
-vf() { find "/sys/class/net/$eth/" -name 'lower_*' | sed 's/.*lower_//'; }
-joined() { [ -n "$(vf)" ]; }
-alone() { ! joined; }
-path() { host_says "^net0 .* path=$1 " nets; }
-by() { counted net0 "$1"; }
-is_used() { joined && path vf; }
-through() {
-	sent=$(by "$1") received=$(by "$2")
-	ping -c 3 -i 0.2 -W 5 10.0.0.1 || return
-	[ "$(by "$1")" -ge $((sent + 3)) ] && [ "$(by "$2")" -ge $((received + 3)) ] || { host nets; false; }
-}
 
 # What the host has said so far.
 associated=0 there=1
@@ -48,11 +37,11 @@ event() {
 	eject | rescind)
 		[ $there = 1 ] || return 0
 		# A function that is just being found cannot be asked for yet.
-		[ "$1" = rescind ] || wait_for 30 joined || return
+		[ "$1" = rescind ] || wait_for 30 has_vf || return
 		host "$1" pci0 && there=0
 		;;
 	offer) function_there ;;
-	down | up) ! joined || ip link set "$(vf)" "$1" 2>/dev/null || true ;;
+	down | up) ! has_vf || ip link set "$(vf)" "$1" 2>/dev/null || true ;;
 	card) ip link set "$eth" down && ip link set "$eth" up ;;
 	plug) host link pci0 down && host link pci0 up ;;
 	back) host net net0 synthetic ;;
@@ -69,23 +58,23 @@ c_drivers || events="$events dissociate dissociate"
 settles() {
 	host faults --clear && function_there || return
 	[ $associated = 1 ] || event associate || return
-	wait_for 60 joined || { echo "not joined"; return 1; }
+	wait_for 60 has_vf || { echo "not joined"; return 1; }
 	ip link set "$eth" up && ip link set "$(vf)" down && ip link set "$(vf)" up || return
-	wait_for 30 is_used || { host nets; return 1; }
-	wait_for 30 pings 10.0.0.1 && through vf_sent vf_received || { host nets; return 1; }
-	ip link set "$(vf)" down && wait_for 30 path synthetic && through sent received || return
+	wait_for 30 vf_used || { host nets; return 1; }
+	wait_for 30 pings 10.0.0.1 && goes_by vf_sent vf_received 3 || { host nets; return 1; }
+	ip link set "$(vf)" down && wait_for 30 path_is synthetic && goes_by sent received 3 || return
 	ip link set "$(vf)" up
 }
 
 # hurries: ten times from the function to the card and back, each as soon as the one before is done.
 hurries() {
-	wait_for 30 is_used || { host nets; return 1; }
+	wait_for 30 vf_used || { host nets; return 1; }
 	for i in 1 2 3 4 5 6 7 8 9 10; do
 		draw "$(vf)" "$(vf)" "$eth"
-		ip link set "$drawn" down && wait_for 30 path synthetic || { echo "$i: $drawn down"; host nets; return 1; }
-		ip link set "$drawn" up && wait_for 30 is_used || { echo "$i: $drawn up"; host nets; return 1; }
+		ip link set "$drawn" down && wait_for 30 path_is synthetic || { echo "$i: $drawn down"; host nets; return 1; }
+		ip link set "$drawn" up && wait_for 30 vf_used || { echo "$i: $drawn up"; host nets; return 1; }
 	done
-	wait_for 30 pings 10.0.0.1 && through vf_sent vf_received
+	wait_for 30 pings 10.0.0.1 && goes_by vf_sent vf_received 3
 }
 
 cat_event() { echo "$1"; cat /tmp/event; false; }
@@ -100,7 +89,7 @@ check card_works use_card "$eth"
 check settles_at_first settles
 end=$(($(uptime) + SOAK_SECONDS))
 round=0
-while [ "$(uptime)" -lt $end ] && [ "$(by switches)" -lt 1000 ]; do
+while [ "$(uptime)" -lt $end ] && [ "$(counted net0 switches)" -lt 1000 ]; do
 	round=$((round + 1))
 	did=
 	for n in 1 2 3 4 5 6 7 8 9 10 11 12; do
@@ -110,18 +99,18 @@ while [ "$(uptime)" -lt $end ] && [ "$(by switches)" -lt 1000 ]; do
 		did="$did $what"
 		event "$what" >/tmp/event 2>&1 || { check "event_$round.$n" cat_event "$what"; }
 	done
-	note "round $round, $(by switches) switches:$did"
+	note "round $round, $(counted net0 switches) switches:$did"
 	settles >/tmp/settles 2>&1 || { check "settles_$round" cat_settles; break; }
 	hurries >/tmp/settles 2>&1 || { check "hurries_$round" cat_settles; break; }
 done
 check rounds test $round -ge 3
 # Fewer where a test has less time.
-[ "$SOAK_SECONDS" -lt 3000 ] || check thousand_switches test "$(by switches)" -ge 1000
-note "$round rounds, $(by switches) switches"
+[ "$SOAK_SECONDS" -lt 3000 ] || check thousand_switches test "$(counted net0 switches)" -ge 1000
+note "$round rounds, $(counted net0 switches) switches"
 check settles_at_last settles
 check all_returned wait_for 10 all_returned net0
 check function_unloads unload vmxnet3
-check alone wait_for 10 alone
+check alone wait_for 10 has_no_vf
 check pci_unloads unload pci-hyperv
 check card_unloads unload hv_netvsc
 check no_violations equal '' "$(host violations)"
