@@ -47,6 +47,33 @@ pub enum ProtoError {
     },
 }
 
+/// Parsers on a data path make their errors with these, out of the way of what is right.
+impl ProtoError {
+    /// [`ProtoError::Short`]
+    #[cold]
+    #[inline(never)]
+    pub fn short(what: &'static str, need: usize, got: usize) -> Self {
+        Self::Short { what, need, got }
+    }
+
+    /// [`ProtoError::Invalid`]
+    #[cold]
+    #[inline(never)]
+    pub fn invalid(what: &'static str, value: impl Into<u64>) -> Self {
+        Self::Invalid {
+            what,
+            value: value.into(),
+        }
+    }
+
+    /// [`ProtoError::Unexpected`]
+    #[cold]
+    #[inline(never)]
+    pub fn unexpected(what: &'static str) -> Self {
+        Self::Unexpected { what }
+    }
+}
+
 impl fmt::Display for ProtoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

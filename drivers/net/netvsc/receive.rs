@@ -126,25 +126,6 @@ struct Coalesced {
     begun: Option<(RxPieces, Ppis)>,
 }
 
-/// An error, made out of the way of what is right.
-#[cold]
-#[inline(never)]
-fn bad_length(len: u32) -> ProtoError {
-    ProtoError::Invalid {
-        what: "length of a frame",
-        value: u64::from(len),
-    }
-}
-
-/// As [`bad_length`].
-#[cold]
-#[inline(never)]
-fn unexpected_piece(_: RscError) -> ProtoError {
-    ProtoError::Unexpected {
-        what: "piece of a frame",
-    }
-}
-
 impl Receive {
     pub(crate) fn new(buffer: GrantedMemory, sections: ReceiveSections, frame: u32) -> Self {
         Self {
@@ -270,9 +251,9 @@ impl Receive {
         let piece = coalesced
             .rsc
             .piece(packet.info.piece(), packet.len, is_last)
-            .map_err(unexpected_piece)?;
+            .map_err(|_: RscError| ProtoError::unexpected("piece of a frame"))?;
         if packet.len > self.frame.saturating_add(VLAN_TAG) {
-            return Err(bad_length(packet.len));
+            return Err(ProtoError::invalid("length of a frame", packet.len));
         }
         if !cx.device().is_running() {
             counters.down.add(1);
@@ -282,7 +263,7 @@ impl Receive {
         let (Some(position), Ok(len)) =
             (message.position(packet.offset), usize::try_from(packet.len))
         else {
-            return Err(bad_length(packet.len));
+            return Err(ProtoError::invalid("length of a frame", packet.len));
         };
         let memory = message.memory;
         let (frame, info) = match piece {

@@ -140,8 +140,7 @@ impl fmt::Display for BufferError {
 }
 
 fn invalid(what: &'static str, value: u32) -> BufferError {
-    let value = u64::from(value);
-    BufferError::Bad(ProtoError::Invalid { what, value })
+    BufferError::Bad(ProtoError::invalid(what, value))
 }
 
 /// How the host has cut the receive buffer. The sections lie in the buffer, each one is long enough for a frame, and

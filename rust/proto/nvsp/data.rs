@@ -113,10 +113,10 @@ pub fn received<'a>(
     let (header, ranges) = transfer_pages(extension, sections.bytes())?;
     let (set, count) = (header.xfer_pageset_id, header.range_cnt);
     if set != RECEIVE_BUFFER_ID {
-        return Err(invalid("transfer page set", u32::from(set)));
+        return Err(ProtoError::invalid("transfer page set", set));
     }
     if count == 0 {
-        return Err(invalid("number of transfer page ranges", 0));
+        return Err(ProtoError::invalid("number of transfer page ranges", 0_u32));
     }
     Ok(Received {
         channel,
@@ -124,16 +124,6 @@ pub fn received<'a>(
         ranges,
         section: sections.size(),
     })
-}
-
-/// An error, made out of the way of what is right.
-#[cold]
-#[inline(never)]
-fn invalid(what: &'static str, value: u32) -> ProtoError {
-    ProtoError::Invalid {
-        what,
-        value: u64::from(value),
-    }
 }
 
 impl Iterator for Received<'_> {
@@ -146,7 +136,7 @@ impl Iterator for Received<'_> {
         Some(range.and_then(|r| {
             let len = r.byte_count;
             if len > self.section {
-                return Err(invalid("length of a transfer page range", len));
+                return Err(ProtoError::invalid("length of a transfer page range", len));
             }
             Ok(r)
         }))

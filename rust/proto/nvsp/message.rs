@@ -170,29 +170,17 @@ pub fn body<T: FromBytes>(
 ) -> Result<T, ProtoError> {
     let (header, rest) = read_prefix::<MessageHeader>(payload, what)?;
     if header.msg_type != kind.0 {
-        return Err(unexpected(what));
+        return Err(ProtoError::unexpected(what));
     }
     T::read_from_prefix(rest)
         .map(|(value, _)| value)
-        .map_err(|_| short(what, size_of::<T>(), payload.len()))
-}
-
-/// An error, made out of the way of what is right.
-#[cold]
-#[inline(never)]
-fn unexpected(what: &'static str) -> ProtoError {
-    ProtoError::Unexpected { what }
-}
-
-/// As [`unexpected`]: a body of `body` bytes does not fit into `got`.
-#[cold]
-#[inline(never)]
-fn short(what: &'static str, body: usize, got: usize) -> ProtoError {
-    ProtoError::Short {
-        what,
-        need: size_of::<MessageHeader>() + body,
-        got,
-    }
+        .map_err(|_| {
+            ProtoError::short(
+                what,
+                size_of::<MessageHeader>() + size_of::<T>(),
+                payload.len(),
+            )
+        })
 }
 
 #[cfg(test)]

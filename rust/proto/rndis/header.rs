@@ -84,34 +84,6 @@ impl Words for [u8] {
     }
 }
 
-/// An error, made out of the way of what is right.
-#[cold]
-#[inline(never)]
-pub(super) fn invalid(what: &'static str, value: u32) -> ProtoError {
-    ProtoError::Invalid {
-        what,
-        value: u64::from(value),
-    }
-}
-
-/// As [`invalid`].
-#[cold]
-#[inline(never)]
-pub(super) fn unexpected(what: &'static str) -> ProtoError {
-    ProtoError::Unexpected { what }
-}
-
-/// As [`invalid`].
-#[cold]
-#[inline(never)]
-pub(super) fn short(what: &'static str, need: u32, got: u32) -> ProtoError {
-    ProtoError::Short {
-        what,
-        need: need as usize,
-        got: got as usize,
-    }
-}
-
 /// Words that must be there.
 #[inline]
 pub(super) fn words<W: Words + ?Sized, const N: usize>(
@@ -119,7 +91,9 @@ pub(super) fn words<W: Words + ?Sized, const N: usize>(
     offset: u32,
     what: &'static str,
 ) -> Result<[u32; N], ProtoError> {
-    bytes.words(offset).ok_or_else(|| invalid(what, offset))
+    bytes
+        .words(offset)
+        .ok_or_else(|| ProtoError::invalid(what, offset))
 }
 
 /// A word that must be there.
@@ -151,12 +125,12 @@ pub struct Header {
 pub fn header<W: Words + ?Sized>(bytes: &W, len: u32) -> Result<Header, ProtoError> {
     let what = "RNDIS message";
     if len < HEADER_SIZE {
-        return Err(short(what, HEADER_SIZE, len));
+        return Err(ProtoError::short(what, HEADER_SIZE as usize, len as usize));
     }
     let [kind, message] = words(bytes, 0, what)?;
     let kind = MessageType(kind);
     if message < HEADER_SIZE || message > len {
-        return Err(invalid("length of an RNDIS message", message));
+        return Err(ProtoError::invalid("length of an RNDIS message", message));
     }
     Ok(Header { kind, len: message })
 }

@@ -2,9 +2,7 @@
 
 //! Messages that carry a frame.
 
-use super::header::{
-    invalid, short, unexpected, words, Header, MessageType, PutWords, Words, HEADER_SIZE,
-};
+use super::header::{words, Header, MessageType, PutWords, Words, HEADER_SIZE};
 use super::ppi::{Ppis, MAX_PPI_SIZE};
 use super::writer::Writer;
 use crate::error::ProtoError;
@@ -68,35 +66,45 @@ pub struct Packet {
 pub fn packet<W: Words + ?Sized>(bytes: &W, header: &Header) -> Result<Packet, ProtoError> {
     let what = "RNDIS packet";
     if header.kind != MessageType::RNDIS_MSG_PACKET {
-        return Err(unexpected(what));
+        return Err(ProtoError::unexpected(what));
     }
     let body = header.len.saturating_sub(HEADER_SIZE);
     if body < FIXED {
-        return Err(short(what, PACKET_HEADER_SIZE, header.len));
+        return Err(ProtoError::short(
+            what,
+            PACKET_HEADER_SIZE as usize,
+            header.len as usize,
+        ));
     }
     let fields = words(bytes, HEADER_SIZE, what)?;
     let [offset, len, _, _, _, info_offset, info_len] = fields;
     if offset < FIXED || offset > body {
-        return Err(invalid("offset of a frame", offset));
+        return Err(ProtoError::invalid("offset of a frame", offset));
     }
     if len > body - offset {
-        return Err(invalid("length of a frame", len));
+        return Err(ProtoError::invalid("length of a frame", len));
     }
     let info = if info_offset == 0 {
         Ppis::default()
     } else {
         if info_offset < FIXED || info_offset > body {
-            return Err(invalid("offset of per-packet information", info_offset));
+            return Err(ProtoError::invalid(
+                "offset of per-packet information",
+                info_offset,
+            ));
         }
         if info_len > body - info_offset {
-            return Err(invalid("length of per-packet information", info_len));
+            return Err(ProtoError::invalid(
+                "length of per-packet information",
+                info_len,
+            ));
         }
         Ppis::parse(bytes, HEADER_SIZE.saturating_add(info_offset), info_len)?
     };
     // What the host has joined to a frame is data of any length; the headers are in the first piece.
     let is_data = info.piece().is_some_and(|piece| piece.is_data());
     if len < if is_data { 1 } else { MIN_FRAME } {
-        return Err(invalid("length of a frame", len));
+        return Err(ProtoError::invalid("length of a frame", len));
     }
     Ok(Packet {
         offset: HEADER_SIZE.saturating_add(offset),

@@ -2,7 +2,7 @@
 
 //! Per-packet information: what belongs to a frame and does not lie in it.
 
-use super::header::{invalid, short, word, words, Words};
+use super::header::{word, words, Words};
 use crate::error::ProtoError;
 
 wire_struct! {
@@ -101,18 +101,24 @@ impl Ppis {
         while left != 0 {
             let what = "per-packet information";
             if left < FIXED {
-                return Err(short(what, FIXED, left));
+                return Err(ProtoError::short(what, FIXED as usize, left as usize));
             }
             let [size, kind, offset] = words(bytes, at, what)?;
             if size < FIXED || size > left || size % 4 != 0 {
-                return Err(invalid("size of per-packet information", size));
+                return Err(ProtoError::invalid("size of per-packet information", size));
             }
             if offset < FIXED || offset >= size {
-                return Err(invalid("offset of per-packet information", offset));
+                return Err(ProtoError::invalid(
+                    "offset of per-packet information",
+                    offset,
+                ));
             }
             if let Some(entry) = all.entry(kind) {
                 if size - offset < 4 {
-                    return Err(invalid("offset of per-packet information", offset));
+                    return Err(ProtoError::invalid(
+                        "offset of per-packet information",
+                        offset,
+                    ));
                 }
                 let value = word(bytes, at.saturating_add(offset), what)?;
                 entry.get_or_insert(value);
