@@ -259,22 +259,39 @@ patience() {
 	awk '{ n = $1 / ($2 + $3 + 0.01); n = n == int(n) ? n : int(n) + 1; print (n < 1 ? 1 : n > 10 ? 10 : n) }' <<<"$spent"
 }
 
-# measure_guest DIR CPUS KDIR BASE PREFIX: boots DIR/tree on top of the initramfs BASE in plain QEMU, and appends the
-# lines 'PREFIX NAME FIGURE' of the figures that the guest printed to DIR/../results. One thread runs all CPUs in turn,
-# and time passes by instructions, so that the figures do not depend on this machine. BENCH_CPU is the processor.
-measure_guest() {
+# bench_tree DIR MODULE...: makes DIR/tree, a guest that has these modules and runs the script on standard input, which
+# can call what tests/guest/lib.sh and tests/loop/loop.sh have.
+bench_tree() {
+	local tree=$1/tree
+	mkdir -p "$tree/scenario" "$tree/modules"
+	cp "${@:2}" "$tree/modules/"
+	{ echo ". /scenario/lib.sh; . /scenario/loop.sh"; cat; echo "exit 0"; } >"$tree/scenario/run"
+	cp "$RLIS_TOP/tests/guest/lib.sh" "$RLIS_TOP/tests/loop/loop.sh" "$tree/scenario/"
+	install -m 755 "$RLIS_TOP/tests/guest/init" "$tree/init"
+}
+
+# bench_guest DIR CPUS KDIR BASE [OPTION...]: boots DIR/tree on top of the initramfs BASE in plain QEMU with these options;
+# DIR/log has what it printed. One thread runs all CPUs in turn, and time passes by instructions, so that figures do not
+# depend on this machine. BENCH_CPU is the processor, BENCH_SECONDS how long it may take.
+bench_guest() {
 	local dir=$1
 	archive_tree "$dir/tree" "$dir/overlay.cpio.gz"
 	rm -rf "$dir/tree"
 	cat "$4" "$dir/overlay.cpio.gz" >"$dir/initrd"
-	"$RLIS_TOP/scripts/in-sysroot" rig -C "$dir" timeout 600 qemu-system-x86_64 \
+	"$RLIS_TOP/scripts/in-sysroot" rig -C "$dir" timeout "${BENCH_SECONDS:-600}" qemu-system-x86_64 \
 		-accel tcg,thread=single -icount shift=0,sleep=off -cpu "${BENCH_CPU:-max}" -smp "$2" -m 512M \
 		-nographic -no-reboot -nodefaults -serial mon:stdio -kernel "$3/arch/x86/boot/bzImage" \
-		-initrd "$dir/initrd" -append "console=ttyS0 panic=-1 no5lvl tsc=reliable" </dev/null >"$dir/log" 2>&1 || true
+		-initrd "$dir/initrd" -append "console=ttyS0 panic=-1 no5lvl tsc=reliable nokaslr" "${@:5}" </dev/null >"$dir/log" 2>&1 || true
 	rm -f "$dir/initrd" "$dir/overlay.cpio.gz"
 	if ! grep -q 'rlis-end: 0' "$dir/log" || grep -q 'rlis-check:.*FAIL' "$dir/log"; then
 		tail -n 15 "$dir/log" | sed 's/^/  | /' >&2
 		fail "the measurement $(basename "$dir") did not come to its end. Whole log: $dir/log"
 	fi
-	tr -d '\r' <"$dir/log" | sed -nE "s/^.*rlis-bench: ([^ ]+) ([0-9]+)\$/$5 \1 \2/p" >>"$dir/../results"
+}
+
+# measure_guest DIR CPUS KDIR BASE PREFIX: as bench_guest, and appends the lines 'PREFIX NAME FIGURE' of the figures that
+# the guest printed to DIR/../results.
+measure_guest() {
+	bench_guest "${@:1:4}"
+	tr -d '\r' <"$1/log" | sed -nE "s/^.*rlis-bench: ([^ ]+) ([0-9]+)\$/$5 \1 \2/p" >>"$1/../results"
 }

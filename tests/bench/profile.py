@@ -3,7 +3,7 @@
 
     profile.py FOLDER SYSTEM.MAP LINES MODULE=FILE...
 
-FOLDER/1.counts and 2.counts are what the plugin of profile.c has written in two runs, 1.log and 2.log their consoles: the
+FOLDER/1/counts and 2/counts are what the plugin of profile.c has written in two runs, 1/log and 2/log their consoles: the
 second run has more operations. Prints a table of LINES functions, and writes all of them to FOLDER/functions, and how often
 each address is executed for one operation to FOLDER/addresses.
 """
@@ -81,11 +81,11 @@ def readable(names):
 def main():
     """Reads, subtracts, prints, writes."""
     folder, system_map, lines = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    few, sections = notes(os.path.join(folder, "1.log"))
-    many, again = notes(os.path.join(folder, "2.log"))
+    few, sections = notes(os.path.join(folder, "1", "log"))
+    many, again = notes(os.path.join(folder, "2", "log"))
     if many <= few or not sections or sections != again:
         sys.exit(f"{few} and {many} operations, {len(sections)} sections: the two runs cannot be compared")
-    before, after = (counts(os.path.join(folder, f"{run}.counts")) for run in (1, 2))
+    before, after = (counts(os.path.join(folder, run, "counts")) for run in ("1", "2"))
     one = {at: (n - before[at]) / (many - few) for at, n in after.items() if n != before[at]}
 
     symbols = list(of_kernel(system_map))
