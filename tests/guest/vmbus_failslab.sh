@@ -10,8 +10,9 @@
 #: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
-#: expect   lockdep_unregister_key|vmalloc error|page allocation failure
+#: expect   lockdep_unregister_key|vmalloc error|page allocation failure|event_define_fields
 # The kernel's bus_register(), if it fails early, takes back the lock class that it has not registered yet.
+# Its loader warns of a tracepoint for whose fields there is no memory.
 
 slab=/sys/kernel/debug/failslab
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
@@ -38,22 +39,29 @@ one_load() {
 		syswrite $nth, 0;
 		printf "%s %d\n", $refused ? "refused" : "loaded", $left;' "$1" "$module"
 }
-# nth FIRST GROWTH: the FIRST allocation of the load fails, then one later by a GROWTH-th, until there are no more.
-nth() {
-	local n=$1 hit=0 refused=0 left result
-	while :; do
+# each_of N...: the load survives it that the N-th allocation fails, for each N.
+each_of() {
+	local n result hit=0 refused=0
+	for n; do
 		result=$(one_load "$n") || return 1
-		left=${result#* }
 		[ "${result% *}" = loaded ] || refused=$((refused + 1))
+		[ "${result#* }" != 0 ] || hit=$((hit + 1))
 		! loaded hv_vmbus || unload hv_vmbus || { echo "allocation $n: does not unload"; return 1; }
-		[ "$left" = 0 ] || break
-		hit=$((hit + 1))
-		n=$((n + n / $2 + 1))
 	done
-	note "of the allocations up to $n, $hit failed, and $refused loads were refused"
-	[ "$refused" -gt 10 ] || { echo "only $refused loads were refused"; return 1; }
+	note "of the allocations $1 to $n, $hit failed, and $refused loads were refused"
+	echo $refused >/tmp/refused
 }
-check each_allocation_of_the_load nth 1 12
+# How many there are; those of the kernel's loader come first, those of the bus last.
+left=$(one_load 1000000)
+left=${left#* }
+check unloads_after_counting unload hv_vmbus
+total=$((1000000 - left))
+note "a load makes $total allocations"
+# shellcheck disable=SC2046 # numbers
+check allocations_of_the_loader each_of $(seq 1 $((total / 15)) $((total - 200)))
+# shellcheck disable=SC2046
+check allocations_of_the_bus each_of $(seq $((total - 200)) 4 $total)
+check loads_are_refused test "$(cat /tmp/refused)" -gt 10
 check loads_after_that loads
 
 # And in the workers that add and remove devices. Not everywhere: it would strike the guest's first process, too.

@@ -117,6 +117,14 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let mut leases = LEASES.lock();
         leases.retain(|entry| !Arc::ptr_eq(&entry.state, &self.state));
+        free_if_empty(&mut leases);
+    }
+}
+
+/// Gives the memory of an empty list back: nobody else does when the module goes, since a static is never dropped.
+fn free_if_empty(leases: &mut KVec<Entry>) {
+    if leases.is_empty() {
+        *leases = KVec::new();
     }
 }
 
@@ -128,7 +136,9 @@ pub(crate) fn revoke(device: *mut rlis_sys::hv_device) {
             let at = leases
                 .iter()
                 .position(|entry| entry.device == device.addr());
-            at.and_then(|at| leases.remove(at).ok())
+            let found = at.and_then(|at| leases.remove(at).ok());
+            free_if_empty(&mut leases);
+            found
         };
         match found {
             Some(entry) => *entry.state.valid.lock() = false,

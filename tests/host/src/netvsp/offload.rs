@@ -167,9 +167,11 @@ pub fn finish(
     if let Some(vlan) = info.vlan {
         for frame in &mut frames {
             let tci = Vlan(vlan).tci().to_be_bytes();
+            // Another tag in the frame is that of a VLAN in this one.
             ensure!(
-                word(frame, ADDRESSES) != Some(VLAN),
-                "a VLAN tag beside the frame and one in it"
+                word(frame, ADDRESSES) != Some(VLAN)
+                    || word(frame, ADDRESSES + 2) != Some(u16::from_be_bytes(tci)),
+                "the same VLAN tag beside the frame and in it"
             );
             let tag = [0x81, 0x00, tci[0], tci[1]];
             frame.splice(ADDRESSES..ADDRESSES, tag);
@@ -274,7 +276,7 @@ fn segments(frame: &[u8], send: LargeSend, enabled: &Enabled, most: u32) -> Resu
     let payload = frame.get(data..).unwrap_or_default();
     let mss = send.mss() as usize;
     ensure!(
-        (1..=9000).contains(&mss) && payload.len() > mss,
+        mss != 0 && payload.len() > mss,
         "a large send of {} bytes in segments of {mss}",
         payload.len()
     );
@@ -547,6 +549,12 @@ pub mod tests {
             .unwrap()
             .has(RxChecksum::TCP_SUCCEEDED));
         assert!(finish(tagged.clone(), &info, &ALL, 0).is_err());
+        let outer = Ppis {
+            vlan: Some(Vlan::from_tci(7).0),
+            ..Ppis::default()
+        };
+        let twice = finish(tagged.clone(), &outer, &ALL, 0).unwrap().remove(0);
+        assert_eq!(twice[12..20], [0x81, 0, 0, 7, 0x81, 0, 0x60, 0x42]);
         assert_eq!(untag(&mut tagged), Some(Vlan::from_tci(0x6042)));
         assert_eq!(tagged, frame);
         assert_eq!(untag(&mut tagged), None);
