@@ -33,6 +33,15 @@ prefix=packaging/
 releases() { in_system sh -c 'ls /lib/modules'; }
 booted() { releases | grep "^${KERNEL:-}"; }
 
+# pretend_kernel [RELEASE]: what `uname -r` says in the system: that kernel runs. Without one, the truth again.
+pretend_kernel() {
+	in_system sh -euc '[ -e /usr/bin/uname.real ] || mv /usr/bin/uname /usr/bin/uname.real
+		rm -f /usr/bin/uname
+		[ -n "$1" ] || { mv /usr/bin/uname.real /usr/bin/uname; exit; }
+		printf "#!/bin/sh\nif [ \"\$*\" = -r ]; then echo %s; else exec uname.real \"\$@\"; fi\n" "$1" >/usr/bin/uname
+		chmod 755 /usr/bin/uname' sh "${1:-}"
+}
+
 # stand_in_tarball TARBALL FOLDER: the same tarball with a stand-in for scripts/modules, which makes modules with our version
 # out of the kernel's own, at once; so that all else is tried in a fraction of the time.
 stand_in_tarball() {
