@@ -409,31 +409,6 @@ void rlis_helper_net_mark_for_recycle(struct sk_buff *skb)
 	skb_mark_for_recycle(skb);
 }
 
-/* Pages that only the CPU writes: nothing is mapped for DMA. */
-struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
-					      unsigned int pages)
-{
-	struct page_pool_params params = {
-		.order = 0,
-		.pool_size = pages,
-		.nid = NUMA_NO_NODE,
-		.dev = device,
-		.napi = napi,
-	};
-
-	return page_pool_create(&params);
-}
-
-void *rlis_helper_net_page_address(struct page *page)
-{
-	return page_address(page);
-}
-
-struct page *rlis_helper_net_pool_alloc_page(struct page_pool *pool)
-{
-	return page_pool_dev_alloc_pages(pool);
-}
-
 void rlis_helper_net_set_vlan(struct sk_buff *skb, u16 tci)
 {
 	__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
@@ -597,3 +572,5 @@ int rlis_helper_net_lower_address(struct net_device *lower, const u8 *address)
 	memcpy(((struct sockaddr *)&storage)->sa_data, address, ETH_ALEN);
 	return dev_set_mac_address(lower, (void *)&storage, NULL);
 }
+
+#include "helpers_net_xdp.c"

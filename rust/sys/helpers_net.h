@@ -10,6 +10,8 @@
 #include <linux/skbuff.h>
 #include <net/page_pool/types.h>
 
+#include "helpers_net_xdp.h"
+
 /* What a frame to be sent has beside its bytes. */
 struct rlis_net_tx {
 	/* Bytes in front of the TCP or UDP header, if @protocol says that there is one to be worked on. */

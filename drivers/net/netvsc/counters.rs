@@ -32,6 +32,10 @@ pub(crate) struct Received {
     pub(crate) multicast: Counter,
     /// Frames for which there was no memory.
     pub(crate) no_memory: Counter,
+    /// Frames that a program has dropped, sent elsewhere, or sent back; and those that it could not be shown, as dropped.
+    pub(crate) xdp_drop: Counter,
+    pub(crate) xdp_redirect: Counter,
+    pub(crate) xdp_tx: Counter,
     /// Frames that came although the interface is down.
     pub(crate) down: Counter,
     /// Packets and messages of the host that made no sense.
@@ -69,6 +73,8 @@ pub(crate) struct Transmitted {
     pub(crate) send_full: Counter,
     /// How often the queue was stopped.
     pub(crate) stop_queue: Counter,
+    /// Frames that others have redirected here.
+    pub(crate) xdp_xmit: Counter,
 }
 
 /// A counter of a channel.
@@ -119,8 +125,12 @@ impl Counters {
     pub(crate) const OF_QUEUE: &'static [QueueStatistics] = &[
         QueueStatistics("tx_queue_", "_packets"),
         QueueStatistics("tx_queue_", "_bytes"),
+        QueueStatistics("tx_queue_", "_xdp_xmit"),
         QueueStatistics("rx_queue_", "_packets"),
         QueueStatistics("rx_queue_", "_bytes"),
+        QueueStatistics("rx_queue_", "_xdp_drop"),
+        QueueStatistics("rx_queue_", "_xdp_redirect"),
+        QueueStatistics("rx_queue_", "_xdp_tx"),
     ];
 
     /// Of a card with up to `channels` channels.
@@ -166,8 +176,12 @@ impl Counters {
         let values = [
             channel.sent.packets.get(),
             channel.sent.bytes.get(),
+            channel.tx.xdp_xmit.get(),
             channel.rx.packets.get(),
             channel.rx.bytes.get(),
+            channel.rx.xdp_drop.get(),
+            channel.rx.xdp_redirect.get(),
+            channel.rx.xdp_tx.get(),
         ];
         for (to, from) in into.iter_mut().zip(values) {
             *to = from;
@@ -219,9 +233,11 @@ mod tests {
         assert_eq!(value("tx_busy"), Some(0));
         assert_eq!(value("vf_rx_packets"), Some(8));
         assert_eq!(value("vf_tx_dropped"), Some(9));
-        let mut of_one = [0; 4];
+        channel(1)?.tx.xdp_xmit.add(7);
+        channel(1)?.rx.xdp_redirect.add(8);
+        let mut of_one = [0; Counters::OF_QUEUE.len()];
         counters.of_queue(1, &mut of_one);
-        assert_eq!(of_one, [0, 0, 0, 6]);
+        assert_eq!(of_one, [0, 0, 7, 0, 6, 0, 8, 0]);
         assert_eq!(counters.totals().rx_bytes, 6);
         Ok(())
     }

@@ -211,6 +211,12 @@ impl Nic {
         );
         self.function_is(None);
         self.wait_for_switch();
+        if self.interface().has_program() && lower.takes_programs() {
+            // From here on its frames are no more the card's.
+            if let Err(error) = lower.set_program(None) {
+                self.refused(lower, &error);
+            }
+        }
         self.interface().leave(rtnl);
     }
 
@@ -227,7 +233,12 @@ impl Nic {
             let mtu = lower.set_mtu(interface.mtu());
             let flags = lower.take_flags(interface);
             lower.take_features(interface);
-            for error in [mtu, flags].into_iter().filter_map(Result::err) {
+            let program = match interface.program(rtnl) {
+                Some(_) if !lower.takes_programs() => Err(EOPNOTSUPP),
+                Some(program) => lower.set_program(Some(program)),
+                None => Ok(()),
+            };
+            for error in [mtu, flags, program].into_iter().filter_map(Result::err) {
                 self.refused(&lower, &error);
             }
         });

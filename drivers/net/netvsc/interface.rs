@@ -11,7 +11,8 @@ use crate::{
         MAX_TX_SECTIONS,
         MIN_RX_SECTIONS,
         MIN_TX_SECTIONS, //
-    }, //
+    },
+    xdp, //
 };
 use kernel::{
     prelude::*,
@@ -23,6 +24,7 @@ use kernel::{
 };
 use rlis_net::{
     Features,
+    Frames,
     HashPorts,
     LinkSettings,
     Lower,
@@ -54,6 +56,7 @@ impl Interface {
 
 impl rlis_net::Driver for Interface {
     const STATISTICS: &'static [&'static str] = Counters::NAMES;
+    const XDP: bool = true;
     const QUEUE_STATISTICS: &'static [QueueStatistics] = Counters::OF_QUEUE;
     // The channel that the host wants each flow on.
     const REGISTERS: Registers = Registers {
@@ -107,6 +110,22 @@ impl rlis_net::Driver for Interface {
         }
     }
 
+    fn transmit_frames(&self, _dev: &NetDevice, queue: &TxQueue<'_>, frames: &mut Frames<'_>) {
+        let guard = rcu::read_lock();
+        let channels = self.0.active.get(&guard);
+        if let Some(channel) = channels.and_then(|channels| channels.queue(queue.index())) {
+            channel.transmit_frames(queue, frames, &guard);
+        }
+    }
+
+    fn allows_program(
+        &self,
+        dev: &NetDevice,
+        _rtnl: &Rtnl<'_>,
+    ) -> core::result::Result<(), &'static CStr> {
+        xdp::allows_program(dev)
+    }
+
     #[inline]
     fn select_queue(&self, hash: u32, _queues: u16) -> u16 {
         self.0.port.channel_for(hash)
@@ -119,12 +138,17 @@ impl rlis_net::Driver for Interface {
             return features;
         };
         let can = can.features();
+        let lro = features.lro && can.lro;
+        let has_program = self.0.interface().has_program();
+        if lro && has_program {
+            dev_info!(self.0.port.log(), "Skip LRO - unsupported with XDP\n");
+        }
         Features {
             ipv4_checksum: features.ipv4_checksum && can.ipv4_checksum,
             ipv6_checksum: features.ipv6_checksum && can.ipv6_checksum,
             tso: features.tso && can.tso,
             tso6: features.tso6 && can.tso6,
-            lro: features.lro && can.lro,
+            lro: lro && !has_program,
             ..features
         }
     }
@@ -152,6 +176,14 @@ impl rlis_net::Driver for Interface {
     }
 
     fn change_mtu(&self, dev: &NetDevice, rtnl: &Rtnl<'_>, mtu: u32) -> Result {
+        if mtu > xdp::MAX_MTU && dev.has_program() {
+            dev_info!(
+                self.0.port.log(),
+                "XDP: mtu:{mtu} too large, {} at most with a program\n",
+                xdp::MAX_MTU
+            );
+            return Err(EOPNOTSUPP);
+        }
         let terms = self.terms(|terms| terms.mtu = mtu);
         self.0.reconnect(dev, rtnl, terms)?;
         dev.set_mtu(rtnl, mtu);

@@ -13,6 +13,7 @@
 //! - `receive`, `completions`: frames from the host, and giving back where they lay
 //! - `transmit`, `tag`, `sections`: frames to the host, what is noted of them, and where they are copied to
 //! - `encapsulate`, `header`: what goes beside them, and in front
+//! - `xdp`: programs that are shown what is received
 //! - `rss`: which channel the host puts a flow on
 //! - `link`: what is left to a thread, and the state of the cable
 //! - `function`, `path`, `news`: a virtual function beside the card, which way frames go, and what the host says of it
@@ -47,6 +48,7 @@ mod session;
 mod settings;
 mod tag;
 mod transmit;
+mod xdp;
 
 module! {
     type: Netvsc,

@@ -27,6 +27,7 @@ use kernel::{
 use rlis_hv::OnceArc;
 use rlis_net::{
     Completed,
+    Frames,
     Napi,
     NapiHandler,
     PollContext,
@@ -44,6 +45,11 @@ use rlis_vmbus::{
 
 /// Packets of a poll that are no frames: so many, and others have a turn.
 const PACKETS: u32 = 4096;
+
+/// As what is counted.
+fn as_count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
 
 /// A channel, which may not be open yet.
 pub(crate) struct Queue {
@@ -154,6 +160,59 @@ impl Queue {
         transmit.transmit(&context, packet)
     }
 
+    /// Sends frames of XDP that others have redirected, as far as there is room.
+    pub(crate) fn transmit_frames(
+        &self,
+        queue: &TxQueue<'_>,
+        frames: &mut Frames<'_>,
+        guard: &rcu::Guard,
+    ) {
+        if let (Some(counters), Some(channel)) = (
+            self.counters(),
+            self.channel.get().and_then(|channel| channel.pin(guard)),
+        ) {
+            self.send_frames(queue, frames, &channel, counters);
+            counters.tx.xdp_xmit.add(as_count(frames.taken()));
+        }
+    }
+
+    fn send_frames(
+        &self,
+        queue: &TxQueue<'_>,
+        frames: &mut Frames<'_>,
+        channel: &PinnedChannel<'_>,
+        counters: &counters::Channel,
+    ) {
+        if let Some(transmit) = self.transmit.get() {
+            let context = transmit::Context {
+                counters: &counters.tx,
+                queue,
+                channel,
+                want_room: &|| self.want_room(),
+            };
+            transmit.send_frames(&context, frames);
+        }
+    }
+
+    /// Sends the frames that a program has sent back. Those that there is no room for are lost, as there is nobody to wait.
+    #[cold]
+    fn send_kept(
+        &self,
+        channel: &PinnedChannel<'_>,
+        counters: &counters::Channel,
+        cx: &mut PollContext<'_>,
+    ) {
+        let _ = cx.send_kept(|cx, frames| {
+            cx.with_tx_queue(|queue| {
+                // Whoever takes the interface down waits for what is sent, but only for what was sent before.
+                if cx.device().is_running() {
+                    self.send_frames(queue, frames, channel, counters);
+                }
+                counters.tx.dropped.add(as_count(frames.left()));
+            });
+        });
+    }
+
     /// Sends the frames that are held back until others follow: these go another way.
     #[cold]
     pub(crate) fn flush(&self, queue: &TxQueue<'_>, guard: &rcu::Guard) {
@@ -256,6 +315,8 @@ impl Queue {
             completions: &self.completions,
             counters: &counters.rx,
             channel: &pinned,
+            has_program: cx.has_program(),
+            send_kept: &|cx| self.send_kept(&pinned, counters, cx),
         };
         if let Some(mut reader) = channel.try_reader() {
             let mut packets = 0;
@@ -271,6 +332,9 @@ impl Queue {
                     break;
                 }
             }
+        }
+        if cx.has_kept() {
+            self.send_kept(&pinned, counters, cx);
         }
         self.wake(&pinned, counters, poll.sum, cx);
         // After that, which may tell the host that nobody waits for room.

@@ -10,7 +10,11 @@ use crate::{
     },
     counters::Received,
     port::Port,
-    settings::VLAN_TAG, //
+    settings::VLAN_TAG,
+    xdp::{
+        self,
+        Shown, //
+    }, //
 };
 use core::fmt::Debug;
 use rlis_hv::SharedMemory;
@@ -62,6 +66,10 @@ pub(crate) struct Context<'a> {
     pub(crate) completions: &'a Completions,
     pub(crate) counters: &'a Received,
     pub(crate) channel: &'a PinnedChannel<'a>,
+    /// There is a program that frames are shown to, as this poll has found.
+    pub(crate) has_program: bool,
+    /// Sends the frames that a program wants sent.
+    pub(crate) send_kept: &'a dyn Fn(&mut PollContext<'_>),
 }
 
 impl Context<'_> {
@@ -269,8 +277,24 @@ impl Receive {
         let (frame, info) = match piece {
             Piece::Whole => {
                 coalesced.begun = None;
-                let frame = cx.copy_frame(memory, position, len);
+                let frame = if context.has_program {
+                    match xdp::show(context, memory, position, len, cx) {
+                        Shown::NoProgram => cx.copy_frame(memory, position, len),
+                        Shown::Pass(frame) => frame,
+                        Shown::Done => return Ok(()),
+                    }
+                } else {
+                    cx.copy_frame(memory, position, len)
+                };
                 Self::deliver(counters, frame, &packet.info, cx);
+                return Ok(());
+            }
+            _ if context.has_program => {
+                if piece == Piece::First {
+                    xdp::refuse_joined(context);
+                    cx.count();
+                }
+                coalesced.begun = None;
                 return Ok(());
             }
             Piece::First => {

@@ -7,10 +7,8 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use rlis_net::{
-    FreeList,
-    TxPacket, //
-};
+use rlis_hv::SharedMemory;
+use rlis_net::FreeList;
 use rlis_proto::nvsp::SendSections;
 use rlis_vmbus::GrantedMemory;
 
@@ -101,22 +99,22 @@ impl Share {
         usize::try_from(start).unwrap_or(usize::MAX)
     }
 
-    /// Writes header and frame, `start` bytes into the section at `base`.
+    /// Writes a header, `start` bytes into the section at `base`, and has `copy` write the frame behind it.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if they do not lie in the buffer.
+    /// That of `copy`, and `EINVAL` if the header does not lie in the buffer.
     #[inline]
     pub(crate) fn write(
         &self,
         base: usize,
         start: u32,
         header: &Header,
-        packet: &TxPacket,
+        copy: impl FnOnce(&SharedMemory, usize) -> Result,
     ) -> Result {
         let memory = self.sections.buffer.memory();
         let end = header.write(memory, within(base, start))?;
-        packet.copy_to(memory, end)
+        copy(memory, end)
     }
 
     /// Makes the message from `start` to `end` in the section at `base` end at `until`, where nothing has been written yet:

@@ -29,6 +29,10 @@ use kernel::{
         Release, //
     }, //
 };
+use pages::{
+    HEADER,
+    MAX_WORDS, //
+};
 use rlis_hv::{
     load_once,
     SharedMemory,
@@ -37,46 +41,28 @@ use rlis_hv::{
 use rlis_net::{
     Completed,
     HeldPacket,
+    Load,
     PollContext,
     QueueOwned,
-    Ranges,
     Sent,
     Slots,
     StoppedQueue,
     TxPacket,
     TxQueue, //
 };
-use rlis_proto::{
-    nvsp::{
-        self,
-        ChannelType,
-        RndisPacket,
-        Status, //
-    },
-    rndis::MAX_HEADER_SIZE, //
+use rlis_proto::nvsp::{
+    self,
+    ChannelType,
+    RndisPacket,
+    Status, //
 };
 use rlis_vmbus::{
-    Contiguous,
-    MpbBuilder,
-    MpbDescriptor,
     PacketType,
     PinnedChannel, //
 };
 
-/// Bytes for the header in front of a frame that is sent by its pages; a divisor of the page size.
-const HEADER: usize = 256;
-
-const _: () = assert!(MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
-
-/// Bytes of a page.
-const PAGE: usize = 4096;
-
-/// Pieces that a frame can be sent in, with its header; a frame with more is put together first.
-const MAX_RANGES: usize = Ranges::MOST + 1;
-
-/// Words of the longest descriptor: the fixed part; for each piece its description, the page that it begins in and the one
-/// that it ends in; the whole pages of 64 KiB between.
-const MAX_WORDS: usize = 3 + 3 * MAX_RANGES + 17;
+mod frames;
+mod pages;
 
 /// Slots that a call of the transmit function may need: for the frames that are held, and for its own.
 const SLOTS: u32 = 2;
@@ -320,7 +306,8 @@ impl Transmit {
             sections.stretch(base, before.last, before.end, start);
             before.end = start;
         }
-        if sections.write(base, start, header, &packet).is_err() {
+        let copy = |memory: &SharedMemory, at| packet.copy_to(memory, at);
+        if sections.write(base, start, header, copy).is_err() {
             // Memory that is there cannot be missing.
             if behind.is_none() {
                 sections.untake();
@@ -373,7 +360,7 @@ impl Transmit {
             return self.lose(pending.packet, pending.frames, pending.bytes, cx);
         };
         let tag = Tag::new(Some(pending.section), pending.frames, pending.bytes);
-        let id = slot.store(pending.packet.release(), tag.0);
+        let id = slot.store(Load::Packet(pending.packet.release()), tag.0);
         let unsent = Unsent {
             id,
             section: pending.section,
@@ -424,117 +411,6 @@ impl Transmit {
         true
     }
 
-    /// Sends a frame by its pages.
-    fn by_pages(
-        &self,
-        held: &mut Held,
-        cx: &Context<'_>,
-        header: &Header,
-        mut packet: TxPacket,
-    ) -> Sent {
-        let mut ranges = Ranges::new();
-        if !ranges.describe(&packet) {
-            cx.counters.scattered.add(1);
-            if packet.linearize().is_err() || !ranges.describe(&packet) {
-                cx.counters.no_memory.add(1);
-                return Self::drop_frame(cx, packet);
-            }
-        }
-        let len = packet.len();
-        match self.send_pages(held, cx, header, &ranges, packet) {
-            Ok(sent) => sent,
-            Err((error, packet)) => {
-                // It was counted as sent before the host could complete it.
-                self.lost.fetch_add(len, Release);
-                self.full(cx, error, packet)
-            }
-        }
-    }
-
-    /// A frame was not sent. If there is no room in the ring, and nothing is under way whose completion would tell of room,
-    /// the host is asked to.
-    #[cold]
-    fn full(&self, cx: &Context<'_>, error: Error, packet: TxPacket) -> Sent {
-        (cx.want_room)();
-        if error == EAGAIN || error == ENOSPC {
-            let room = || {
-                !self.stuck.get()
-                    && self.slots.room() >= SLOTS
-                    && cx.channel.percent_to_write() > RING_LOW
-            };
-            if let Err(stopped) = cx.queue.stop_unless(room) {
-                return self.busy(cx, packet, stopped);
-            }
-            // There is room by now: one frame of many is lost, where trying again might go on for ever.
-        }
-        Self::drop_frame(cx, packet)
-    }
-
-    #[inline]
-    fn send_pages(
-        &self,
-        held: &mut Held,
-        cx: &Context<'_>,
-        header: &Header,
-        ranges: &Ranges,
-        packet: TxPacket,
-    ) -> core::result::Result<Sent, (Error, TxPacket)> {
-        let len = packet.len();
-        // The stack counts it in any case, so that each way out has the same to undo.
-        cx.queue.sent(len);
-        if self.stuck.get() {
-            return Err((EAGAIN, packet));
-        }
-        let Some(slot) = self.slots.reserve(cx.queue) else {
-            return Err((ENOSPC, packet));
-        };
-        let front = match self.front(slot.number(), header) {
-            Ok(front) => front,
-            Err(error) => return Err((error, packet)),
-        };
-        let mut pages = match Self::describe(&mut held.words, front, ranges) {
-            Ok(pages) => pages,
-            // Not for want of room in the ring.
-            Err(_) => return Err((EINVAL, packet)),
-        };
-        let message = RndisPacket::in_pages(ChannelType::RMC_DATA);
-        packet.stamp();
-        slot.launch(packet, Tag::new(None, 1, len).0, |id| {
-            cx.channel.send_mpb(&mut pages, &message, id)
-        })
-    }
-
-    /// Says where header and frame lie.
-    #[inline]
-    fn describe<'a>(
-        words: &'a mut [u64; MAX_WORDS],
-        front: Contiguous,
-        ranges: &Ranges,
-    ) -> Result<MpbDescriptor<'a>> {
-        let mut builder = MpbBuilder::new(words);
-        builder.push(front)?;
-        for range in ranges.iter() {
-            builder.push(Contiguous {
-                pfn: range.pfn,
-                offset: range.offset,
-                len: range.len,
-            })?;
-        }
-        builder.finish()
-    }
-
-    /// Writes the header to the place that belongs to a slot, and says where that is.
-    fn front(&self, slot: u32, header: &Header) -> Result<Contiguous> {
-        let start = usize::try_from(slot)?.checked_mul(HEADER).ok_or(EINVAL)?;
-        header.write(&self.headers, start)?;
-        let page = self.header_pages.get(start / PAGE).ok_or(EINVAL)?;
-        Ok(Contiguous {
-            pfn: *page,
-            offset: u32::try_from(start % PAGE)?,
-            len: header.len(),
-        })
-    }
-
     /// Takes the completion of frames, and adds them to `sum`. Returns whether they were under way.
     #[inline]
     pub(crate) fn completed(
@@ -563,9 +439,11 @@ impl Transmit {
                 port.complain("the host did not send a frame", &other);
             }
         }
-        sum.frames = sum.frames.saturating_add(tag.frames());
-        sum.bytes = sum.bytes.saturating_add(tag.bytes());
-        in_flight.consume(cx);
+        // Those of XDP were not counted in.
+        if in_flight.consume(cx) {
+            sum.frames = sum.frames.saturating_add(tag.frames());
+            sum.bytes = sum.bytes.saturating_add(tag.bytes());
+        }
         true
     }
 

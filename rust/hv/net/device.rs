@@ -4,7 +4,8 @@
 
 use crate::{
     context::Rtnl,
-    features::Features, //
+    features::Features,
+    program::ProgramSlot, //
 };
 use core::{
     ptr::NonNull,
@@ -97,6 +98,8 @@ pub(crate) struct Private {
     lower: AtomicPtr<net_device>,
     /// Frames that it did not take.
     lower_drops: Atomic<u64>,
+    /// What frames that are received are shown to.
+    pub(crate) program: ProgramSlot,
 }
 
 impl Private {
@@ -109,6 +112,7 @@ impl Private {
             forwarding: Atomic::new(false),
             lower: AtomicPtr::new(core::ptr::null_mut()),
             lower_drops: Atomic::new(0),
+            program: ProgramSlot::new(),
         }
     }
 
@@ -416,6 +420,7 @@ impl NetDevice {
 
 impl Drop for NetDevice {
     fn drop(&mut self) {
+        self.private().program.clear();
         // SAFETY: By the type invariant, it is not registered, and this is the last reference.
         unsafe { rlis_sys_net::free_netdev(self.as_raw()) };
     }

@@ -8,6 +8,7 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
+    error::to_result,
     prelude::*,
     sync::{
         atomic::{
@@ -22,7 +23,8 @@ use kernel::{
 };
 use rlis_sys_net::{
     napi_struct,
-    page_pool, //
+    page_pool,
+    xdp_rxq_info, //
 };
 
 /// What a poll has come to.
@@ -54,12 +56,14 @@ pub trait NapiHandler: Send + Sync + 'static {
 /// # Invariants
 ///
 /// `raw` is on the list of `device`. `handler` is valid while it is enabled, and until the poll that is under way when
-/// it is disabled has ended. `pool` is used by the poll function only.
+/// it is disabled has ended. `pool` is used by the poll function only, and `rxq` is registered with it.
 #[pin_data(PinnedDrop)]
 pub struct Napi<H: NapiHandler> {
     #[pin]
     raw: Opaque<napi_struct>,
     pool: NonNull<page_pool>,
+    #[pin]
+    rxq: Opaque<xdp_rxq_info>,
     handler: Atomic<*const H>,
     /// Whether there is an [`EnabledNapi`].
     enabled: Atomic<bool>,
@@ -103,6 +107,17 @@ impl<H: NapiHandler> Napi<H> {
                     }
                     // SAFETY: Not null, as just seen.
                     unsafe { NonNull::new_unchecked(pool) }
+                },
+                rxq <- {
+                    let (dev, pool) = (device.as_raw(), *pool);
+                    // SAFETY: The slot is valid for writes, and pinned; all fields of the struct may be zero. It is
+                    // unregistered before either of interface and pool goes.
+                    let register = move |slot: *mut xdp_rxq_info| unsafe {
+                        slot.write_bytes(0, 1);
+                        to_result(rlis_sys_net::net_xdp_register(slot, dev, queue.into(), pool.as_ptr()))
+                            .inspect_err(|_| rlis_sys_net::page_pool_destroy(pool.as_ptr()))
+                    };
+                    Opaque::try_ffi_init(register)
                 },
                 handler: Atomic::new(core::ptr::null()),
                 enabled: Atomic::new(false),
@@ -167,9 +182,18 @@ impl<H: NapiHandler> Napi<H> {
         // SAFETY: By the type invariant: only an enabled instance is polled.
         let handler = unsafe { &*this.handler.load(Acquire) };
         // SAFETY: The stack polls this instance, and the pool is its own.
-        let mut cx = unsafe { PollContext::new(raw, this.pool, budget, this.queue, &this.device) };
+        let mut cx = unsafe {
+            PollContext::new(
+                raw,
+                this.pool,
+                this.rxq.get(),
+                budget,
+                this.queue,
+                &this.device,
+            )
+        };
         let polled = handler.poll(&mut cx);
-        let done = cx.done();
+        let done = cx.finish();
         if polled == Polled::More || done >= budget {
             return budget;
         }
@@ -191,9 +215,12 @@ fn rlis_sys_net_is_err(pool: *mut page_pool) -> bool {
 #[pinned_drop]
 impl<H: NapiHandler> PinnedDrop for Napi<H> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The instance is disabled: an `EnabledNapi` has a reference. So the pool is not used, and it refers to
-        // the instance no more afterwards. Packets that are still somewhere keep the pool's memory.
-        unsafe { rlis_sys_net::page_pool_destroy(self.pool.as_ptr()) };
+        // SAFETY: The instance is disabled: an `EnabledNapi` has a reference. So queue and pool are not used, and the pool refers
+        // to the instance no more afterwards. Packets that are still somewhere keep the pool's memory.
+        unsafe {
+            rlis_sys_net::xdp_rxq_info_unreg(self.rxq.get());
+            rlis_sys_net::page_pool_destroy(self.pool.as_ptr());
+        }
         // SAFETY: By the type invariant, and the instance is disabled. This waits for a grace period.
         unsafe { rlis_sys_net::net_napi_del(self.raw.get()) };
     }

@@ -10,6 +10,7 @@ use crate::{
         NetDevice, //
     },
     features::Features,
+    frames::Frames,
     lower::Lower,
     queue::TxQueue,
     stats::Stats,
@@ -35,6 +36,7 @@ use rlis_sys_net::{
 pub(crate) mod ethtool;
 mod hash;
 mod settings;
+pub(crate) mod xdp;
 
 pub use hash::HashPorts;
 pub use settings::{
@@ -43,35 +45,9 @@ pub use settings::{
     QueueStatistics,
     Registers,
     Rings,
+    RxMode,
     TableChange, //
 };
-
-/// Which frames an interface wants to receive, beside those to its own address and to all.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct RxMode {
-    /// All (`IFF_PROMISC`).
-    pub promiscuous: bool,
-    /// All that are addressed to groups (`IFF_ALLMULTI`).
-    pub all_multicast: bool,
-    /// Those that are addressed to some groups.
-    pub multicast: bool,
-}
-
-impl NetDevice {
-    /// Returns which frames the interface wants to receive. It may want others by then, but [`Driver::rx_mode`] is called
-    /// after each change.
-    pub fn rx_mode(&self) -> RxMode {
-        let dev = self.as_raw();
-        // SAFETY: By the type invariant; others may write the field, so it is read once.
-        let flags = unsafe { (&raw const (*dev).flags).read_volatile() };
-        RxMode {
-            promiscuous: flags & rlis_sys_net::net_device_flags_IFF_PROMISC != 0,
-            all_multicast: flags & rlis_sys_net::net_device_flags_IFF_ALLMULTI != 0,
-            // SAFETY: As above; a single field is read.
-            multicast: unsafe { rlis_sys_net::net_has_multicast(dev) },
-        }
-    }
-}
 
 /// What the driver of an interface does.
 ///
@@ -89,6 +65,31 @@ pub trait Driver: Sized + Send + Sync + 'static {
         version: 0,
         words: 0,
     };
+
+    /// Frames that are received are shown to programs of XDP, by [`PollContext::run_program`](crate::PollContext::run_program), and
+    /// sent for others by [`Self::transmit_frames`].
+    const XDP: bool = false;
+
+    /// Returns whether a program of XDP can be attached; if not, why, for the user to read.
+    ///
+    /// # Errors
+    ///
+    /// The reason.
+    fn allows_program(
+        &self,
+        dev: &NetDevice,
+        rtnl: &Rtnl<'_>,
+    ) -> core::result::Result<(), &'static CStr> {
+        let _ = (dev, rtnl);
+        Ok(())
+    }
+
+    /// Sends frames that others redirect, as many as there is room for.
+    ///
+    /// With softirqs disabled.
+    fn transmit_frames(&self, dev: &NetDevice, queue: &TxQueue<'_>, frames: &mut Frames<'_>) {
+        let _ = (dev, queue, frames);
+    }
 
     /// The interface goes up.
     ///
@@ -280,6 +281,12 @@ impl<T: Driver> Vtable<T> {
         ndo_features_check: Some(rlis_sys_net::net_features_check),
         ndo_fix_features: Some(Self::fix_features),
         ndo_set_features: Some(Self::set_features),
+        ndo_bpf: if T::XDP { Some(xdp::bpf::<T>) } else { None },
+        ndo_xdp_xmit: if T::XDP {
+            Some(xdp::xdp_xmit::<T>)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 

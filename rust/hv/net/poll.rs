@@ -2,7 +2,10 @@
 
 //! What a poll function has at hand.
 
-use crate::device::NetDevice;
+use crate::{
+    device::NetDevice,
+    frames::Outgoing, //
+};
 use core::ptr::NonNull;
 use kernel::{
     prelude::*,
@@ -10,21 +13,27 @@ use kernel::{
 };
 use rlis_sys_net::{
     napi_struct,
-    page_pool, //
+    page_pool,
+    xdp_rxq_info, //
 };
 
 /// A poll that is under way.
 ///
 /// # Invariants
 ///
-/// `napi` is being polled, and `pool` is its own; `queue` is one of the interface's.
+/// `napi` is being polled, and `pool` and `rxq` are its own; `queue` is one of the interface's.
 pub struct PollContext<'a> {
     napi: *mut napi_struct,
     pool: NonNull<page_pool>,
+    rxq: *mut xdp_rxq_info,
     budget: c_int,
     done: c_int,
     queue: u16,
     device: &'a NetDevice,
+    /// Frames were redirected, which whoever gets them is to be told before the poll ends.
+    redirected: bool,
+    /// Frames that a program wants sent.
+    outgoing: Outgoing,
     _not_send: NotThreadSafe,
 }
 
@@ -33,11 +42,13 @@ impl<'a> PollContext<'a> {
     ///
     /// # Safety
     ///
-    /// `napi` must be being polled with this budget, by this task, and `pool` be its own; `queue` must be one that `device`
-    /// has.
+    /// `napi` must be being polled with this budget, by this task, and `pool` and `rxq`, which is registered with that, be its own;
+    /// `queue` must be one that `device` has.
+    #[inline]
     pub(crate) unsafe fn new(
         napi: *mut napi_struct,
         pool: NonNull<page_pool>,
+        rxq: *mut xdp_rxq_info,
         budget: c_int,
         queue: u16,
         device: &'a NetDevice,
@@ -46,16 +57,24 @@ impl<'a> PollContext<'a> {
         Self {
             napi,
             pool,
+            rxq,
             budget,
             done: 0,
             queue,
             device,
+            redirected: false,
+            outgoing: Outgoing::new(),
             _not_send: NotThreadSafe,
         }
     }
 
-    /// Returns how many packets were received.
-    pub(crate) fn done(&self) -> c_int {
+    /// The poll ends. Returns how many packets were received.
+    #[inline]
+    pub(crate) fn finish(&mut self) -> c_int {
+        if core::mem::take(&mut self.redirected) {
+            // SAFETY: This is the poll in which frames were redirected.
+            unsafe { rlis_sys_net::xdp_do_flush() };
+        }
         self.done
     }
 
@@ -90,6 +109,21 @@ impl<'a> PollContext<'a> {
     #[inline]
     pub(crate) fn raw_napi(&self) -> *mut napi_struct {
         self.napi
+    }
+
+    #[inline]
+    pub(crate) fn rxq(&self) -> *mut xdp_rxq_info {
+        self.rxq
+    }
+
+    #[inline]
+    pub(crate) fn set_redirected(&mut self) {
+        self.redirected = true;
+    }
+
+    #[inline]
+    pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
     }
 
     /// Counts a packet that was looked at and thrown away: work, too.

@@ -113,15 +113,9 @@ impl PollContext<'_> {
     /// Calls `f` with the lock of the transmit queue of the same number, for which this waits.
     #[cold]
     pub fn with_tx_queue<R>(&self, f: impl FnOnce(&TxQueue<'_>) -> R) -> R {
-        let raw = self.tx_queue();
         // SAFETY: The queue is valid. Softirqs are disabled in a poll, as they are wherever else the lock is taken, and the
         // transmit function, which is called with it, does not poll.
-        unsafe { rlis_sys_net::net_tx_lock(raw.as_ptr()) };
-        // SAFETY: The lock has just been taken.
-        let result = f(&unsafe { TxQueue::new(raw, self.queue()) });
-        // SAFETY: As above.
-        unsafe { rlis_sys_net::net_tx_unlock(raw.as_ptr()) };
-        result
+        unsafe { with_lock(self.tx_queue(), self.queue(), f) }
     }
 
     /// Counts frames that the device has sent, of the queue that is polled: never more than [`TxQueue::sent`] was told.
@@ -133,6 +127,40 @@ impl PollContext<'_> {
             unsafe { rlis_sys_net::net_bql_completed(self.tx_queue().as_ptr(), frames, bytes) };
         }
     }
+}
+
+impl NetDevice {
+    /// Calls `f` with the lock of the queue that this CPU sends frames of XDP through, for which this waits. Softirqs have to be
+    /// disabled, and no lock of a queue of this interface be held.
+    pub(crate) fn with_queue_of_cpu<R>(&self, f: impl FnOnce(&TxQueue<'_>) -> R) -> R {
+        // SAFETY: By the type invariant. The helper returns one of those that are in use.
+        let (index, raw) = unsafe {
+            let index = rlis_sys_net::net_xdp_queue(self.as_raw());
+            (index, self.tx_queue(index))
+        };
+        // SAFETY: The queue is valid, and as long as the interface.
+        unsafe { with_lock(raw, index, f) }
+    }
+}
+
+/// Calls `f` with the lock of a queue.
+///
+/// # Safety
+///
+/// The queue must be valid, and `index` be its number. Softirqs must be disabled, and the lock not be held by this CPU.
+#[inline]
+unsafe fn with_lock<R>(
+    raw: NonNull<netdev_queue>,
+    index: u16,
+    f: impl FnOnce(&TxQueue<'_>) -> R,
+) -> R {
+    // SAFETY: As required of the caller.
+    unsafe { rlis_sys_net::net_tx_lock(raw.as_ptr()) };
+    // SAFETY: The lock has just been taken.
+    let result = f(&unsafe { TxQueue::new(raw, index) });
+    // SAFETY: As above.
+    unsafe { rlis_sys_net::net_tx_unlock(raw.as_ptr()) };
+    result
 }
 
 /// Frames that the device has sent.

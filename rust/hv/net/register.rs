@@ -13,6 +13,7 @@ use crate::{
     ops::{
         ethtool,
         vtable,
+        xdp,
         Driver, //
     }, //
 };
@@ -87,6 +88,9 @@ impl<T: Driver> Unregistered<T> {
             (*dev).mtu = params.mtu;
             (*dev).min_mtu = params.min_mtu;
             (*dev).max_mtu = params.max_mtu;
+            if T::XDP {
+                (*dev).xdp_features = xdp::FEATURES;
+            }
         }
         let mut this = Self {
             device,

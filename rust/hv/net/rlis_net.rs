@@ -15,12 +15,14 @@
 //! - A frame to send is a [`TxPacket`], and one received an [`RxPacket`]: owned values, in one place at any time.
 //!   [`Slots`] keep the frames that the device is sending, under ids that it cannot use twice. A packet that is
 //!   dropped is freed and counted: none is lost, and none is completed twice.
+//! - With a program of XDP, a frame received becomes a [`Verdict`] instead; [`XdpFrame`]s are sent as they lie.
 //! - A [`Lower`] interface, of another driver, can be put below one of ours; a [`Watch`] tells when one comes and goes.
 //! - A [`Napi`] polls. Its interrupt is masked and unmasked in one place, [`napi`].
 
 pub mod context;
 pub mod device;
 pub mod features;
+pub mod frames;
 pub mod free_list;
 pub mod lower;
 mod lower_tests;
@@ -29,6 +31,7 @@ pub mod ops;
 mod ordered;
 pub mod owned;
 pub mod poll;
+pub mod program;
 pub mod queue;
 pub mod register;
 pub mod rx;
@@ -36,6 +39,8 @@ pub mod slots;
 pub mod stats;
 mod tests;
 pub mod tx;
+pub mod xdp;
+mod xdp_tests;
 
 pub use context::Rtnl;
 pub use device::{
@@ -44,6 +49,10 @@ pub use device::{
     NetDevice, //
 };
 pub use features::Features;
+pub use frames::{
+    Frames,
+    XdpFrame, //
+};
 pub use free_list::FreeList;
 pub use lower::{
     find_in_first_namespace,
@@ -76,6 +85,7 @@ pub use owned::{
     QueueOwned, //
 };
 pub use poll::PollContext;
+pub use program::Program;
 pub use queue::{
     Completed,
     StoppedQueue,
@@ -92,6 +102,8 @@ pub use rx::{
 };
 pub use slots::{
     InFlight,
+    Launch,
+    Load,
     Reserved,
     Slots, //
 };
@@ -108,6 +120,10 @@ pub use tx::{
     Transport,
     TxInfo,
     TxPacket, //
+};
+pub use xdp::{
+    Verdict,
+    XDP_ROOM, //
 };
 
 /// Returns how many CPUs are online.

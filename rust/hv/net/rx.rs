@@ -180,6 +180,18 @@ impl RxPieces {
 }
 
 impl RxPacket {
+    /// Takes a packet over.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be valid and owned by the caller, who gives that up, with at least an Ethernet header in its head, and know its
+    /// interface.
+    #[inline]
+    pub(crate) unsafe fn from_raw(skb: NonNull<sk_buff>) -> Self {
+        // INVARIANT: As required of the caller.
+        Self { skb }
+    }
+
     /// Returns the length of the frame with its Ethernet header, in bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty)] // There is a header at least.

@@ -3,6 +3,7 @@
 //! The frames that a device is sending.
 
 use crate::{
+    frames::XdpFrame,
     free_list::FreeList,
     ordered::store_release,
     owned::Owner,
@@ -26,7 +27,6 @@ use rlis_hv::{
     load_once,
     Single, //
 };
-use rlis_sys_net::sk_buff;
 
 /// Bits of a request id that name the slot; those above count how often the slot was used.
 const SLOT_BITS: u32 = 32;
@@ -34,15 +34,101 @@ const SLOT_BITS: u32 = 32;
 /// The use count has 30 bits, so that the two uppermost bits of an id are free for other kinds of requests.
 const USES: u64 = 0x3fff_ffff;
 
+/// What a slot keeps until the device has sent it.
+pub enum Load {
+    /// A frame of the stack.
+    Packet(TxPacket),
+    /// A frame of XDP.
+    Frame(XdpFrame),
+    /// Nothing: what the device sends was copied to where it takes it from.
+    Copied,
+}
+
+/// Set in a pointer to a frame of XDP, which is aligned to more than that.
+const FRAME: usize = 1;
+
+impl Load {
+    /// Gives what it is to the caller, as a pointer that says of which kind.
+    #[inline]
+    fn into_raw(self) -> *mut c_void {
+        match self {
+            Self::Packet(packet) => packet.into_raw().as_ptr().cast(),
+            Self::Frame(frame) => {
+                let raw: *mut c_void = frame.into_raw().as_ptr().cast();
+                raw.map_addr(|address| address | FRAME)
+            }
+            Self::Copied => core::ptr::null_mut(),
+        }
+    }
+
+    /// Undoes [`Self::into_raw`].
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be what that returned, and the caller be the only one who makes something of it.
+    #[inline]
+    unsafe fn from_raw(raw: *mut c_void) -> Self {
+        let Some(some) = NonNull::new(raw) else {
+            return Self::Copied;
+        };
+        if raw.addr() & FRAME == 0 {
+            // SAFETY: As required of the caller, it is a packet.
+            return Self::Packet(unsafe { TxPacket::from_raw(some.cast()) });
+        }
+        let frame = raw.map_addr(|address| address & !FRAME);
+        // SAFETY: As required of the caller, it is a frame, whose address is not 0.
+        Self::Frame(unsafe { XdpFrame::from_raw(NonNull::new_unchecked(frame).cast()) })
+    }
+}
+
+/// What can be launched: a [`TxPacket`] or an [`XdpFrame`].
+pub trait Launch: Sized {
+    /// As what a slot keeps.
+    fn into_load(self) -> Load;
+
+    /// Back from that. `None` if it is of another kind.
+    fn from_load(load: Load) -> Option<Self>;
+}
+
+impl Launch for TxPacket {
+    #[inline]
+    fn into_load(self) -> Load {
+        Load::Packet(self)
+    }
+
+    #[inline]
+    fn from_load(load: Load) -> Option<Self> {
+        match load {
+            Load::Packet(packet) => Some(packet),
+            _ => None,
+        }
+    }
+}
+
+impl Launch for XdpFrame {
+    #[inline]
+    fn into_load(self) -> Load {
+        Load::Frame(self)
+    }
+
+    #[inline]
+    fn from_load(load: Load) -> Option<Self> {
+        match load {
+            Load::Frame(frame) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
 /// A place for a frame.
 ///
 /// # Invariants
 ///
-/// If the lower half of `id` is not 0, `skb` is what `TxPacket::into_raw` returned, and whoever sets the lower half to 0
-/// by a compare-and-exchange gets that packet.
+/// If the lower half of `id` is not 0, `load` is what `Load::into_raw` returned, and whoever sets the lower half to 0
+/// by a compare-and-exchange gets that.
 struct Slot {
     id: Atomic<u64>,
-    skb: Single<*mut sk_buff>,
+    load: Single<*mut c_void>,
     tag: Single<u64>,
 }
 
@@ -53,11 +139,12 @@ impl Slot {
             return None;
         }
         self.id.cmpxchg(id, idle(id), Full).ok()?;
-        let skb = NonNull::new(self.skb.get())?;
         let tag = self.tag.get();
-        // SAFETY: By the type invariant, this is what `into_raw` returned, and it is ours alone.
-        let packet = unsafe { TxPacket::from_raw(skb) };
-        Some(InFlight { packet, tag })
+        // INVARIANT: By the type invariant, this is what `into_raw` returned, and it is ours alone.
+        Some(InFlight {
+            raw: self.load.get(),
+            tag,
+        })
     }
 }
 
@@ -88,17 +175,17 @@ impl Reserved<'_> {
         self.number
     }
 
-    /// Stores the frame, with `tag`, and returns the id by which [`Slots::claim`] finds it. It stays there if the device is
+    /// Stores what is sent, with `tag`, and returns the id by which [`Slots::claim`] finds it. It stays there if the device is
     /// never given it.
     #[inline]
-    pub fn store(self, packet: TxPacket, tag: u64) -> u64 {
+    pub fn store(self, load: Load, tag: u64) -> u64 {
         let Self {
             slots, slot, id, ..
         } = self;
         slots.free.advance();
-        slot.skb.set(packet.into_raw().as_ptr());
+        slot.load.set(load.into_raw());
         slot.tag.set(tag);
-        // INVARIANT: The packet was stored before. The lock of the one queue that the slots belong to is held, so nobody else
+        // INVARIANT: The load was stored before. The lock of the one queue that the slots belong to is held, so nobody else
         // stores into the slot.
         store_release(&slot.id, id);
         id
@@ -111,20 +198,23 @@ impl Reserved<'_> {
     ///
     /// That of `send`, with the frame.
     #[inline]
-    pub fn launch(
+    pub fn launch<P: Launch>(
         self,
-        packet: TxPacket,
+        packet: P,
         tag: u64,
         send: impl FnOnce(u64) -> Result,
-    ) -> core::result::Result<Sent, (Error, TxPacket)> {
+    ) -> core::result::Result<Sent, (Error, P)> {
         let (slots, slot) = (self.slots, self.slot);
-        let id = self.store(packet, tag);
+        let id = self.store(packet.into_load(), tag);
         match send(id) {
             Ok(()) => Ok(Sent::taken()),
-            Err(error) => match slot.take(id) {
-                Some(in_flight) => {
+            Err(error) => match slot
+                .take(id)
+                .and_then(|sent| P::from_load(sent.into_load()))
+            {
+                Some(packet) => {
                     slots.free.untake();
-                    Err((error, in_flight.packet))
+                    Err((error, packet))
                 }
                 // The device has made up the id, and completed what it was not given.
                 None => Ok(Sent::taken()),
@@ -133,30 +223,51 @@ impl Reserved<'_> {
     }
 }
 
-/// A frame that the device has sent.
+/// What the device has sent.
+///
+/// # Invariants
+///
+/// `raw` is what `Load::into_raw` returned, and belongs to this.
 pub struct InFlight {
-    packet: TxPacket,
+    raw: *mut c_void,
     tag: u64,
 }
 
 impl InFlight {
-    /// Returns what the frame was launched with.
+    /// Returns what it was launched with.
     #[inline]
     pub fn tag(&self) -> u64 {
         self.tag
     }
 
-    /// Returns the length of the frame in bytes.
+    /// Returns what was kept.
     #[inline]
-    #[allow(clippy::len_without_is_empty)] // As of `TxPacket`.
-    pub fn len(&self) -> u32 {
-        self.packet.len()
+    pub fn into_load(self) -> Load {
+        // SAFETY: By the type invariant; this is not dropped.
+        unsafe { Load::from_raw(core::mem::ManuallyDrop::new(self).raw) }
     }
 
-    /// Frees the frame, in a poll.
+    /// Frees it, in a poll. Returns whether it was a frame of the stack.
     #[inline]
-    pub fn consume(self, cx: &PollContext<'_>) {
-        self.packet.consume(cx);
+    pub fn consume(self, cx: &PollContext<'_>) -> bool {
+        match self.into_load() {
+            Load::Packet(packet) => {
+                packet.consume(cx);
+                true
+            }
+            Load::Frame(frame) => {
+                drop(frame);
+                false
+            }
+            Load::Copied => false,
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        drop(unsafe { Load::from_raw(self.raw) });
     }
 }
 
@@ -185,7 +296,7 @@ impl Slots {
             // INVARIANT: The lower half of `id` is 0.
             let slot = Slot {
                 id: Atomic::new(0),
-                skb: Single::new(core::ptr::null_mut()),
+                load: Single::new(core::ptr::null_mut()),
                 tag: Single::new(0),
             };
             slots.push(slot, GFP_KERNEL)?;

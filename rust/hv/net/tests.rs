@@ -318,7 +318,11 @@ mod cases {
         let other = unsafe { TxQueue::new(dev.tx_queue(0), 0) };
         assert!(of_another.reserve(&other).is_none());
         let [first, second] = ids;
-        let tag = slots.claim(second).map(|frame| (frame.tag(), frame.len()));
+        let len = |sent: InFlight| match sent.into_load() {
+            Load::Packet(packet) => packet.len(),
+            _ => 0,
+        };
+        let tag = slots.claim(second).map(|sent| (sent.tag(), len(sent)));
         assert_eq!(tag, Some((6, 100)));
         assert!(slots.claim(second).is_none());
         // What cannot be sent comes back, and its slot is free again.

@@ -92,13 +92,7 @@ impl Ranges {
         let first = self.ranges.as_ptr().cast::<rlis_net_range>();
         // SAFETY: By the type invariant.
         let ranges = unsafe { core::slice::from_raw_parts(first, self.count) };
-        // The lower half, and the upper one.
-        #[allow(clippy::cast_possible_truncation)]
-        ranges.iter().map(|range| Range {
-            pfn: range.pfn,
-            offset: (range.described >> 32) as u32,
-            len: range.described as u32,
-        })
+        ranges.iter().map(Range::from_raw)
     }
 }
 
@@ -117,6 +111,18 @@ pub struct Range {
     pub offset: u32,
     /// How many; not 0.
     pub len: u32,
+}
+
+impl Range {
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // The upper half, and the lower one.
+    pub(crate) fn from_raw(range: &rlis_net_range) -> Self {
+        Self {
+            pfn: range.pfn,
+            offset: (range.described >> 32) as u32,
+            len: range.described as u32,
+        }
+    }
 }
 
 /// `IPPROTO_TCP` and `IPPROTO_UDP` of the C API.

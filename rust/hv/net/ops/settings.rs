@@ -2,6 +2,8 @@
 
 //! What a user can see and set of an interface, as values.
 
+use crate::device::NetDevice;
+
 /// What is known of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct LinkSettings {
@@ -67,4 +69,31 @@ pub struct TableChange<'a> {
     pub table: Option<&'a [u32]>,
     /// The key of the hash.
     pub key: Option<&'a [u8; crate::HASH_KEY_SIZE]>,
+}
+
+/// Which frames an interface wants to receive, beside those to its own address and to all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RxMode {
+    /// All (`IFF_PROMISC`).
+    pub promiscuous: bool,
+    /// All that are addressed to groups (`IFF_ALLMULTI`).
+    pub all_multicast: bool,
+    /// Those that are addressed to some groups.
+    pub multicast: bool,
+}
+
+impl NetDevice {
+    /// Returns which frames the interface wants to receive. It may want others by then, but [`Driver::rx_mode`] is called
+    /// after each change.
+    pub fn rx_mode(&self) -> RxMode {
+        let dev = self.as_raw();
+        // SAFETY: By the type invariant; others may write the field, so it is read once.
+        let flags = unsafe { (&raw const (*dev).flags).read_volatile() };
+        RxMode {
+            promiscuous: flags & rlis_sys_net::net_device_flags_IFF_PROMISC != 0,
+            all_multicast: flags & rlis_sys_net::net_device_flags_IFF_ALLMULTI != 0,
+            // SAFETY: As above; a single field is read.
+            multicast: unsafe { rlis_sys_net::net_has_multicast(dev) },
+        }
+    }
 }

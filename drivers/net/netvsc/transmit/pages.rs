@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames of the stack that are sent by their pages.
+
+use super::{
+    Context,
+    Held,
+    Transmit,
+    SLOTS, //
+};
+use crate::{
+    header::Header,
+    settings::RING_LOW,
+    tag::Tag, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Release, //
+};
+use rlis_net::{
+    Range,
+    Ranges,
+    Sent,
+    TxPacket, //
+};
+use rlis_proto::{
+    nvsp::{
+        ChannelType,
+        RndisPacket, //
+    },
+    rndis::MAX_HEADER_SIZE, //
+};
+use rlis_vmbus::{
+    Contiguous,
+    MpbBuilder,
+    MpbDescriptor, //
+};
+
+/// Bytes for the header in front of a frame that is sent by its pages; a divisor of the page size.
+pub(super) const HEADER: usize = 256;
+
+const _: () = assert!(MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// Pieces that a frame can be sent in, with its header; a frame with more is put together first.
+const MAX_RANGES: usize = Ranges::MOST + 1;
+
+/// Words of the longest descriptor: the fixed part; for each piece its description, the page that it begins in and the one
+/// that it ends in; the whole pages of 64 KiB between.
+pub(super) const MAX_WORDS: usize = 3 + 3 * MAX_RANGES + 17;
+
+impl Transmit {
+    /// Sends a frame by its pages.
+    pub(super) fn by_pages(
+        &self,
+        held: &mut Held,
+        cx: &Context<'_>,
+        header: &Header,
+        mut packet: TxPacket,
+    ) -> Sent {
+        let mut ranges = Ranges::new();
+        if !ranges.describe(&packet) {
+            cx.counters.scattered.add(1);
+            if packet.linearize().is_err() || !ranges.describe(&packet) {
+                cx.counters.no_memory.add(1);
+                return Self::drop_frame(cx, packet);
+            }
+        }
+        let len = packet.len();
+        match self.send_pages(held, cx, header, &ranges, packet) {
+            Ok(sent) => sent,
+            Err((error, packet)) => {
+                // It was counted as sent before the host could complete it.
+                self.lost.fetch_add(len, Release);
+                self.full(cx, error, packet)
+            }
+        }
+    }
+
+    /// A frame was not sent. If there is no room in the ring, and nothing is under way whose completion would tell of room,
+    /// the host is asked to.
+    #[cold]
+    fn full(&self, cx: &Context<'_>, error: Error, packet: TxPacket) -> Sent {
+        (cx.want_room)();
+        if error == EAGAIN || error == ENOSPC {
+            let room = || {
+                !self.stuck.get()
+                    && self.slots.room() >= SLOTS
+                    && cx.channel.percent_to_write() > RING_LOW
+            };
+            if let Err(stopped) = cx.queue.stop_unless(room) {
+                return self.busy(cx, packet, stopped);
+            }
+            // There is room by now: one frame of many is lost, where trying again might go on for ever.
+        }
+        Self::drop_frame(cx, packet)
+    }
+
+    #[inline]
+    fn send_pages(
+        &self,
+        held: &mut Held,
+        cx: &Context<'_>,
+        header: &Header,
+        ranges: &Ranges,
+        packet: TxPacket,
+    ) -> core::result::Result<Sent, (Error, TxPacket)> {
+        let len = packet.len();
+        // The stack counts it in any case, so that each way out has the same to undo.
+        cx.queue.sent(len);
+        if self.stuck.get() {
+            return Err((EAGAIN, packet));
+        }
+        let Some(slot) = self.slots.reserve(cx.queue) else {
+            return Err((ENOSPC, packet));
+        };
+        let front = match self.front(slot.number(), header) {
+            Ok(front) => front,
+            Err(error) => return Err((error, packet)),
+        };
+        let mut pages = match Self::describe(&mut held.words, front, ranges.iter()) {
+            Ok(pages) => pages,
+            // Not for want of room in the ring.
+            Err(_) => return Err((EINVAL, packet)),
+        };
+        let message = RndisPacket::in_pages(ChannelType::RMC_DATA);
+        packet.stamp();
+        slot.launch(packet, Tag::new(None, 1, len).0, |id| {
+            cx.channel.send_mpb(&mut pages, &message, id)
+        })
+    }
+
+    /// Says where header and frame lie.
+    #[inline(always)]
+    pub(super) fn describe<'a>(
+        words: &'a mut [u64; MAX_WORDS],
+        front: Contiguous,
+        ranges: impl Iterator<Item = Range>,
+    ) -> Result<MpbDescriptor<'a>> {
+        let mut builder = MpbBuilder::new(words);
+        builder.push(front)?;
+        for range in ranges {
+            builder.push(Contiguous {
+                pfn: range.pfn,
+                offset: range.offset,
+                len: range.len,
+            })?;
+        }
+        builder.finish()
+    }
+
+    /// Writes the header to the place that belongs to a slot, and says where that is.
+    pub(super) fn front(&self, slot: u32, header: &Header) -> Result<Contiguous> {
+        let start = usize::try_from(slot)?.checked_mul(HEADER).ok_or(EINVAL)?;
+        header.write(&self.headers, start)?;
+        let page = self.header_pages.get(start / PAGE).ok_or(EINVAL)?;
+        Ok(Contiguous {
+            pfn: *page,
+            offset: u32::try_from(start % PAGE)?,
+            len: header.len(),
+        })
+    }
+}
