@@ -149,10 +149,11 @@ check t refuses -t "$eth"
 check a refuses -a "$eth"
 check T says "-T $eth" 'software-receive' 'software-system-clock'
 names() { ethtool -S "$eth" | sed -n 's/^ *\([a-z0-9_]*\): [0-9]*$/\1/p'; }
-# The names of the C driver, without those of virtual functions, XDP and CPUs, and of what does not happen in ours (tx_no_space, vlan_error).
+# The names of the C driver, without those of virtual functions and CPUs, and of what does not happen in ours (tx_no_space, vlan_error).
 expected() {
 	for name in tx_scattered tx_no_memory tx_too_big tx_busy tx_send_full rx_comp_busy rx_no_memory stop_queue wake_queue; do echo $name; done
-	for n in 0 1 2 3; do for name in tx_queue_${n}_packets tx_queue_${n}_bytes rx_queue_${n}_packets rx_queue_${n}_bytes; do echo $name; done; done
+	for n in 0 1 2 3; do for name in tx_queue_${n}_packets tx_queue_${n}_bytes tx_queue_${n}_xdp_xmit rx_queue_${n}_packets rx_queue_${n}_bytes \
+		rx_queue_${n}_xdp_drop rx_queue_${n}_xdp_redirect rx_queue_${n}_xdp_tx; do echo $name; done; done
 }
 missing() { expected | while read -r name; do names | grep -qx "$name" || echo "$name"; done; }
 check S_has_all equal '' "$(missing)"
