@@ -117,7 +117,7 @@ check up ip link set "$a" up
 check far_up far ip link set "$b" up
 ip addr add 10.1.0.1/24 dev "$a"
 far ip addr add 10.1.0.2/24 dev "$b"
-far ip neigh replace 10.1.0.9 lladdr 00:15:5d:00:01:00 dev "$b"
+for n in 1 9; do far ip neigh replace 10.1.0.$n lladdr 00:15:5d:00:01:00 dev "$b"; done
 check ping wait_for 20 pings 10.1.0.2
 for name in tx_xdp_xmit rx_xdp_drop rx_xdp_redirect rx_xdp_tx; do check "has_$name" equal 0 "$(stat $name)"; done
 
@@ -160,7 +160,7 @@ check unknown_said logged 'XDP return value 77'
 check replying xdp "$a" reply
 check answered counts rx_xdp_tx 10 answered 10
 check answered_1400 counts rx_xdp_tx 10 answered 10 1400
-flood() { far ping -f -q -c "$1" -w 60 10.1.0.9 >/tmp/flood; few_lost; }
+flood() { far ping -A -q -i 0.01 -c "$1" -w 60 10.1.0.9 >/tmp/flood; few_lost; }
 few_lost() {
 	lost=$(sed -n 's/.* \([0-9]*\)% packet loss.*/\1/p' /tmp/flood)
 	[ "${lost:-100}" -le 2 ] || { tail -n 3 /tmp/flood; false; }
@@ -198,7 +198,7 @@ check tagged tagged
 ip link del v7
 
 # Replaced while frames come.
-far ping -f -q -w 20 10.1.0.9 >/dev/null &
+far ping -A -q -i 0.01 -w 20 10.1.0.9 >/dev/null &
 replaced() {
 	for n in $(seq 10); do
 		for what in 1 reply 3 2 0 none; do xdp "$a" $what || return; done
@@ -223,7 +223,7 @@ check reaches wait_for 20 across 1
 check redirected counts rx_xdp_redirect 10 across 10
 check redirected_here counts tx_xdp_xmit 10 across 10
 check echo_across far sh -c '. /scenario/lib.sh; peer echo 10.0.0.1 100000'
-far ping -f -q -c 2000 -w 60 10.0.0.1 >/tmp/flood
+far ping -A -q -i 0.01 -c 2000 -w 60 10.0.0.1 >/tmp/flood
 check flooded_across few_lost
 check third_none xdp "$c" none
 
@@ -245,7 +245,7 @@ check counts_out counts tx_xdp_xmit 10 outward 10
 check counts_in counts rx_xdp_redirect 10 outward 10
 check echo_outward sh -c '. /scenario/lib.sh; ip netns exec far sh -c ". /scenario/lib.sh; peer listen 10.1.0.2 1" & sleep 1
 	ip netns exec inner sh -c ". /scenario/lib.sh; peer echo 10.1.0.2 100000"'
-inner ping -f -q -w 20 10.1.0.2 >/dev/null &
+inner ping -A -q -i 0.01 -w 20 10.1.0.2 >/dev/null &
 down_and_up() { for n in 1 2 3; do ip link set "$a" down && ip link set "$a" up || return; sleep 1; done; }
 check down_and_up down_and_up
 kill $! 2>/dev/null

@@ -278,7 +278,7 @@ impl Receive {
             Piece::Whole => {
                 coalesced.begun = None;
                 let frame = if context.has_program {
-                    match xdp::show(context, memory, position, len, cx) {
+                    match xdp::show(counters, context.send_kept, memory, position, len, cx) {
                         Shown::NoProgram => cx.copy_frame(memory, position, len),
                         Shown::Pass(frame) => frame,
                         Shown::Done => return Ok(()),
@@ -291,7 +291,7 @@ impl Receive {
             }
             _ if context.has_program => {
                 if piece == Piece::First {
-                    xdp::refuse_joined(context);
+                    xdp::refuse_joined(counters, context.port);
                     cx.count();
                 }
                 coalesced.begun = None;

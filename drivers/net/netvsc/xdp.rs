@@ -5,7 +5,8 @@
 //! The program belongs to the interface, and so survives whatever becomes of the connection to the host.
 
 use crate::{
-    receive::Context,
+    counters::Received,
+    port::Port,
     settings::ETH_HEADER, //
 };
 use kernel::prelude::*;
@@ -47,16 +48,16 @@ pub(crate) enum Shown {
     Done,
 }
 
-/// Shows a frame of `len` bytes to the program.
+/// Shows a frame of `len` bytes to the program. What that wants sent is kept, and sent by `send_kept` when it is enough.
 #[inline(never)]
 pub(crate) fn show(
-    context: &Context<'_>,
+    counters: &Received,
+    send_kept: &dyn Fn(&mut PollContext<'_>),
     memory: &SharedMemory,
     position: usize,
     len: usize,
     cx: &mut PollContext<'_>,
 ) -> Shown {
-    let counters = context.counters;
     if u32::try_from(len).is_ok_and(|len| len > XDP_ROOM) {
         // With a tag in it, or since before the program was there.
         counters.xdp_drop.add(1);
@@ -82,7 +83,7 @@ pub(crate) fn show(
             counters.xdp_tx.add(1);
             received();
             if let Err(frame) = cx.keep(frame) {
-                (context.send_kept)(cx);
+                send_kept(cx);
                 // There is room for it now.
                 drop(cx.keep(frame));
             }
@@ -94,9 +95,9 @@ pub(crate) fn show(
 
 /// Joined frames are not shown to a program, and must not get past it: the host was told not to join any.
 #[cold]
-pub(crate) fn refuse_joined(context: &Context<'_>) {
-    context.counters.xdp_drop.add(1);
-    context.port.complain(
+pub(crate) fn refuse_joined(counters: &Received, port: &Port) {
+    counters.xdp_drop.add(1);
+    port.complain(
         "a frame that the host has joined, in spite of the program that is attached",
         &"dropped",
     );

@@ -2,11 +2,7 @@
 
 //! Frames of XDP that are to be sent, `struct xdp_frame`.
 
-use crate::{
-    device::NetDevice,
-    poll::PollContext,
-    tx::Range, //
-};
+use crate::device::NetDevice;
 use core::{
     mem::MaybeUninit,
     ptr::NonNull, //
@@ -17,10 +13,7 @@ use kernel::{
     types::NotThreadSafe, //
 };
 use rlis_hv::SharedMemory;
-use rlis_sys_net::{
-    rlis_net_range,
-    xdp_frame, //
-};
+use rlis_sys_net::xdp_frame;
 
 /// A frame of XDP that is to be sent: in one piece, and in memory that may be anybody's.
 ///
@@ -30,7 +23,7 @@ use rlis_sys_net::{
 ///
 /// `raw` is valid, and this is its only owner.
 pub struct XdpFrame {
-    raw: NonNull<xdp_frame>,
+    pub(crate) raw: NonNull<xdp_frame>,
 }
 
 // SAFETY: A frame may be read and freed from any thread; this is its only owner.
@@ -60,16 +53,6 @@ impl XdpFrame {
     pub fn len(&self) -> u32 {
         // SAFETY: By the type invariant.
         unsafe { rlis_sys_net::net_xdp_frame_len(self.raw.as_ptr()) }
-    }
-
-    /// Returns where the frame lies in physical memory.
-    pub fn range(&self) -> Range {
-        let mut range = MaybeUninit::<rlis_net_range>::uninit();
-        // SAFETY: By the type invariant; the helper fills the struct in.
-        Range::from_raw(&unsafe {
-            rlis_sys_net::net_xdp_frame_range(self.raw.as_ptr(), range.as_mut_ptr());
-            range.assume_init()
-        })
     }
 
     /// Copies the whole frame to `offset` bytes into `to`.
@@ -216,8 +199,8 @@ const BULK: usize = 16;
 ///
 /// The first `count` entries are initialised, with frames that belong to this.
 pub(crate) struct Outgoing {
-    list: [MaybeUninit<NonNull<xdp_frame>>; BULK],
-    count: usize,
+    pub(crate) list: [MaybeUninit<NonNull<xdp_frame>>; BULK],
+    pub(crate) count: usize,
 }
 
 impl Outgoing {
@@ -238,49 +221,5 @@ impl Drop for Outgoing {
             // SAFETY: By the type invariant.
             drop(unsafe { XdpFrame::from_raw(raw.assume_init()) });
         }
-    }
-}
-
-impl PollContext<'_> {
-    /// Keeps a frame to be sent by [`Self::send_kept`].
-    ///
-    /// # Errors
-    ///
-    /// Gives the frame back if those that are kept have to be sent first.
-    #[inline]
-    pub fn keep(&mut self, frame: XdpFrame) -> core::result::Result<(), XdpFrame> {
-        let outgoing = self.outgoing();
-        match outgoing.list.get_mut(outgoing.count) {
-            Some(place) => {
-                place.write(frame.into_raw());
-                // INVARIANT: The next one was just written.
-                outgoing.count += 1;
-                Ok(())
-            }
-            None => Err(frame),
-        }
-    }
-
-    /// Returns whether frames are kept.
-    #[inline]
-    pub fn has_kept(&mut self) -> bool {
-        self.outgoing().count != 0
-    }
-
-    /// Has `send` take the frames that are kept. Returns how many it has not taken, which are freed.
-    pub fn send_kept(&mut self, send: impl FnOnce(&Self, &mut Frames<'_>)) -> usize {
-        let mut kept = core::mem::replace(self.outgoing(), Outgoing::new());
-        let count = core::mem::take(&mut kept.count);
-        // SAFETY: By the type invariant so many are initialised; they have the layout of what they hold. As `count` is 0 now,
-        // they do not belong to `kept` any more.
-        let list = unsafe { core::slice::from_raw_parts(kept.list.as_ptr().cast(), count) };
-        // SAFETY: They are ours, as just said, and this is the poll in which they were received.
-        let mut frames = unsafe { Frames::new(list) };
-        send(self, &mut frames);
-        let left = frames.left();
-        while let Some(frame) = frames.take() {
-            drop(frame);
-        }
-        left
     }
 }

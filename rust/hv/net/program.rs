@@ -2,21 +2,12 @@
 
 //! Programs of XDP, `struct bpf_prog`, and the one that an interface has.
 
-use crate::{
-    context::Rtnl,
-    device::NetDevice,
-    lower::Lower, //
-};
 use core::{
     ptr::NonNull,
     sync::atomic::{
         AtomicPtr,
         Ordering, //
     }, //
-};
-use kernel::{
-    error::to_result,
-    prelude::*, //
 };
 use rlis_sys_net::bpf_prog;
 
@@ -25,7 +16,7 @@ use rlis_sys_net::bpf_prog;
 /// # Invariants
 ///
 /// The program is valid, and one of its references belongs to this.
-pub struct Program(NonNull<bpf_prog>);
+pub struct Program(pub(crate) NonNull<bpf_prog>);
 
 // SAFETY: References to programs are counted atomically, and may be given back in any task.
 unsafe impl Send for Program {}
@@ -92,58 +83,10 @@ impl ProgramSlot {
         drop(self.replace(None));
     }
 
-    fn replace(&self, program: Option<Program>) -> Option<Program> {
+    pub(crate) fn replace(&self, program: Option<Program>) -> Option<Program> {
         let new = program.map_or(core::ptr::null_mut(), |program| program.into_raw().as_ptr());
         let old = NonNull::new(self.0.swap(new, Ordering::AcqRel))?;
         // SAFETY: By the invariant of the slot, this is what `into_raw` returned, and it is there no more.
         Some(unsafe { Program::from_raw(old) })
-    }
-}
-
-impl Lower<'_> {
-    /// Returns whether the interface can show what it receives to programs of XDP.
-    pub fn takes_programs(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys_net::net_bpf_supported(self.as_raw()) }
-    }
-
-    /// Has the interface show what it receives to this program, or to none. Not to be called in a [`Watcher`](crate::Watcher) but
-    /// for [`LowerEvent::Unregistered`](crate::LowerEvent::Unregistered), as some kernels hold the interface's own lock there.
-    ///
-    /// # Errors
-    ///
-    /// What its driver has against it; it has the program of before then.
-    pub fn set_program(&self, program: Option<Program>) -> Result {
-        let raw = program
-            .as_ref()
-            .map_or(core::ptr::null_mut(), |program| program.0.as_ptr());
-        // SAFETY: By the type invariants; the RTNL is held.
-        to_result(unsafe { rlis_sys_net::net_bpf_propagate(self.as_raw(), raw) })?;
-        if let Some(program) = program {
-            // It has this reference now.
-            let _ = program.into_raw();
-        }
-        Ok(())
-    }
-}
-
-impl NetDevice {
-    /// Returns whether frames that are received are shown to a program of XDP. Out of date at once, unless the RTNL is held.
-    #[inline]
-    pub fn has_program(&self) -> bool {
-        self.private().program.is_some()
-    }
-
-    /// Returns a reference to the program, if there is one.
-    pub fn program(&self, _rtnl: &Rtnl<'_>) -> Option<Program> {
-        let raw = NonNull::new(self.private().program.get())?;
-        // SAFETY: By the invariant of the slot; it stays while the RTNL is held. The value is not dropped.
-        let program = core::mem::ManuallyDrop::new(unsafe { Program::from_raw(raw) });
-        Some(Program::clone(&program))
-    }
-
-    /// From here on frames that are received are shown to this program, or to none.
-    pub(crate) fn set_program(&self, _rtnl: &Rtnl<'_>, program: Option<Program>) {
-        drop(self.private().program.replace(program));
     }
 }

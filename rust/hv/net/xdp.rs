@@ -5,25 +5,38 @@
 //! C headers: [`include/net/xdp.h`](srctree/include/net/xdp.h), [`include/linux/filter.h`](srctree/include/linux/filter.h)
 
 use crate::{
-    frames::XdpFrame,
+    context::Rtnl,
+    device::NetDevice,
+    frames::{
+        Frames,
+        Outgoing,
+        XdpFrame, //
+    },
+    lower::Lower,
     poll::PollContext,
-    rx::RxPacket, //
+    program::Program,
+    rx::RxPacket,
+    tx::Range, //
 };
 use core::{
     mem::MaybeUninit,
     ptr::NonNull, //
 };
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
 use rlis_hv::SharedMemory;
 use rlis_sys_net::{
     bpf_prog,
+    rlis_net_range,
     xdp_action,
     xdp_buff, //
 };
 
 /// Bytes of the longest frame that a program can be shown: with 256 bytes of room in front of it, and what the stack wants behind
 /// it, it has a page.
-#[allow(clippy::cast_possible_truncation)] // Less than a page.
-pub const XDP_ROOM: u32 = rlis_sys_net::rlis_net_xdp_sizes_RLIS_NET_XDP_ROOM as u32;
+pub const XDP_ROOM: u32 = rlis_sys_net::rlis_net_xdp_sizes_RLIS_NET_XDP_ROOM;
 
 /// What has become of a frame that a program was shown.
 #[must_use]
@@ -152,5 +165,109 @@ impl PollContext<'_> {
         // SAFETY: Both are valid.
         unsafe { rlis_sys_net::net_xdp_exception(dev, program.as_ptr(), action) };
         Verdict::Aborted
+    }
+}
+
+impl XdpFrame {
+    /// Returns where the frame lies in physical memory.
+    pub fn range(&self) -> Range {
+        let mut range = MaybeUninit::<rlis_net_range>::uninit();
+        // SAFETY: By the type invariant; the helper fills the struct in.
+        Range::from_raw(&unsafe {
+            rlis_sys_net::net_xdp_frame_range(self.raw.as_ptr(), range.as_mut_ptr());
+            range.assume_init()
+        })
+    }
+}
+
+impl PollContext<'_> {
+    /// Keeps a frame to be sent by [`Self::send_kept`].
+    ///
+    /// # Errors
+    ///
+    /// Gives the frame back if those that are kept have to be sent first.
+    #[inline]
+    pub fn keep(&mut self, frame: XdpFrame) -> core::result::Result<(), XdpFrame> {
+        let outgoing = self.outgoing();
+        match outgoing.list.get_mut(outgoing.count) {
+            Some(place) => {
+                place.write(frame.into_raw());
+                // INVARIANT: The next one was just written.
+                outgoing.count += 1;
+                Ok(())
+            }
+            None => Err(frame),
+        }
+    }
+
+    /// Returns whether frames are kept.
+    #[inline]
+    pub fn has_kept(&mut self) -> bool {
+        self.outgoing().count != 0
+    }
+
+    /// Has `send` take the frames that are kept. Returns how many it has not taken, which are freed.
+    pub fn send_kept(&mut self, send: impl FnOnce(&Self, &mut Frames<'_>)) -> usize {
+        let mut kept = core::mem::replace(self.outgoing(), Outgoing::new());
+        let count = core::mem::take(&mut kept.count);
+        // SAFETY: By the type invariant so many are initialised; they have the layout of what they hold. As `count` is 0 now,
+        // they do not belong to `kept` any more.
+        let list = unsafe { core::slice::from_raw_parts(kept.list.as_ptr().cast(), count) };
+        // SAFETY: They are ours, as just said, and this is the poll in which they were received.
+        let mut frames = unsafe { Frames::new(list) };
+        send(self, &mut frames);
+        let left = frames.left();
+        while let Some(frame) = frames.take() {
+            drop(frame);
+        }
+        left
+    }
+}
+
+impl Lower<'_> {
+    /// Returns whether the interface can show what it receives to programs of XDP.
+    pub fn takes_programs(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { rlis_sys_net::net_bpf_supported(self.as_raw()) }
+    }
+
+    /// Has the interface show what it receives to this program, or to none. Not to be called in a [`Watcher`](crate::Watcher) but
+    /// for [`LowerEvent::Unregistered`](crate::LowerEvent::Unregistered), as some kernels hold the interface's own lock there.
+    ///
+    /// # Errors
+    ///
+    /// What its driver has against it; it has the program of before then.
+    pub fn set_program(&self, program: Option<Program>) -> Result {
+        let raw = program
+            .as_ref()
+            .map_or(core::ptr::null_mut(), |program| program.0.as_ptr());
+        // SAFETY: By the type invariants; the RTNL is held.
+        to_result(unsafe { rlis_sys_net::net_bpf_propagate(self.as_raw(), raw) })?;
+        if let Some(program) = program {
+            // It has this reference now.
+            let _ = program.into_raw();
+        }
+        Ok(())
+    }
+}
+
+impl NetDevice {
+    /// Returns whether frames that are received are shown to a program of XDP. Out of date at once, unless the RTNL is held.
+    #[inline]
+    pub fn has_program(&self) -> bool {
+        self.private().program.is_some()
+    }
+
+    /// Returns a reference to the program, if there is one.
+    pub fn program(&self, _rtnl: &Rtnl<'_>) -> Option<Program> {
+        let raw = NonNull::new(self.private().program.get())?;
+        // SAFETY: By the invariant of the slot; it stays while the RTNL is held. The value is not dropped.
+        let program = core::mem::ManuallyDrop::new(unsafe { Program::from_raw(raw) });
+        Some(Program::clone(&program))
+    }
+
+    /// From here on frames that are received are shown to this program, or to none.
+    pub(crate) fn set_program(&self, _rtnl: &Rtnl<'_>, program: Option<Program>) {
+        drop(self.private().program.replace(program));
     }
 }

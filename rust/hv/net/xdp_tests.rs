@@ -137,9 +137,10 @@ mod cases {
     fn attach(dev: &NetDevice, program: Option<&Made>) -> (c_int, bool) {
         let raw = program.map_or(core::ptr::null_mut(), |made| made.0.as_ptr());
         let mut text = core::ptr::null();
-        // SAFETY: The interface is registered, and the RTNL held; the program has a reference to be taken of.
-        let error =
-            Rtnl::with(|_| unsafe { rlis_sys_net::net_test_bpf(dev.as_raw(), raw, &mut text) });
+        let error = Rtnl::with(|_| {
+            // SAFETY: The interface is registered, and the RTNL held; the program has a reference to be taken of.
+            unsafe { rlis_sys_net::net_test_bpf(dev.as_raw(), raw, &mut text) }
+        });
         (error, !text.is_null())
     }
 

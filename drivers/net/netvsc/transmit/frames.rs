@@ -151,7 +151,7 @@ impl Transmit {
                 sections.write(base, start, &header, |memory, at| frame.copy_to(memory, at))
             });
             // Memory that is there cannot be missing.
-            if !written.is_some_and(|written| written.is_ok()) {
+            if written.is_none_or(|written| written.is_err()) {
                 break;
             }
             frames.copied();

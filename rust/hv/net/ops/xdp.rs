@@ -57,7 +57,7 @@ unsafe fn attach<T: Driver>(
 ) -> Result {
     // SAFETY: As required of the caller.
     let refuse = |text: &'static CStr, error: Error| unsafe {
-        rlis_sys_net::net_bpf_refuse(request, text.as_ptr().cast());
+        rlis_sys_net::net_bpf_refuse(request, text.as_char_ptr());
         error
     };
     // SAFETY: As required of the caller.
