@@ -35,7 +35,8 @@ impl SpinLock {
         SpinGuard(self, flags, PhantomData)
     }
 
-    /// Takes the lock where interrupts are off already.
+    /// Takes the lock where interrupts are off already, or, under `PREEMPT_RT`, where no interrupt handler takes it, as none
+    /// may that is not a thread.
     #[inline]
     pub fn lock_irqs_off(&self) -> SpinGuardIrqsOff<'_> {
         // SAFETY: By the invariants.

@@ -4,6 +4,7 @@
  */
 
 #include <linux/acpi.h>
+#include <linux/bottom_half.h>
 #include <linux/clockchips.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
@@ -22,10 +23,12 @@
 #include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/reciprocal_div.h>
+#include <linux/sched.h>
 #include <linux/sched/isolation.h>
 #include <linux/screen_info.h>
 #include <linux/set_memory.h>
 #include <linux/slab.h>
+#include <linux/smpboot.h>
 #include <linux/sysfb.h>
 #include <linux/sysfs.h>
 #include <linux/topology.h>
@@ -126,11 +129,6 @@ bool rlis_helper_vmbus_root_partition(void)
 #else
 	return hv_root_partition;
 #endif
-}
-
-bool rlis_helper_preempt_rt(void)
-{
-	return IS_ENABLED(CONFIG_PREEMPT_RT);
 }
 
 bool rlis_helper_hv_recommend_using_aeoi(void)
@@ -388,11 +386,69 @@ int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *fil
 #endif
 }
 
+#ifdef CONFIG_PREEMPT_RT
 /*
- * Runs the handler in hard interrupt context. The vector is never threaded, so it may take a spinlock_t there, which
- * lockdep would have to report for PREEMPT_RT's sake; on PREEMPT_RT the module does not load.
+ * There the handler takes locks that sleep, and calls drivers that do, so that a thread for each CPU does its work: the
+ * vector itself is never threaded.
  */
-void rlis_helper_isr_annotated(void)
+static DEFINE_PER_CPU(bool, isr_pending);
+static DEFINE_PER_CPU(struct task_struct *, isr_thread);
+
+static void isr_thread_setup(unsigned int cpu)
+{
+	sched_set_fifo(current);
+}
+
+static int isr_thread_should_run(unsigned int cpu)
+{
+	return this_cpu_read(isr_pending);
+}
+
+static void isr_thread_fn(unsigned int cpu)
+{
+	/* An interrupt that comes from here on has it run again. */
+	this_cpu_write(isr_pending, false);
+	/* As in any threaded handler: what it raises, NAPI and tasklets, runs here at the end, and not in ksoftirqd. */
+	local_bh_disable();
+	rlis_bus_isr();
+	local_bh_enable();
+}
+
+static struct smp_hotplug_thread isr_threads = {
+	.store = &isr_thread,
+	.setup = isr_thread_setup,
+	.thread_should_run = isr_thread_should_run,
+	.thread_fn = isr_thread_fn,
+	.thread_comm = "vmbus_irq/%u",
+};
+
+int rlis_helper_isr_prepare(void)
+{
+	return smpboot_register_percpu_thread(&isr_threads);
+}
+
+void rlis_helper_isr_finish(void)
+{
+	smpboot_unregister_percpu_thread(&isr_threads);
+}
+
+void rlis_helper_isr_run(void)
+{
+	this_cpu_write(isr_pending, true);
+	wake_up_process(this_cpu_read(isr_thread));
+}
+#else
+int rlis_helper_isr_prepare(void)
+{
+	return 0;
+}
+
+void rlis_helper_isr_finish(void)
+{
+}
+
+/* The vector is never threaded, so a spinlock_t may be taken here, which lockdep would have to report for PREEMPT_RT's sake. */
+void rlis_helper_isr_run(void)
 {
 	static DEFINE_WAIT_OVERRIDE_MAP(map, LD_WAIT_CONFIG);
 
@@ -400,6 +456,7 @@ void rlis_helper_isr_annotated(void)
 	rlis_bus_isr();
 	lock_map_release(&map);
 }
+#endif
 
 bool rlis_helper_vmbus_ratelimit(void)
 {

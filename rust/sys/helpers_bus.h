@@ -34,7 +34,6 @@ RLIS_SAFE unsigned int rlis_helper_vmbus_smp_processor_id(void);
 u64 rlis_helper_hvcall_post_message(const void *input, size_t len);
 RLIS_SAFE u64 rlis_helper_hvcall_signal_event(u64 param);
 RLIS_SAFE bool rlis_helper_vmbus_root_partition(void);
-RLIS_SAFE bool rlis_helper_preempt_rt(void);
 RLIS_SAFE bool rlis_helper_hv_recommend_using_aeoi(void);
 RLIS_SAFE bool rlis_helper_hv_paravisor_present(void);
 RLIS_SAFE u64 rlis_helper_hv_shared_gpa_boundary(void);
@@ -78,7 +77,14 @@ int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *fil
 				 struct vm_area_struct *vma);
 RLIS_SAFE void rlis_helper_vmbus_retarget_begin(void);
 void rlis_helper_vmbus_retarget_end(void);
-RLIS_SAFE void rlis_helper_isr_annotated(void);
+
+/*
+ * The part of the interrupt handler that need not be in hard interrupt context, rlis_bus_isr(). Under PREEMPT_RT the run
+ * is a thread's, of those that are there between prepare and finish; elsewhere it is over when the function returns.
+ */
+int rlis_helper_isr_prepare(void);
+void rlis_helper_isr_finish(void);
+void rlis_helper_isr_run(void);
 
 /* Devices and drivers, ACPI, screens. */
 #ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE

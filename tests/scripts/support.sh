@@ -101,7 +101,7 @@ tree 6.12.1-piix X86_64 MODULES HYPERV=m HYPERV_UTILS=m PTP_1588_CLOCK SCSI SCSI
 modules disks_of_ata_piix 'hv_vmbus hv_utils hv_balloon'
 says disks_of_ata_piix_says_so 'hv_storvsc +leave: .*HYPERV_STORAGE is off.*ata_piix'
 tree 6.12.1-rt "${common[@]}" HYPERV=m PREEMPT_RT
-says real_time 'real-time'
+modules real_time "$all"
 tree 6.12.1-arm64 ARM64 MODULES HYPERV=m
 says other_architecture 'not for x86_64'
 tree 6.12.1-none X86_64 MODULES

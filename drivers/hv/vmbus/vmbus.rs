@@ -114,7 +114,7 @@ impl Parts {
         let mmio = Mmio::new()?;
         let bus_type = BusType::register()?;
         let pages = Pages::new()?;
-        let handler = Handler::set();
+        let handler = Handler::set()?;
         let hotplug = Hotplug::new()?;
         let connection =
             Connection::establish().inspect_err(|_| pr_err!("Unable to connect to host\n"))?;

@@ -18,31 +18,49 @@ use crate::{
     }, //
 };
 use core::sync::atomic::Ordering;
-use kernel::sync::rcu;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::rcu, //
+};
 use rlis_sys as bindings;
 
 /// How long a ring is left alone whose index the host has written makes no sense, in milliseconds.
 const LOOK_AGAIN_MS: u32 = 500;
 
-/// The interrupt handler, called with interrupts off on the CPU that got the interrupt.
+/// The interrupt handler, called in hard interrupt context on the CPU that got the interrupt.
+///
+/// What has to be done there is done here: the clock event device is told that its timer has expired, and the pool of
+/// randomness gets the time. The rest, which takes locks that sleep under `PREEMPT_RT`, is [`rlis_bus_isr`].
 #[no_mangle]
 pub(crate) extern "C" fn vmbus_isr() {
-    bindings::isr_annotated();
+    let context = synic::this_context();
+    let rcu = rcu::read_lock();
+    synic::take_timer_message(context, &rcu);
+    // A thread need not wake up for each tick of a clock.
+    let rest = !cfg!(CONFIG_PREEMPT_RT)
+        || synic::has_message(context, &rcu)
+        || synic::has_events_of(context, &rcu);
+    drop(rcu);
+    if rest {
+        // SAFETY: There are threads, if any are needed, as long as there is this handler: `Handler`.
+        unsafe { bindings::isr_run() };
+    }
+    if cfg!(RLIS_HAVE_STIMER_MESSAGES) {
+        bindings::vmbus_interrupt_randomness();
+    }
 }
 
-/// The interrupt handler, as lockdep shall see it.
+/// What the interrupt handler does for channels and messages. With interrupts off, or, under `PREEMPT_RT`, in a thread of the
+/// CPU with softirqs disabled.
 #[no_mangle]
 extern "C" fn rlis_bus_isr() {
     let context = synic::this_context();
     let rcu = rcu::read_lock();
     schedule_channels(context, &rcu);
-    // Behind a timer's message the next comes with an interrupt of its own.
-    if !synic::take_timer_message(context, &rcu) && synic::has_message(context, &rcu) {
+    // A timer's message that has come meanwhile is for the interrupt that it comes with.
+    if synic::has_message(context, &rcu) {
         context.msg_dpc().schedule();
-    }
-    drop(rcu);
-    if cfg!(RLIS_HAVE_STIMER_MESSAGES) {
-        bindings::vmbus_interrupt_randomness();
     }
 }
 
@@ -79,7 +97,8 @@ fn schedule_channel(table: &Table, relid: u32, rcu: &rcu::Guard) {
 }
 
 impl Found<'_> {
-    /// Has the driver's callback called, or calls it. With interrupts off.
+    /// Has the driver's callback called, or calls it. Where the lock of its callback needs no more to keep interrupts out:
+    /// with interrupts off, or in the one thread that handles them.
     #[inline]
     fn interrupted(&self) {
         let channel = self.fields();
@@ -139,15 +158,22 @@ extern "C" fn rlis_bus_on_event(channel: &Channel) {
     }
 }
 
-/// The interrupt handler. Dropping it removes the handler; no interrupt comes any more by then.
+/// The interrupt handler, with its threads where it has any. Dropping it removes the handler; no interrupt comes any more by
+/// then. Sleeps.
 pub struct Handler(());
 
 impl Handler {
-    /// Sets it. There are [`synic::Pages`].
-    pub fn set() -> Self {
-        // SAFETY: The handler may be called from here on, and finds the pages.
+    /// Sets it. There are [`synic::Pages`]. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, where threads are needed.
+    pub fn set() -> Result<Self> {
+        // SAFETY: There are none yet. A CPU that comes online gets its own before its SynIC is enabled.
+        to_result(unsafe { bindings::isr_prepare() })?;
+        // SAFETY: The handler may be called from here on, and finds the pages and the threads.
         unsafe { bindings::hv_setup_vmbus_handler(Some(vmbus_isr)) };
-        Self(())
+        Ok(Self(()))
     }
 }
 
@@ -155,5 +181,7 @@ impl Drop for Handler {
     fn drop(&mut self) {
         // SAFETY: Set by `set`. The SynIC is off on all CPUs.
         unsafe { bindings::hv_remove_vmbus_handler() };
+        // SAFETY: `set` made them, and the handler that wakes them is gone.
+        unsafe { bindings::isr_finish() };
     }
 }

@@ -38,7 +38,6 @@ pub fn machine() -> Machine {
             paravisor: bindings::hv_paravisor_present(),
             snp: bindings::hv_isolation_type_snp(),
             tdx: bindings::hv_isolation_type_tdx(),
-            preempt_rt: bindings::preempt_rt(),
         }
     }
 }

@@ -213,7 +213,12 @@ pub(crate) fn disable() {
 /// Whether the interrupt handler has channels' events before it, on a CPU that is present.
 pub fn has_events(cpu: u32) -> bool {
     let rcu = rcu::read_lock();
-    let Some(flags) = context(cpu).and_then(|context| context.event_flags(&rcu)) else {
+    context(cpu).is_some_and(|context| has_events_of(context, &rcu))
+}
+
+/// Whether channels' events wait in the page of a CPU.
+pub(crate) fn has_events_of(context: &Context, rcu: &rcu::Guard) -> bool {
+    let Some(flags) = context.event_flags(rcu) else {
         return false;
     };
     // Flag 0 announces messages, which are none of a channel's interrupts.
@@ -297,21 +302,19 @@ fn is_timer(message_type: u32) -> bool {
 /// If a synthetic timer has expired, tells the clock event device and frees the slot. Newer kernels use such timers only
 /// where they interrupt by themselves. In the interrupt handler, on the CPU of the context.
 #[inline]
-pub(crate) fn take_timer_message(context: &Context, rcu: &rcu::Guard) -> bool {
+pub(crate) fn take_timer_message(context: &Context, rcu: &rcu::Guard) {
     if !cfg!(RLIS_HAVE_STIMER_MESSAGES) {
-        return false;
+        return;
     }
     let Some(slot) = context.slot(rcu) else {
-        return false;
+        return;
     };
     let message_type = slot.message_type.load(Ordering::Acquire);
-    if !is_timer(message_type) {
-        return false;
+    if is_timer(message_type) {
+        // SAFETY: The clock event device of this CPU has asked for the message.
+        unsafe { bindings::stimer_expired() };
+        slot.end_of_message(message_type);
     }
-    // SAFETY: The clock event device of this CPU has asked for the message.
-    unsafe { bindings::stimer_expired() };
-    slot.end_of_message(message_type);
-    true
 }
 
 /// The tasklet that takes a message out of a CPU's page; runs on that CPU.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which machines a bus driver without paravisor, encryption and threaded interrupts can serve.
+//! Which machines a bus driver without paravisor and encryption can serve.
 
 /// What the hypervisor and the kernel say about themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,6 @@ pub struct Machine {
     pub snp: bool,
     /// Memory is encrypted by TDX.
     pub tdx: bool,
-    /// `CONFIG_PREEMPT_RT`.
-    pub preempt_rt: bool,
 }
 
 /// What to do on a machine.
@@ -51,8 +49,6 @@ impl Machine {
             Verdict::Unsupported("guests with a paravisor")
         } else if self.snp || self.tdx {
             Verdict::Unsupported("confidential guests (SEV-SNP, TDX)")
-        } else if self.preempt_rt {
-            Verdict::Unsupported("kernels with PREEMPT_RT")
         } else {
             Verdict::Serve
         }
@@ -106,13 +102,6 @@ mod tests {
             (
                 Machine { tdx: true, ..guest },
                 "confidential guests (SEV-SNP, TDX)",
-            ),
-            (
-                Machine {
-                    preempt_rt: true,
-                    ..guest
-                },
-                "kernels with PREEMPT_RT",
             ),
         ] {
             assert_eq!(machine.verdict(), Verdict::Unsupported(what));
