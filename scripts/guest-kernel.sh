@@ -7,7 +7,7 @@
 # What a test kernel has built in and Debian's has as modules that nothing loads by itself where there is no udev.
 early="sd_mod sr_mod sg ext4 crc32c"
 
-# guest_kernel KERNEL FOLDER: builds or fetches a kernel (fast, debug, stock-6.12, stock-7.3) and our modules for it, and sets
+# guest_kernel KERNEL FOLDER: builds or fetches a kernel (fast, debug, debug-rt, stock-VERSION) and our modules for it, and sets
 #   modules   the folder of ours       release   as uname -r says it       image   the file to boot
 #   lists     where modules.builtin is
 #   kdir      where the kernel's own modules are: its build folder, or FOLDER, which unpack_modules fills
