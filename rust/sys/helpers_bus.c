@@ -422,28 +422,31 @@ static struct smp_hotplug_thread isr_threads = {
 	.thread_comm = "vmbus_irq/%u",
 };
 
-int rlis_helper_isr_prepare(void)
+static int isr_prepare(void)
 {
 	return smpboot_register_percpu_thread(&isr_threads);
 }
 
-void rlis_helper_isr_finish(void)
+static void isr_finish(void)
 {
 	smpboot_unregister_percpu_thread(&isr_threads);
 }
 
 void rlis_helper_isr_run(void)
 {
+	struct task_struct *thread = this_cpu_read(isr_thread);
+
 	this_cpu_write(isr_pending, true);
-	wake_up_process(this_cpu_read(isr_thread));
+	if (thread)
+		wake_up_process(thread);
 }
 #else
-int rlis_helper_isr_prepare(void)
+static int isr_prepare(void)
 {
 	return 0;
 }
 
-void rlis_helper_isr_finish(void)
+static void isr_finish(void)
 {
 }
 
@@ -457,6 +460,21 @@ void rlis_helper_isr_run(void)
 	lock_map_release(&map);
 }
 #endif
+
+int rlis_helper_isr_set(void (*handler)(void))
+{
+	int ret = isr_prepare();
+
+	if (!ret)
+		hv_setup_vmbus_handler(handler);
+	return ret;
+}
+
+void rlis_helper_isr_remove(void)
+{
+	hv_remove_vmbus_handler();
+	isr_finish();
+}
 
 bool rlis_helper_vmbus_ratelimit(void)
 {

@@ -79,12 +79,13 @@ RLIS_SAFE void rlis_helper_vmbus_retarget_begin(void);
 void rlis_helper_vmbus_retarget_end(void);
 
 /*
- * The part of the interrupt handler that need not be in hard interrupt context, rlis_bus_isr(). Under PREEMPT_RT the run
- * is a thread's, of those that are there between prepare and finish; elsewhere it is over when the function returns.
+ * Sets the interrupt handler, and takes it away. Its part that need not be in hard interrupt context, rlis_bus_isr(), is
+ * what it calls by run: under PREEMPT_RT that is a thread's, of those that are there as long as the handler; elsewhere it
+ * is over when the function returns.
  */
-int rlis_helper_isr_prepare(void);
-void rlis_helper_isr_finish(void);
-void rlis_helper_isr_run(void);
+int rlis_helper_isr_set(void (*handler)(void));
+void rlis_helper_isr_remove(void);
+RLIS_SAFE void rlis_helper_isr_run(void);
 
 /* Devices and drivers, ACPI, screens. */
 #ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE

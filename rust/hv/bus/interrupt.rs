@@ -43,8 +43,7 @@ pub(crate) extern "C" fn vmbus_isr() {
         || synic::has_events_of(context, &rcu);
     drop(rcu);
     if rest {
-        // SAFETY: There are threads, if any are needed, as long as there is this handler: `Handler`.
-        unsafe { bindings::isr_run() };
+        bindings::isr_run();
     }
     if cfg!(RLIS_HAVE_STIMER_MESSAGES) {
         bindings::vmbus_interrupt_randomness();
@@ -169,10 +168,9 @@ impl Handler {
     ///
     /// `ENOMEM`, where threads are needed.
     pub fn set() -> Result<Self> {
-        // SAFETY: There are none yet. A CPU that comes online gets its own before its SynIC is enabled.
-        to_result(unsafe { bindings::isr_prepare() })?;
-        // SAFETY: The handler may be called from here on, and finds the pages and the threads.
-        unsafe { bindings::hv_setup_vmbus_handler(Some(vmbus_isr)) };
+        // SAFETY: There is none yet. The handler may be called from here on, and finds the pages, and its threads: a CPU that
+        // comes online gets its own before its SynIC is enabled.
+        to_result(unsafe { bindings::isr_set(Some(vmbus_isr)) })?;
         Ok(Self(()))
     }
 }
@@ -180,8 +178,6 @@ impl Handler {
 impl Drop for Handler {
     fn drop(&mut self) {
         // SAFETY: Set by `set`. The SynIC is off on all CPUs.
-        unsafe { bindings::hv_remove_vmbus_handler() };
-        // SAFETY: `set` made them, and the handler that wakes them is gone.
-        unsafe { bindings::isr_finish() };
+        unsafe { bindings::isr_remove() };
     }
 }
