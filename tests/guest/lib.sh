@@ -284,6 +284,12 @@ peer() {
 		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), "$n bytes\n") }
 		else { unless (fork) { alarm 100; send_all($s, pattern($n)); shutdown $s, 1; exit } same(read_all($s), pattern($n)); wait }' "$@"
 }
+# echoes_in NAMESPACE ADDRESS: starts a program there that takes a connection to port 7 of ADDRESS and sends all back.
+echoes_in() {
+	ip netns exec "$1" sh -c ". /scenario/lib.sh; peer listen $2 1" &
+	wait_for 20 echo_is_there "$1" || { echo "nobody listens"; return 1; }
+}
+echo_is_there() { ip netns exec "$1" netstat -lnt | grep -q ':7 '; }
 
 # Freezing: for scenarios with one disk and the programs hv_vss_daemon and mke2fs.
 

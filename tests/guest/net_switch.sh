@@ -25,10 +25,8 @@ check ping wait_for 20 pings 10.1.0.2
 check ping_in_fragments ping -c 2 -w 20 -s 20000 10.1.0.2
 
 # A shell in the namespace has the functions of this one.
-listen() { far sh -c ". /scenario/lib.sh; peer listen 10.1.0.2 1"; }
 both_ways() {
-	listen &
-	sleep 1
+	echoes_in far 10.1.0.2 || return
 	peer echo 10.1.0.2 "$1"
 }
 check echo both_ways 300000

@@ -135,7 +135,8 @@ check lro_is_off lro off
 check ping_with_program wait_for 20 pings 10.1.0.2
 
 # Passed on; the longest that there can be, too.
-check echo_passed sh -c '. /scenario/lib.sh; ip netns exec far sh -c ". /scenario/lib.sh; peer listen 10.1.0.2 1" & sleep 1; peer echo 10.1.0.2 100000'
+echo_to_far() { echoes_in far 10.1.0.2 && peer echo 10.1.0.2 100000; }
+check echo_passed echo_to_far
 check mtu_3500 ip link set "$a" mtu 3500
 check far_mtu_3500 far ip link set "$b" mtu 3500
 check carrier_3500 wait_for 20 pings 10.1.0.2
@@ -243,8 +244,8 @@ outward() { inner ping -c "$1" -i 0.2 -W 2 10.1.0.2; }
 check outward wait_for 20 outward 1
 check counts_out counts tx_xdp_xmit 10 outward 10
 check counts_in counts rx_xdp_redirect 10 outward 10
-check echo_outward sh -c '. /scenario/lib.sh; ip netns exec far sh -c ". /scenario/lib.sh; peer listen 10.1.0.2 1" & sleep 1
-	ip netns exec inner sh -c ". /scenario/lib.sh; peer echo 10.1.0.2 100000"'
+echo_outward() { echoes_in far 10.1.0.2 && ip netns exec inner sh -c ". /scenario/lib.sh; peer echo 10.1.0.2 100000"; }
+check echo_outward echo_outward
 inner ping -A -q -i 0.01 -w 20 10.1.0.2 >/dev/null &
 down_and_up() { for n in 1 2 3; do ip link set "$a" down && ip link set "$a" up || return; sleep 1; done; }
 check down_and_up down_and_up
