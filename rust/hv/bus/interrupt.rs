@@ -30,24 +30,25 @@ const LOOK_AGAIN_MS: u32 = 500;
 
 /// The interrupt handler, called in hard interrupt context on the CPU that got the interrupt.
 ///
-/// What has to be done there is done here: the clock event device is told that its timer has expired, and the pool of
-/// randomness gets the time. The rest, which takes locks that sleep under `PREEMPT_RT`, is [`rlis_bus_isr`].
+/// All of it is [`rlis_bus_isr`], but under `PREEMPT_RT`, where that takes locks that sleep: only what has to be done at once is
+/// done here then.
 #[no_mangle]
 pub(crate) extern "C" fn vmbus_isr() {
-    let context = synic::this_context();
-    let rcu = rcu::read_lock();
-    synic::take_timer_message(context, &rcu);
-    // A thread need not wake up for each tick of a clock.
-    let rest = !cfg!(CONFIG_PREEMPT_RT)
-        || synic::has_message(context, &rcu)
-        || synic::has_events_of(context, &rcu);
-    drop(rcu);
-    if rest {
+    if !cfg!(CONFIG_PREEMPT_RT) || expire_timer() {
         bindings::isr_run();
     }
     if cfg!(RLIS_HAVE_STIMER_MESSAGES) {
         bindings::vmbus_interrupt_randomness();
     }
+}
+
+/// Tells the clock event device if its timer has expired. Returns whether there is more: a thread need not wake up for each tick
+/// of a clock.
+fn expire_timer() -> bool {
+    let context = synic::this_context();
+    let rcu = rcu::read_lock();
+    synic::take_timer_message(context, &rcu);
+    synic::has_message(context, &rcu) || synic::has_events_of(context, &rcu)
 }
 
 /// What the interrupt handler does for channels and messages. With interrupts off, or, under `PREEMPT_RT`, in a thread of the
@@ -56,8 +57,11 @@ pub(crate) extern "C" fn vmbus_isr() {
 extern "C" fn rlis_bus_isr() {
     let context = synic::this_context();
     let rcu = rcu::read_lock();
+    // In a thread it is for the interrupt that a timer's message comes with.
+    if !cfg!(CONFIG_PREEMPT_RT) {
+        synic::take_timer_message(context, &rcu);
+    }
     schedule_channels(context, &rcu);
-    // A timer's message that has come meanwhile is for the interrupt that it comes with.
     if synic::has_message(context, &rcu) {
         context.msg_dpc().schedule();
     }
