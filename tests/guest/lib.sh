@@ -211,6 +211,23 @@ first_card() {
 	check network_loads load hv_netvsc
 	check card_found wait_for 30 has_card 00:15:5d:00:01:00
 }
+# far_card: the two first cards of a switch: $a is here, with 10.1.0.1, and $b in a namespace, with 10.1.0.2.
+# far COMMAND...: runs it there.
+far_card() {
+	first_card
+	check second_card wait_for 30 has_card 00:15:5d:00:01:01
+	a=$(card 00:15:5d:00:01:00)
+	b=$(card 00:15:5d:00:01:01)
+	check namespace ip netns add far
+	check moved ip link set "$b" netns far
+	far ip link set lo up
+	check up ip link set "$a" up
+	check far_up far ip link set "$b" up
+	ip addr add 10.1.0.1/24 dev "$a"
+	far ip addr add 10.1.0.2/24 dev "$b"
+	check ping wait_for 20 pings 10.1.0.2
+}
+far() { ip netns exec far "$@"; }
 # use_card INTERFACE: takes it up, at 10.0.0.2; its peer answers.
 use_card() {
 	ip link set "$1" up
@@ -284,6 +301,8 @@ peer() {
 		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), "$n bytes\n") }
 		else { unless (fork) { alarm 100; send_all($s, pattern($n)); shutdown $s, 1; exit } same(read_all($s), pattern($n)); wait }' "$@"
 }
+# ethtool_refuses ARGUMENT...: it fails.
+ethtool_refuses() { ! ethtool "$@" >/tmp/said 2>&1 || { echo "ethtool $*: $(cat /tmp/said)"; false; }; }
 # echoes_in NAMESPACE ADDRESS: starts a program there that takes a connection to port 7 of ADDRESS and sends all back.
 echoes_in() {
 	ip netns exec "$1" sh -c ". /scenario/lib.sh; peer listen $2 1" &

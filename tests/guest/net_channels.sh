@@ -114,8 +114,7 @@ wait
 check nothing_wrong equal '' "$(cat /tmp/wrong)"
 check streams_went_on test "$(wc -l </tmp/rounds)" -gt 6
 # While a user's table names all channels, the stack takes none of them away.
-refuses() { ! ethtool "$@" >/tmp/said 2>&1 || { echo "ethtool $*: $(cat /tmp/said)"; false; }; }
-check table_holds_the_channels refuses -L "$eth" combined 5
+check table_holds_the_channels ethtool_refuses -L "$eth" combined 5
 check flows_as_by_default ethtool -X "$eth" default
 for n in 5 16; do
 	check "channels_$n" ethtool -L "$eth" combined $n

@@ -24,8 +24,6 @@ says() {
 	tr -s ' \t' ' ' </tmp/said | sed 's/^ //; s/ $//' >/tmp/lines
 	for line in "$@"; do grep -qxF "$line" /tmp/lines || { echo "ethtool $option does not say '$line': $(xargs </tmp/lines | cut -c1-400)"; return 1; }; done
 }
-# refuses ARGUMENT...: ethtool fails.
-refuses() { ! ethtool "$@" >/tmp/said 2>&1 || { echo "ethtool $*: $(cat /tmp/said)"; false; }; }
 
 check i says "-i $eth" 'driver: hv_netvsc' "version: $(uname -r)" 'firmware-version: N/A' \
 	"bus-info: $(basename "$(readlink "/sys/class/net/$eth/device")" | cut -c1-31)" 'supports-statistics: yes' 'supports-test: no' \
@@ -45,20 +43,20 @@ for feature in rxhash lro tso rx tx; do
 done
 check K_all_as_before says "-k $eth" 'receive-hashing: on' 'large-receive-offload: on' 'tx-tcp-segmentation: on' 'rx-checksumming: on' 'tx-checksumming: on'
 check K_echo peer echo 10.0.0.1 60000
-check K_of_what_is_not_there refuses -K "$eth" ntuple on
+check K_of_what_is_not_there ethtool_refuses -K "$eth" ntuple on
 
 check l says "-l $eth" 'Combined: 4' 'RX: n/a' 'TX: n/a' 'Other: n/a'
 check L ethtool -L "$eth" combined 3
 check l_after says "-l $eth" 'Combined: 3' 'Combined: 4'
-check L_too_many refuses -L "$eth" combined 5
-check L_none refuses -L "$eth" combined 0
-check L_of_receiving refuses -L "$eth" rx 1
+check L_too_many ethtool_refuses -L "$eth" combined 5
+check L_none ethtool_refuses -L "$eth" combined 0
+check L_of_receiving ethtool_refuses -L "$eth" rx 1
 check L_back ethtool -L "$eth" combined 4
 check four_again wait_for 20 host_says '^net0 .* channels=4 ' nets
 check g says "-g $eth" 'RX: 18811' 'TX: 2560' 'RX: 9709' 'TX: 170'
 check G ethtool -G "$eth" rx 500 tx 50
 check g_after says "-g $eth" 'RX: 500' 'TX: 50'
-check G_too_many refuses -G "$eth" rx 20000
+check G_too_many ethtool_refuses -G "$eth" rx 20000
 check G_least ethtool -G "$eth" rx 1 tx 1
 # The C driver shows the sections that the host has cut whole pages into.
 check g_least says "-g $eth" "RX: $(c_drivers && echo 11 || echo 10)" 'TX: 10'
@@ -76,9 +74,9 @@ check echo_on_two peer echo 10.0.0.1 60000
 key=$(seq 1 40 | awk '{ printf "%s%02x", s, $1; s = ":" }')
 check X_key ethtool -X "$eth" hkey "$key"
 check x_key says "-x $eth" "$key" '0: 2 2 2 2 2 2 2 2'
-check X_short_key refuses -X "$eth" hkey 01:02
-check X_other_function refuses -X "$eth" hfunc xor
-check X_no_such_queue refuses -X "$eth" weight 0 0 0 0 1
+check X_short_key ethtool_refuses -X "$eth" hkey 01:02
+check X_other_function ethtool_refuses -X "$eth" hfunc xor
+check X_no_such_queue ethtool_refuses -X "$eth" weight 0 0 0 0 1
 check echo_with_key peer echo 10.0.0.1 60000
 check X_default ethtool -X "$eth" default
 check x_default says "-x $eth" '0: 0 1 2 3 0 1 2 3' "$key"
@@ -113,8 +111,8 @@ for flow in tcp4 tcp6 udp6; do
 	check "n_${flow}_after" hashed $flow 'IP SA|IP DA'
 	check "N_${flow}_back" ethtool -N "$eth" rx-flow-hash $flow sdfn
 done
-check N_other_fields refuses -N "$eth" rx-flow-hash udp4 s
-check N_other_flow refuses -N "$eth" rx-flow-hash sctp4 sd
+check N_other_fields ethtool_refuses -N "$eth" rx-flow-hash udp4 s
+check N_other_flow ethtool_refuses -N "$eth" rx-flow-hash sctp4 sd
 
 # The channel for each remainder of the hash, 16 words.
 check d equal '0 1 2 3 0 1 2 3 0 1 2 3 0 1 2 3' "$(ethtool -d "$eth" raw on | od -An -v -tu4 | xargs)"
@@ -122,8 +120,8 @@ check d equal '0 1 2 3 0 1 2 3 0 1 2 3 0 1 2 3' "$(ethtool -d "$eth" raw on | od
 check s_speed ethtool -s "$eth" speed 2500 duplex half
 check s_shown says "$eth" 'Speed: 2500Mb/s' 'Duplex: Half'
 check s_in_sysfs equal '2500 half' "$(cat "/sys/class/net/$eth/speed" "/sys/class/net/$eth/duplex" | xargs)"
-check s_autoneg refuses -s "$eth" autoneg on
-check s_port refuses -s "$eth" port tp
+check s_autoneg ethtool_refuses -s "$eth" autoneg on
+check s_port ethtool_refuses -s "$eth" port tp
 check s_still says "$eth" 'Speed: 2500Mb/s' 'Duplex: Half'
 check host_says_another_speed host net net0 speed 40000
 speed() { equal "$1" "$(cat "/sys/class/net/$eth/speed")"; }
@@ -145,8 +143,8 @@ if ! c_drivers; then
 	check something_said test "$(said_of_frames)" -gt "$before"
 fi
 
-check t refuses -t "$eth"
-check a refuses -a "$eth"
+check t ethtool_refuses -t "$eth"
+check a ethtool_refuses -a "$eth"
 check T says "-T $eth" 'software-receive' 'software-system-clock'
 names() { ethtool -S "$eth" | sed -n 's/^ *\([a-z0-9_]*\): [0-9]*$/\1/p'; }
 # The names of the C driver, without those of virtual functions and CPUs, and of what does not happen in ours (tx_no_space, vlan_error).
