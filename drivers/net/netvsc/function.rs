@@ -233,11 +233,9 @@ impl Nic {
             let mtu = lower.set_mtu(interface.mtu());
             let flags = lower.take_flags(interface);
             lower.take_features(interface);
-            let program = match interface.program(rtnl) {
-                Some(_) if !lower.takes_programs() => Err(EOPNOTSUPP),
-                Some(program) => lower.set_program(Some(program)),
-                None => Ok(()),
-            };
+            let program = interface
+                .program(rtnl)
+                .map_or(Ok(()), |program| lower.set_program(Some(program)));
             for error in [mtu, flags, program].into_iter().filter_map(Result::err) {
                 self.refused(&lower, &error);
             }

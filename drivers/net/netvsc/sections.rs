@@ -99,6 +99,15 @@ impl Share {
         usize::try_from(start).unwrap_or(usize::MAX)
     }
 
+    /// Where in a section a message of `len` bytes goes, if one ends at `end` and each begins at a multiple of `alignment`, a power
+    /// of two; `None` if there is no room for it.
+    #[inline]
+    pub(crate) fn behind(&self, end: u32, alignment: u32, len: u32) -> Option<u32> {
+        let below = alignment.wrapping_sub(1);
+        let start = end.checked_add(below)? & !below;
+        (start.checked_add(len)? <= self.size()).then_some(start)
+    }
+
     /// Writes a header, `start` bytes into the section at `base`, and has `copy` write the frame behind it.
     ///
     /// # Errors

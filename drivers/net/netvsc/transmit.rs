@@ -280,11 +280,8 @@ impl Transmit {
         };
         let (most, alignment) = self.offloads.batch();
         let behind = held.pending.as_ref().and_then(|pending| {
-            // A power of two.
-            let below = alignment.wrapping_sub(1);
-            let start = pending.end.checked_add(below)? & !below;
-            let fits = start.checked_add(total)? <= sections.size();
-            (fits && u32::from(pending.frames) < most).then_some(start)
+            let start = sections.behind(pending.end, alignment, total)?;
+            (u32::from(pending.frames) < most).then_some(start)
         });
         let (section, base, start) = match (behind, &held.pending) {
             (Some(start), Some(pending)) => (pending.section, pending.base, start),

@@ -12,7 +12,10 @@ use crate::{
         Bound,
         Device, //
     },
-    once::Once, //
+    once::{
+        free_if_empty,
+        Once, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -118,13 +121,6 @@ impl Drop for Lease {
         let mut leases = LEASES.lock();
         leases.retain(|entry| !Arc::ptr_eq(&entry.state, &self.state));
         free_if_empty(&mut leases);
-    }
-}
-
-/// Gives the memory of an empty list back: nobody else does when the module goes, since a static is never dropped.
-fn free_if_empty(leases: &mut KVec<Entry>) {
-    if leases.is_empty() {
-        *leases = KVec::new();
     }
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done once, by whoever comes first.
+//! What statics need: to be made once, by whoever comes first, and to give memory back, since they are never dropped.
 
 use kernel::{
+    prelude::*,
     sync::atomic::{
         Acquire,
         Atomic,
@@ -17,6 +18,13 @@ use kernel::{
 
 const BUSY: u32 = 1;
 const DONE: u32 = 2;
+
+/// Gives the memory of a static list back once it is empty: nobody else does when the module goes.
+pub(crate) fn free_if_empty<T>(list: &mut KVec<T>) {
+    if list.is_empty() {
+        *list = KVec::new();
+    }
+}
 
 /// Something that is done once.
 pub(crate) struct Once(Atomic<u32>);

@@ -5,7 +5,10 @@
 //! The bus calls back for sub-channels, rescinds and changes of the target CPU with nothing but the channel. All
 //! three are rare, so a list under a mutex will do.
 
-use crate::once::Once;
+use crate::once::{
+    free_if_empty,
+    Once, //
+};
 use core::{
     any::TypeId,
     ffi::c_void, //
@@ -123,10 +126,7 @@ impl<T: 'static> Drop for Claim<T> {
         self.clear();
         let mut entries = ENTRIES.lock();
         entries.retain(|entry| entry.channel != self.channel);
-        if entries.is_empty() {
-            // A static is never dropped: with the last channel its memory goes, too.
-            *entries = KVec::new();
-        }
+        free_if_empty(&mut entries);
     }
 }
 

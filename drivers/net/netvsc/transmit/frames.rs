@@ -125,21 +125,14 @@ impl Transmit {
         frames: &mut Frames<'_>,
     ) -> Filling {
         let (most, alignment) = self.offloads.batch();
-        // A power of two.
-        let below = alignment.wrapping_sub(1);
         let mut filling = Filling::default();
         while u32::from(filling.frames) < most {
             let Some(len) = self.next_len(cx, frames) else {
                 break;
             };
             let header = Header::new(Ppis::default(), len);
-            let start = filling.end.saturating_add(below) & !below;
-            let Some(end) = header
-                .len()
-                .checked_add(len)
-                .and_then(|total| start.checked_add(total))
-                .filter(|end| *end <= sections.size())
-            else {
+            let total = header.len().saturating_add(len);
+            let Some(start) = sections.behind(filling.end, alignment, total) else {
                 break;
             };
             if filling.frames != 0 {
@@ -159,7 +152,7 @@ impl Transmit {
                 frames: filling.frames + 1,
                 bytes: filling.bytes.saturating_add(len),
                 last: start,
-                end,
+                end: start.saturating_add(total),
             };
         }
         filling
