@@ -368,14 +368,6 @@ void rlis_helper_net_tx_timestamp(struct sk_buff *skb)
 	skb_tx_timestamp(skb);
 }
 
-/* Describes bytes that follow each other. Offsets of fragments may exceed a page where one lies in a compound page. */
-static __always_inline void describe_range(struct rlis_net_range *range, u64 pfn, unsigned int offset,
-					   unsigned int len)
-{
-	range->pfn = pfn + (offset >> PAGE_SHIFT);
-	range->described = (u64)offset_in_page(offset) << 32 | len;
-}
-
 /* Where a frame lies in physical memory, as at most @most ranges; returns how many, or 0 if they are not enough. */
 unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
 				    unsigned int most)
@@ -572,5 +564,3 @@ int rlis_helper_net_lower_address(struct net_device *lower, const u8 *address)
 	memcpy(((struct sockaddr *)&storage)->sa_data, address, ETH_ALEN);
 	return dev_set_mac_address(lower, (void *)&storage, NULL);
 }
-
-#include "helpers_net_xdp.c"

@@ -37,6 +37,14 @@ struct rlis_net_range {
 	u64 described;
 };
 
+/* Describes bytes that follow each other. Offsets of fragments may exceed a page where one lies in a compound page. */
+static __always_inline void describe_range(struct rlis_net_range *range, u64 pfn, unsigned int offset,
+					   unsigned int len)
+{
+	range->pfn = pfn + (offset >> PAGE_SHIFT);
+	range->described = (u64)offset_in_page(offset) << 32 | len;
+}
+
 void rlis_helper_net_set_parent(struct net_device *dev, void *parent);
 void rlis_helper_net_set_address(struct net_device *dev, const u8 *address);
 bool rlis_helper_net_is_registered(const struct net_device *dev);

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What pools of pages and XDP need, as functions that Rust can call. A part of helpers_net.c, which includes it.
+ * What pools of pages and XDP need, as functions that Rust can call.
  */
 
 #include <linux/bpf_trace.h>
 #include <linux/filter.h>
+#include <linux/io.h>
+#include <linux/mm.h>
+#include <linux/netdevice.h>
 #include <linux/netlink.h>
+#include <linux/skbuff.h>
+#include <net/page_pool/helpers.h>
+#include <net/xdp.h>
+
+#include "helpers.h"
+#include "helpers_net.h"
 
 /* Pages that only the CPU writes: nothing is mapped for DMA. */
 struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *napi,
