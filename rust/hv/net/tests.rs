@@ -111,7 +111,19 @@ mod cases {
                 duplex: Duplex::Half,
             }
         }
+
+        fn table_len(&self) -> u32 {
+            TABLE.len() as u32
+        }
+
+        fn table(&self, table: Option<&mut [u32]>, key: Option<&mut [u8]>) {
+            table.into_iter().for_each(|to| to.copy_from_slice(&TABLE));
+            key.into_iter().for_each(|to| to.fill(7));
+        }
     }
+
+    /// The table of receive-side scaling.
+    const TABLE: [u32; 4] = [0, 1, 1, 0];
 
     fn params() -> InterfaceParams {
         InterfaceParams {
@@ -169,6 +181,32 @@ mod cases {
         dev.notify_peers();
         Rtnl::with(|rtnl| dev.wake_queues(rtnl));
         assert!(Arc::into_unique_or_drop(dummy).is_some());
+        Ok(())
+    }
+
+    /// Which queues a table names is what the stack goes by when it takes queues away; it asks without a size.
+    #[test]
+    fn table_is_told_without_sizes() -> Result {
+        let interface = Unregistered::<Dummy>::new(None, &params())?;
+        let registration = interface.register(Arc::new(Dummy::new(), GFP_KERNEL)?)?;
+        let (mut table, mut key) = ([9; TABLE.len()], [9; HASH_KEY_SIZE]);
+        let told = |table, key| {
+            let mut told = rlis_sys_net::ethtool_rxfh_param {
+                indir: table,
+                key,
+                ..pin_init::zeroed()
+            };
+            let dev = registration.device().as_raw();
+            // SAFETY: The interface is registered, and the memory as long as it is told to be.
+            Rtnl::with(|_| unsafe {
+                let get = (*(*dev).ethtool_ops).get_rxfh.ok_or(ENXIO)?;
+                to_result(get(dev, &raw mut told))
+            })
+        };
+        told(table.as_mut_ptr(), core::ptr::null_mut())?;
+        assert_eq!(table, TABLE);
+        told(core::ptr::null_mut(), key.as_mut_ptr())?;
+        assert_eq!(key, [7; HASH_KEY_SIZE]);
         Ok(())
     }
 

@@ -501,14 +501,14 @@ impl<T: Driver> Vtable<T> {
     unsafe extern "C" fn get_rxfh(dev: *mut net_device, into: *mut ethtool_rxfh_param) -> c_int {
         // SAFETY: The interface is registered with this driver.
         let (this, _) = unsafe { Self::of(dev) };
-        // SAFETY: The stack passes a struct with memory for table and key, each of which may be missing, in the sizes that
-        // were told.
+        // SAFETY: The stack passes a struct of its own.
         let into = unsafe { &mut *into };
         into.hfunc = HASH_TOEPLITZ;
+        // The struct's own sizes are no guide: when the stack looks for the highest queue in use, it leaves them 0.
+        // SAFETY: The stack passes memory for table and key, each of which may be missing, in the sizes that it was told.
+        let table = unsafe { slice_mut(into.indir, this.table_len()) };
         // SAFETY: As above.
-        let table = unsafe { slice_mut(into.indir, into.indir_size) };
-        // SAFETY: As above.
-        let key = unsafe { slice_mut(into.key, into.key_size) };
+        let key = unsafe { slice_mut(into.key, crate::HASH_KEY_SIZE as u32) };
         this.table(table, key);
         0
     }
