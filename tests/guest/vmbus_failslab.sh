@@ -7,13 +7,12 @@
 #: modules  hv_vmbus hv_utils
 #: programs perl
 #: cpus     1
-#: cmdline  kmemleak=on kunit.enable=0
+#: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
 #: expect   lockdep_unregister_key|vmalloc error|page allocation failure|event_define_fields
 # The kernel's bus_register(), if it fails early, takes back the lock class that it has not registered yet.
 # Its loader warns of a tracepoint for whose fields there is no memory.
-# KUnit's cases, which run at each load, would make most of its allocations and take most of the time.
 
 slab=/sys/kernel/debug/failslab
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d

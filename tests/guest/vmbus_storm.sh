@@ -6,10 +6,9 @@
 #: args     --scsi scsi0 --disk scsi0:0:0,size=16M --net net0
 #: cpus     1
 #: memory   512M
-#: cmdline  kmemleak=on kunit.enable=0
+#: cmdline  kmemleak=on
 #: when     all
 #: seconds  1200
-# KUnit's cases would run at each load, which scripts/kunit sees to; here they would take most of the time.
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 # The debug kernel takes several times as long.

@@ -7,10 +7,9 @@
 #: args     --no-ic --scsi scsi0,channels=4 --disk scsi0:0:0,size=16M
 #: cpus     4
 #: memory   768M
-#: cmdline  kmemleak=on kunit.enable=0
+#: cmdline  kmemleak=on
 #: when     all
 #: seconds  900
-# KUnit's cases would run at each load, which scripts/kunit sees to; here they would take most of the time.
 
 # The debug kernel takes several times as long.
 storms=100

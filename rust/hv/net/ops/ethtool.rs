@@ -76,13 +76,13 @@ impl<T: Driver> Vtable<T> {
         set_ringparam: Some(Self::set_ringparam),
         #[cfg(RLIS_HAVE_RX_RING_COUNT)]
         get_rx_ring_count: Some(Self::get_rx_ring_count),
-        #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+        #[cfg(RLIS_HAVE_RXFH_FIELDS)]
         get_rxfh_fields: Some(Self::get_rxfh_fields),
-        #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+        #[cfg(RLIS_HAVE_RXFH_FIELDS)]
         set_rxfh_fields: Some(Self::set_rxfh_fields),
         #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
         get_rxnfc: Some(Self::get_rxnfc),
-        #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
+        #[cfg(not(RLIS_HAVE_RXFH_FIELDS))]
         set_rxnfc: Some(Self::set_rxnfc),
         get_rxfh_key_size: Some(Self::get_rxfh_key_size),
         get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
@@ -396,11 +396,15 @@ impl<T: Driver> Vtable<T> {
     ) -> c_int {
         // SAFETY: The stack passes a struct with the question in it.
         let info = unsafe { &mut *info };
-        // SAFETY: The interface is registered with this driver.
-        let (this, dev) = unsafe { Self::of(dev) };
         info.data = match info.cmd {
-            rlis_sys_net::ETHTOOL_GRXRINGS => dev.queues().into(),
-            rlis_sys_net::ETHTOOL_GRXFH => this.hash_ports().fields(info.flow_type).into(),
+            // SAFETY: The interface is registered with this driver.
+            rlis_sys_net::ETHTOOL_GRXRINGS => unsafe { Self::of(dev) }.1.queues().into(),
+            #[cfg(not(RLIS_HAVE_RXFH_FIELDS))]
+            rlis_sys_net::ETHTOOL_GRXFH => {
+                // SAFETY: As above.
+                let ports: HashPorts = unsafe { driver::<T>(dev) }.hash_ports();
+                ports.fields(info.flow_type).into()
+            }
             _ => return EOPNOTSUPP.to_errno(),
         };
         0
@@ -411,7 +415,7 @@ impl<T: Driver> Vtable<T> {
     /// # Safety
     ///
     /// As of `get_link_ksettings`.
-    #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
+    #[cfg(not(RLIS_HAVE_RXFH_FIELDS))]
     unsafe extern "C" fn set_rxnfc(
         dev: *mut net_device,
         info: *mut rlis_sys_net::ethtool_rxnfc,
@@ -430,7 +434,7 @@ impl<T: Driver> Vtable<T> {
     /// # Safety
     ///
     /// As of `get_link_ksettings`.
-    #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+    #[cfg(RLIS_HAVE_RXFH_FIELDS)]
     unsafe extern "C" fn get_rxfh_fields(
         dev: *mut net_device,
         info: *mut rlis_sys_net::ethtool_rxfh_fields,
@@ -448,7 +452,7 @@ impl<T: Driver> Vtable<T> {
     /// # Safety
     ///
     /// As of `get_link_ksettings`.
-    #[cfg(RLIS_HAVE_RX_RING_COUNT)]
+    #[cfg(RLIS_HAVE_RXFH_FIELDS)]
     unsafe extern "C" fn set_rxfh_fields(
         dev: *mut net_device,
         info: *const rlis_sys_net::ethtool_rxfh_fields,
