@@ -6,7 +6,7 @@
 #: modules  hv_vmbus hv_utils hv_storvsc
 #: args     --scsi 0,channels=2 --disk 0:0:0,size=512M --disk 0:0:1,size=16M
 #: cpus     1
-#: seconds  240
+#: seconds  600
 #: expect   smp_call_function_many_cond
 # With lockdep the kernel's own hv_suspend() is told that it must not patch its hypercalls with interrupts off.
 
