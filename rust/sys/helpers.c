@@ -211,13 +211,13 @@ u64 rlis_helper_shared_pfn(const void *address)
 	return vmalloc_to_pfn(address);
 }
 
-/* Of bytes that may change meanwhile. */
 /*
  * From so many bytes on string instructions of words win on every processor. memcpy() uses them only where they are fast
  * for few bytes, too, and is a loop elsewhere.
  */
 #define LONG_COPY 512
 
+/* Copies bytes that the host may change meanwhile. */
 void rlis_helper_copy_shared(void *to, const void *from, size_t len)
 {
 	unsigned long lead, words;

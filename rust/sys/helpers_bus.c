@@ -290,7 +290,6 @@ struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d)
 	return reciprocal_value(max(d, 1U));
 }
 
-/* One function per kind of lock, so that lockdep tells the kinds apart. */
 void rlis_helper_dynids_init(struct hv_driver *drv)
 {
 	spin_lock_init(&drv->dynids.lock);
@@ -324,7 +323,7 @@ static void channel_look_again(struct timer_list *timer)
 	tasklet_schedule(&c->channel.callback_event);
 }
 
-/* Once a minute, so that an index that stays wrong does not fill the log. For the one reader of the channel. */
+/* Held while a channel moves to another CPU, so that the CPU cannot go meanwhile, and one channel moves at a time. */
 static DEFINE_MUTEX(retarget_mutex);
 
 void rlis_helper_vmbus_retarget_begin(void)

@@ -48,6 +48,12 @@ check rescind_during_open_then_works works
 
 # A host that goes on like this fills no log: some lines in a minute, and none where the device has just gone.
 lines() { dmesg | grep -v rlis-check: | grep -cE "$1"; }
+# in_a_minute PATTERN: how many lines there were in the worst minute. A slow guest needs several for its rounds.
+in_a_minute() {
+	dmesg | grep -v rlis-check: | grep -E "$1" | awk -F '[][]' '
+		{ at[++count] = $2 + 0; while (at[count] - at[first + 1] > 60) first++; if (count - first > most) most = count - first }
+		END { print most + 0 }'
+}
 again_and_again() {
 	for round in $(seq "$1"); do
 		host fault "$2" "$3" 1 && host offer heartbeat && wait_for 15 "$4" && host rescind heartbeat && wait_for 15 gone || { echo "round $round: $(host list)"; return 1; }
@@ -57,7 +63,7 @@ taken() { [ -z "$(host faults)" ]; }
 host rescind heartbeat && wait_for 15 gone
 check refused_twenty_times again_and_again 20 heartbeat bus-refuse-open present_unbound
 check refused_gpadl_twenty_times again_and_again 20 vmbus bus-refuse-gpadl present_unbound
-check few_lines test "$(lines 'probe failed|refused a GPADL|opening relid|closing relid')" -le 40
+check few_lines test "$(in_a_minute 'probe failed|refused a GPADL|opening relid|closing relid')" -le 40
 dmesg -c >/dev/null
 gone_again_and_again() {
 	for round in $(seq 20); do
