@@ -51,6 +51,9 @@ plant links_in_docs README.md 'no such heading: Documentation/testing.md#planted
 plant names_in_docs README.md 'make has no target planted' <<<'Type `make planted`.'
 plant names_in_docs README.md 'no such file: scripts/planted' <<<'Type `scripts/planted`.'
 plant messages_in_docs Documentation/troubleshooting.md 'no such message: planted' <<<$'\n| message | meaning |\n| `hv_vmbus: planted …` | |'
+plant samples_in_docs samples/rust/ptp_clock.rs 'ptp_clock.rs: < // planted' <<<$'// --8<--\n// planted'
+plant samples_in_docs samples/rust/planted.rs 'planted.rs: nothing is marked' <<<'// planted'
+plant samples_in_docs Documentation/rust-abstractions.md 'shows something else' <<<$'```rust\n```'
 plant example_in_docs tests/guest/storage_hot_add.sh 'planted' <<<'check planted true'
 plant sysfs_and_parameters Documentation/sysfs-and-parameters.md 'planted' <<<'| `planted` | 0444 | |'
 if [ -n "${ALL:-}" ]; then
