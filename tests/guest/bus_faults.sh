@@ -7,6 +7,13 @@
 #: args     --ic heartbeat,shutdown
 #: cpus     1
 #: seconds  240
+#: c:bus-unknown-message  a warning with a call trace
+#: c:ring-length-too-long  shutdown comes back when its channel is opened anew; the heartbeat would be read without end
+#: c:ring-length-too-short  shutdown comes back when its channel is opened anew; the heartbeat would be read without end
+#: c:ring-offset-beyond-end  shutdown comes back when its channel is opened anew; the heartbeat would be read without end
+#: c:ring-offset-too-small  shutdown comes back when its channel is opened anew; the heartbeat would be read without end
+#: c:ring-write-index-outside  shutdown comes back when its channel is opened anew; the heartbeat would be read without end
+#: c:unknown-packet-type  does not look at the type, and answers the packet
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 open_and_beating() { host_says '^heartbeat .* open$' list && host_says 'answered=[1-9]' heartbeat; }

@@ -8,6 +8,10 @@
 #: args     --no-ic --scsi scsi0,channels=1 --disk scsi0:0:0,size=16M --scsi scsi1 --disk scsi1:0:0,size=8M
 #: cpus     2
 #: seconds  900
+#: c:hold-io  waits for all commands, however long the host takes
+#: c:spoil-opcode  whoever waits for the command waits for ever
+#: ours:hold-io  what is overdue is got back by closing the channel; no memory is given back before
+#: ours:spoil-opcode  the disk is there all the same
 # The C driver waits for all commands, however long the host takes, and so does ours as long as they may be on the way. A
 # completion that it cannot read leaves the C driver waiting for good.
 

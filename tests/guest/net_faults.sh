@@ -7,6 +7,8 @@
 #: args     --no-ic --net net0,offload,rsc,channels=2
 #: cpus     2
 #: seconds  300
+#: c:net-range-count  the sections never go back to the host
+#: c:net-range-set  the sections never go back to the host
 
 first_card
 eth=$(card 00:15:5d:00:01:00)

@@ -7,6 +7,19 @@
 #: args     --no-ic --net net0,offload,rsc,channels=2
 #: cpus     2
 #: seconds  300
+#: c:net-alignment  shifts by 40
+#: c:net-answer-length  takes any answer for the one that it waits for
+#: c:net-answer-offset  takes any answer for the one that it waits for
+#: c:net-answer-size  takes any answer for the one that it waits for
+#: c:net-answer-type  takes any answer for the one that it waits for
+#: c:net-data-length  pulls 14 bytes off a frame of 5
+#: c:net-grant-only  waits for ever
+#: c:net-info-size  an endless loop in a soft interrupt
+#: c:net-info-value  an endless loop in a soft interrupt
+#: c:net-large-send  takes 0 for the longest large send
+#: c:net-no-answer  waits for ever, with the RTNL held
+#: c:net-table-entry  a warning for each socket
+#: c:zero-length-completion  reads through whatever address was stored for the request
 
 # Not for the C driver. What that of Linux 7.3 does:
 #   net-info-size 0, net-info-value   turns in rndis_get_ppi for ever, in a soft interrupt

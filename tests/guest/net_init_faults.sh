@@ -7,6 +7,14 @@
 #: args     --no-ic --net net0,offload,channels=2
 #: cpus     2
 #: seconds  400
+#: c:net-grant-more  deletes NAPI instances that are at work, with a warning
+#: c:net-receive-offset  no card; the memory is freed without revoking the buffer
+#: c:net-receive-parts  no card; the memory is freed without revoking the buffer
+#: c:net-send-section  no card; the memory is freed without revoking the buffer
+#: ours:net-grant-more  the card works
+#: ours:net-receive-offset  no card; loaded again, the driver works
+#: ours:net-receive-parts  no card; loaded again, the driver works
+#: ours:net-send-section  the card works without the buffer
 
 check bus_loads load hv_vmbus
 gone() { ! has_card 00:15:5d:00:01:00; }

@@ -9,6 +9,8 @@
 #: args     --no-ic --net net0,vf=pci0 --pci pci0,function=vmxnet3,serial=5
 #: cpus     2
 #: seconds  600
+#: c:net-no-switch  waits for ever, with the RTNL held
+#: ours:net-no-switch  goes on by the card
 
 # The C driver holds the RTNL and waits without end for what the host may never send: the association, once the function is
 # up, and the answer to SWITCH_DATA_PATH. The first is sent below as soon as it waits; that the second never comes is tried

@@ -8,6 +8,12 @@
 #: cpus     1
 #: when     all
 #: seconds  700
+#: c:bus-no-gpadl-torndown  rmmod hangs; withdrawing the device does not end it
+#: c:bus-no-unload-response  waits for ever
+#: c:bus-no-version-response  waits for ever
+#: ours:bus-no-gpadl-torndown  rmmod ends after two minutes
+#: ours:bus-no-unload-response  rmmod ends after two minutes
+#: ours:bus-no-version-response  modprobe ends after two minutes
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 # waits COMMAND...: the command does not come back with the C bus, and does with ours. What hangs must not hold the pipe

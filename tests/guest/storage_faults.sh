@@ -8,6 +8,20 @@
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=16M
 #: cpus     1
 #: seconds  300
+#: c:no-reply  the command never ends; others go on
+#: c:ring-offset-beyond-end  the command never ends; others go on
+#: c:ring-read-index-outside  the command that could not be sent never ends; others go on
+#: c:ring-write-index-outside  the bus reads what is not there
+#: c:short-packet  the command never ends; others go on
+#: c:wrong-operation  the command never ends; others go on
+#: c:zero-length-completion  the command never ends; others go on
+#: ours:no-reply  the command ends with the next reset; others go on
+#: ours:ring-offset-beyond-end  the command ends; others go on
+#: ours:ring-read-index-outside  the command ends; others go on
+#: ours:ring-write-index-outside  the command ends, at the latest with its time-out; others go on
+#: ours:short-packet  the command ends; others go on
+#: ours:wrong-operation  the command ends; others go on
+#: ours:zero-length-completion  the command ends; others go on
 
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc

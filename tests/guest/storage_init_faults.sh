@@ -7,6 +7,8 @@
 #: args     --no-ic --scsi scsi0 --disk scsi0:0:0,size=16M
 #: cpus     1
 #: seconds  120
+#: c:max-transfer  a disk that moves no data, with a warning and a call trace
+#: ours:max-transfer  no disk; loaded again, the driver works
 
 check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc

@@ -6,6 +6,8 @@
 #: programs hv_kvp_daemon
 #: cpus     1
 #: seconds  240
+#: c:no-signal  mute until the channel is opened anew
+#: ours:no-signal  answers at once
 
 services='heartbeat shutdown timesync kvp vss'
 negotiated() { case $1 in

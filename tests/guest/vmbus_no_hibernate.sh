@@ -8,6 +8,7 @@
 #: cpus     2
 #: seconds  700
 #: expect   smp_call_function_many_cond|PM: (failed to|.*error)
+#: c:bus-no-rescind  offers that come before the hibernation is called off are lost
 # With lockdep the kernel's own hv_suspend() is told that it must not patch its hypercalls with interrupts off.
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d

@@ -6,6 +6,18 @@
 #: modules  hv_vmbus hv_utils
 #: cpus     1
 #: seconds  300
+#: c:bus-bad-offer-flags  every later rescind waits for ever
+#: c:bus-duplicate-offer  the second relid is never released
+#: c:bus-short-message  a warning with a call trace
+#: c:bus-unknown-message  a warning with a call trace
+#: ours:bus-bad-offer-flags  refused with a line; offered again, the device works
+#: ours:bus-bad-relid  refused with a line; offered again, the device works
+#: ours:bus-duplicate-offer  the second offer is refused with a line; the device works
+#: ours:bus-refuse-gpadl  the probe fails; offered again, the device works
+#: ours:bus-refuse-open  the probe fails; offered again, the device works
+#: ours:bus-rescind-during-open  the device goes; offered again, it works
+#: ours:bus-short-message  a line; nothing is lost
+#: ours:bus-unknown-message  nothing is lost
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 check bus_loads load hv_vmbus

@@ -7,6 +7,7 @@
 #: args     --no-ic --net net0
 #: cpus     2
 #: seconds  240
+#: c:bus-slow-modify-response  no more interrupts for the channel once a CPU goes offline
 
 nic=f8615163-df3e-46c5-913f-f2d2f965ed0e
 check bus_loads load hv_vmbus

@@ -7,6 +7,9 @@
 #: args     --scsi scsi0,channels=2 --disk scsi0:0:0,size=32M
 #: cpus     2
 #: seconds  240
+#: c:bus-no-modify-response  waits for ever
+#: ours:bus-no-modify-response  the CPU stays online; reads go on
+#: ours:bus-refuse-modify  the channel stays where it is
 
 scsi=ba6163d9-04a1-4d29-b605-72e2ffb1dc7f
 check bus_loads load hv_vmbus

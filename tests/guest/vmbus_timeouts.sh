@@ -6,6 +6,19 @@
 #: cpus     1
 #: when     all
 #: seconds  1500
+#: c:bus-no-gpadl-created  waits for ever
+#: c:bus-no-gpadl-torndown  waits for ever
+#: c:bus-no-open-result  waits for ever
+#: c:bus-no-unload-response  waits for ever
+#: c:bus-no-version-response  waits for ever
+#: ours:bus-connection-state  the bus does not load, with a line
+#: ours:bus-no-gpadl-created  the probe fails after two minutes; offered again, the device works
+#: ours:bus-no-gpadl-torndown  goes on after two minutes, with a line; the memory stays out of use
+#: ours:bus-no-open-result  the probe fails after two minutes; bound again, the device works
+#: ours:bus-no-unload-response  the bus unloads, with a line
+#: ours:bus-no-version-response  the bus does not load, with a line
+#: ours:bus-refuse-version  the bus does not load, with a line
+#: ours:bus-slow-open-result  waits, with a line, and works
 
 heartbeat=57164f39-9115-4e78-ab55-382f3bd5422d
 gone() { ! vmbus_device $heartbeat >/dev/null; }

@@ -7,6 +7,7 @@
 #: args     --no-ic --scsi scsi0,channels=1 --disk scsi0:0:0,size=16M
 #: cpus     2
 #: seconds  240
+#: c:bus-slow-open-result  uses what was freed; the sub-channel stays
 
 scsi=ba6163d9-04a1-4d29-b605-72e2ffb1dc7f
 check bus_loads load hv_vmbus

@@ -4,6 +4,8 @@
 #: when     all
 #: cpus     2
 #: seconds  150
+#: fault:error  answers BUSY and TASK SET FULL, beside any SRB status
+#: c:error  an I/O error, if the SRB status beside it is 0x04
 
 driver_args='logging_level=2'
 check starts start luns=1 lun_mib=32

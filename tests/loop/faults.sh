@@ -5,6 +5,23 @@
 #: cpus     4
 #: seconds  600
 #: expect-rust WARNING: kernel/dma/direct\.c
+#: fault:duplicate  completes commands twice
+#: fault:unknown  completes commands that were never sent
+#: fault:early  completes commands by ids of tags that are idle
+#: fault:short  cuts completions short
+#: fault:badlen  sends packets whose length is out of bounds
+#: fault:badheader  sends packets whose descriptor is out of bounds
+#: fault:unsolicited  sends packets that nobody has asked for
+#: fault:slow  completes commands late
+#: fault:stall  stops reading its ring
+#: fault:hold  carries commands out late, with a reset meanwhile
+#: fault:lose  never completes commands, and does nothing about a reset
+#: fault:error  fails commands with errors of all kinds
+#: fault:ring  shows a read index outside of the guest's ring
+#: fault:rescind  withdraws the device
+#: c:lose  waits for ever
+#: c:ring  the command is lost: reported as taken, and never completed
+#: c:rescind  commands are lost: reported as taken, and never completed
 # The C driver is not run here: it loses commands when the host withdraws a device or its ring is corrupt (it answers
 # 0 for them without completing them), and waits without end when a completion does not come.
 

@@ -54,6 +54,7 @@ plant messages_in_docs Documentation/troubleshooting.md 'no such message: plante
 plant samples_in_docs samples/rust/ptp_clock.rs 'ptp_clock.rs: < // planted' <<<$'// --8<--\n// planted'
 plant samples_in_docs samples/rust/planted.rs 'planted.rs: nothing is marked' <<<'// planted'
 plant samples_in_docs Documentation/rust-abstractions.md 'shows something else' <<<$'```rust\n```'
+plant robustness_in_docs tests/guest/net_vf.sh 'planted' <<<'#: c:net-slow-switch planted'
 plant example_in_docs tests/guest/storage_hot_add.sh 'planted' <<<'check planted true'
 plant sysfs_and_parameters Documentation/sysfs-and-parameters.md 'planted' <<<'| `planted` | 0444 | |'
 if [ -n "${ALL:-}" ]; then
