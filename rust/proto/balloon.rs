@@ -6,7 +6,7 @@
 //! Each message is the payload of an in-band packet: a [`Header`] that says how long it is, and a body of up to
 //! [`MESSAGE_SIZE`] bytes with it. Nothing is completed; an answer is a message of its own. Guest and host agree on a
 //! version and on what the guest can do ([`Negotiation`]). From then on the guest tells once a second how it is off
-//! ([`Pressure`]), and the host asks for what it wants, one thing at a time ([`incoming`]).
+//! ([`Pressure`]), and the host asks for what it wants, one thing at a time ([`incoming()`]).
 //!
 //! All numbers of pages and all page numbers here count pages of 4 KiB, whatever those of the guest are.
 

@@ -2,7 +2,7 @@
 
 //! The network service protocol, NVSP: what a network card's channel carries (drivers/net/hyperv/hyperv_net.h).
 //!
-//! A message is a type and a body, [`MESSAGE_SIZE`] bytes in all ([`message`]); a peer may send less, as long as the
+//! A message is a type and a body, [`MESSAGE_SIZE`] bytes in all; a peer may send less, as long as the
 //! fields of that message are there. Frames and RNDIS messages do not lie in it: [`RndisPacket`] says that they lie in
 //! pages, in a section of the send buffer, or in ranges of the receive buffer ([`received`]). What they look like is
 //! [`rndis`](crate::rndis)'s matter.

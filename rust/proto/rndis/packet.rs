@@ -151,7 +151,7 @@ fn front_with<const N: usize, const WORDS: usize>(
     words
 }
 
-/// Puts what goes in front of a frame of `len` bytes: [`packet_front`], and the information `info`, which takes `info_len`
+/// Puts what goes in front of a frame of `len` bytes: `packet_front`, and the information `info`, which takes `info_len`
 /// bytes ([`Ppis::size`]).
 ///
 /// # Errors

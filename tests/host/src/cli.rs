@@ -2,6 +2,9 @@
 
 //! The command line: `rlis-host run …` boots a guest, `rlis-host ctl …` talks to a running host.
 
+// Comments here are what `--help` shows: brackets stand around what may be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -2,6 +2,9 @@
 
 //! The commands that a running host understands.
 
+// Comments here are what `--help` shows: brackets stand around what may be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use anyhow::{bail, Result};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};

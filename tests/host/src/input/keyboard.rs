@@ -19,7 +19,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::faults::Fault;
 use crate::ic::instance;
 use crate::vmbus::channel::Channel;
-use crate::vmbus::ring::{Packet, DATA_INBAND, FLAG_COMPLETION_REQUESTED};
+use crate::vmbus::ring::{Packet, DATA_INBAND};
 use crate::vmbus::{Device, Offer};
 use wire::{Keystroke, LedIndicators, ProtocolRequest, ProtocolResponse};
 
@@ -245,20 +245,13 @@ impl Device for Keyboard {
 
     fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
         let result = self.receive(channel, &packet);
-        if packet.flags & FLAG_COMPLETION_REQUESTED != 0 {
-            channel.complete(packet.transaction, &[]);
-        }
+        channel.acknowledge(&packet);
         result
     }
 
     fn closed(&self, channel: &Arc<Channel>) {
         let mut state = self.state();
-        // The device may have been offered and opened anew by now.
-        if state
-            .channel
-            .as_ref()
-            .is_some_and(|c| Arc::ptr_eq(c, channel))
-        {
+        if channel.is_current(state.channel.as_ref()) {
             state.channel = None;
             state.version = None;
             state.leds = None;

@@ -19,7 +19,7 @@ use zerocopy::FromBytes;
 use crate::faults::Fault;
 use crate::ic::{instance, pipe_message_mode};
 use crate::vmbus::channel::Channel;
-use crate::vmbus::ring::{Packet, DATA_INBAND, FLAG_COMPLETION_REQUESTED};
+use crate::vmbus::ring::{Packet, DATA_INBAND};
 use crate::vmbus::{Device, Offer};
 use wire::{Attributes, DeviceInfo, Header, HidDescriptor, PipeHeader, ProtocolResponse, Report};
 
@@ -303,20 +303,13 @@ impl Device for Mouse {
 
     fn packet(&self, channel: &Arc<Channel>, packet: Packet) -> Result<()> {
         let result = self.receive(channel, &packet);
-        if packet.flags & FLAG_COMPLETION_REQUESTED != 0 {
-            channel.complete(packet.transaction, &[]);
-        }
+        channel.acknowledge(&packet);
         result
     }
 
     fn closed(&self, channel: &Arc<Channel>) {
         let mut state = self.state();
-        // The device may have been offered and opened anew by now.
-        if state
-            .channel
-            .as_ref()
-            .is_some_and(|c| Arc::ptr_eq(c, channel))
-        {
+        if channel.is_current(state.channel.as_ref()) {
             state.channel = None;
             state.step = Step::Asking;
         }

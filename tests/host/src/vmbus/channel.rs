@@ -443,6 +443,18 @@ impl Channel {
         });
     }
 
+    /// Completes a packet with nothing to say, if the guest wants to hear that it has arrived.
+    pub fn acknowledge(self: &Arc<Self>, packet: &Packet) {
+        if packet.flags & ring::FLAG_COMPLETION_REQUESTED != 0 {
+            self.complete(packet.transaction, &[]);
+        }
+    }
+
+    /// Whether a device's `current` channel is this one: the device may have been offered and opened anew meanwhile.
+    pub fn is_current(self: &Arc<Self>, current: Option<&Arc<Self>>) -> bool {
+        current.is_some_and(|current| Arc::ptr_eq(current, self))
+    }
+
     /// Completes the guest's request `transaction`.
     pub fn complete(self: &Arc<Self>, transaction: u64, payload: &[u8]) {
         let completion = |transaction, payload: &[u8]| Packet {

@@ -49,7 +49,7 @@ pub const QUERY_PROTOCOL_VERSION: u32 = BASE + 0x13;
 pub const CREATE_INTERRUPT_MESSAGE: u32 = BASE + 0x14;
 /// A message is not used any more ([`DeleteInterrupt`]).
 pub const DELETE_INTERRUPT_MESSAGE: u32 = BASE + 0x15;
-/// From version 1.2 on ([`ResourcesAssigned2`]).
+/// From version 1.2 on ([`ResourcesAssigned`], with more reserved bytes behind it).
 pub const RESOURCES_ASSIGNED2: u32 = BASE + 0x16;
 /// From version 1.2 on ([`CreateInterrupt2`]).
 pub const CREATE_INTERRUPT_MESSAGE2: u32 = BASE + 0x17;

@@ -5,7 +5,7 @@
 use super::*;
 use crate::hyperv::hypercall::Receiver;
 use crate::vmbus::guest::{Guest, GuestChannel};
-use crate::vmbus::ring::COMPLETION;
+use crate::vmbus::ring::{COMPLETION, FLAG_COMPLETION_REQUESTED};
 
 struct Bench {
     guest: Guest,

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::*;
 use crate::vmbus::guest::{Guest, GuestChannel};
-use crate::vmbus::ring::COMPLETION;
+use crate::vmbus::ring::{COMPLETION, FLAG_COMPLETION_REQUESTED};
 
 struct Bench {
     guest: Guest,
