@@ -64,6 +64,8 @@ if [ -n "${ALL:-}" ]; then
 	plant shellcheck tests/guest/balloon.sh 'balloon' <<<'if [ $# -gt 0 ]; then echo "$((1 +))"; fi'
 	plant checkpatch rust/sys/helpers.c 'helpers.c' <<<'int planted( int a ){return a ;}'
 	plant clippy_host rust/proto/error.rs 'needless_return|unused' <<<'fn planted() -> u8 { return 1; }'
+	plant docs_host rust/proto/error.rs 'planted' <<<'/// See [`planted`].
+pub fn undocumented() {}'
 	plant clippy_kernel drivers/hv/utils/heartbeat.rs 'never used|dead_code|needless_return' <<<'fn planted() -> u8 { return 1; }'
 fi
 # Without a mistake all of them pass.
