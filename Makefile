@@ -85,6 +85,11 @@ dist:
 deb rpm:
 	@scripts/package $@
 
+## kmod           packages with the modules built for one kernel, signed: KDIR= KEY= CERT= KIND=deb|rpm
+.PHONY: kmod
+kmod:
+	@scripts/kmod "$(KDIR)"
+
 ## package-test   packages made, installed, booted from and removed in a clean Debian with its stock kernels; PARTS=
 .PHONY: package-test
 package-test:

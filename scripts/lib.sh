@@ -73,6 +73,19 @@ unpack_debs() {
 	rm -rf "$dir/apt"
 }
 
+# whole_sources FOLDER: prints where the sources lie with the portable Rust tree beside them: a tarball's here, a checkout's are
+# unpacked in FOLDER from a tarball that is made.
+whole_sources() {
+	if [ -e "$RLIS_TOP/portable/VERSION" ]; then
+		printf '%s\n' "$RLIS_TOP"
+		return
+	fi
+	local tarball
+	tarball=$("$RLIS_TOP/scripts/dist")
+	tar -C "$1" -xf "$tarball"
+	printf '%s\n' "$1/$(basename "$tarball" .tar.xz)"
+}
+
 # need_command COMMAND PACKAGE: makes sure that COMMAND exists, installing Debian's PACKAGE if we may.
 need_command() {
 	command -v "$1" >/dev/null 2>&1 && return

@@ -42,15 +42,9 @@ pretend_kernel() {
 		chmod 755 /usr/bin/uname' sh "${1:-}"
 }
 
-# stand_in_tarball TARBALL FOLDER: the same tarball with a stand-in for scripts/modules, which makes modules with our version
-# out of the kernel's own, at once; so that all else is tried in a fraction of the time.
-stand_in_tarball() {
-	local tree
-	tree=$2/$(basename "$1" .tar.xz)
-	rm -rf "$2"
-	mkdir -p "$2"
-	tar -C "$2" -xf "$1"
-	cat >"$tree/scripts/modules" <<-'END'
+# stand_in_modules FILE: a stand-in for scripts/modules, which makes modules with our version out of the kernel's own, at once.
+stand_in_modules() {
+	cat >"$1" <<-'END'
 		#!/usr/bin/env bash
 		# SPDX-License-Identifier: GPL-2.0
 		set -eu
@@ -64,12 +58,23 @@ stand_in_tarball() {
 		for m in $modules; do
 			xz -dc "$(find "/lib/modules/$kernel/kernel" -name "$m.ko.xz")" >"$out/$m.ko"
 			objcopy -O binary --only-section=.modinfo "$out/$m.ko" "$out/info"
-			{ tr '\0' '\n' <"$out/info" | grep -v '^intree=' | tr '\n' '\0'; printf "version=$(cat VERSION)\0"; } >"$out/info.new"
+			{ tr '\0' '\n' <"$out/info" | grep -v '^intree=' | sed "s/^vermagic=[^ ]*/vermagic=$kernel/" | tr '\n' '\0'
+				printf "version=$(cat VERSION)\0"; } >"$out/info.new"
 			objcopy --update-section .modinfo="$out/info.new" "$out/$m.ko"
 			rm "$out/info" "$out/info.new"
 		done
 		echo "$out"
 	END
+	chmod 755 "$1"
+}
+# stand_in_tarball TARBALL FOLDER: the same tarball with that stand-in; so that all else is tried in a fraction of the time.
+stand_in_tarball() {
+	local tree
+	tree=$2/$(basename "$1" .tar.xz)
+	rm -rf "$2"
+	mkdir -p "$2"
+	tar -C "$2" -xf "$1"
+	stand_in_modules "$tree/scripts/modules"
 	tar -C "$2" --sort=name --owner=0 --group=0 --numeric-owner -cf - "$(basename "$tree")" | xz -T0 -1 >"$2/$(basename "$1")"
 	rm -rf "$tree"
 }

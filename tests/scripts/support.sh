@@ -45,6 +45,8 @@ all='hv_vmbus hv_storvsc hv_utils hv_netvsc hv_balloon'
 tree 6.12.0-124.8.1.el10_1.x86_64 "${common[@]}" HYPERV=m MODVERSIONS MODULE_SIG
 modules rhel10 "$all"
 says rhel10_is_known 'kernel .*Red Hat'
+if [ "$("$RLIS_TOP/scripts/support" --release "$tree")" = 6.12.0-124.8.1.el10_1.x86_64 ]; then result support/release ok
+else result support/release FAIL "$("$RLIS_TOP/scripts/support" --release "$tree" 2>&1)"; fi
 says rhel10_portable 'portable Rust tree: CONFIG_RUST is off'
 says rhel10_versions 'CONFIG_MODVERSIONS'
 says rhel10_signatures 'enforced with Secure Boot'
