@@ -44,7 +44,7 @@ all='hv_vmbus hv_storvsc hv_utils hv_netvsc hv_balloon'
 
 tree 6.12.0-124.8.1.el10_1.x86_64 "${common[@]}" HYPERV=m MODVERSIONS MODULE_SIG
 modules rhel10 "$all"
-says rhel10_is_known 'kernel .*Red Hat'
+says rhel10_is_known 'kernel .*Red Hat' outlook
 if [ "$("$RLIS_TOP/scripts/support" --release "$tree")" = 6.12.0-124.8.1.el10_1.x86_64 ]; then result support/release ok
 else result support/release FAIL "$("$RLIS_TOP/scripts/support" --release "$tree" 2>&1)"; fi
 says rhel10_portable 'portable Rust tree: CONFIG_RUST is off'
@@ -86,6 +86,17 @@ says one_range_bus_says_so 'hv_netvsc +leave: .*in one piece'
 tree 5.14.0-570.el9.x86_64 "${common[@]}" HYPERV=m
 modules too_old ''
 says too_old_says_so 'hv_utils +leave: the kernel is older than 6.12'
+says rhel9_outlook '^  outlook +RHEL 9: expected.*6\.1'
+says rhel9_report "^  outlook +'scripts/support --report .*5\.14\.0-570\.el9"
+RLIS_OLDEST=0 modules age_set_aside "$all"
+tree 5.15.0-312.187.5.el9uek.x86_64 "${common[@]}" HYPERV=m
+modules uek7 ''
+says uek7_outlook '^  outlook +UEK 7: hv_utils and hv_storvsc' 'RHEL 9:'
+tree 4.18.0-553.el8_10.x86_64 "${common[@]}" HYPERV=m
+modules rhel8 ''
+says rhel8_outlook '^  outlook +RHEL 8: not expected'
+tree 6.1.0-56-cloud-amd64 "${common[@]}" HYPERV=m
+says old_but_none_of_these 'older than 6.12' outlook
 tree 7.3.99-rc1 "${common[@]}" HYPERV=m HYPERV_VMBUS=m
 modules newest "$all"
 tree 7.4.0-rc1 "${common[@]}" HYPERV=m HYPERV_VMBUS=m
@@ -274,6 +285,83 @@ builds by_metadata metadata 0 metadata ''
 builds metadata_fails 'metadata;portable' 0 metadata metadata
 builds both_fail 'metadata;portable' 1 metadata 'metadata portable'
 builds portable_fails portable 1 portable portable
+
+# The report of a machine that others do not have, made in an unpacked tarball: in the place of compilers stand programs that tell
+# of themselves what must not get about.
+top=$work/home/jdoe/rlis
+mkdir -p "$top/portable" "$work/report-bin"
+(cd "$RLIS_TOP" && git ls-files -zco --exclude-standard VERSION COPYING dkms.conf 'Kbuild*' include packaging scripts rust drivers |
+	while IFS= read -r -d '' f; do [ -f "$f" ] && printf '%s\0' "$f"; done | tar --null -T - -cf -) | tar -C "$top" -xf -
+echo stand-in >"$top/portable/VERSION"
+printf '#!/bin/sh\necho "${PROBE:-}"\n[ -z "${PROBE:-}" ]\n' >"$top/scripts/probe"
+cat >"$top/scripts/modules" <<'END'
+#!/bin/sh
+mkdir -p build/logs build/out
+{
+	echo "make: Entering directory '$PWD', as jdoe@web-01.example.org, HOME is $HOME"
+	echo "net: 00:15:5D:0a:0b:0c"
+	[ -z "$SAYS" ] || echo "$SAYS"
+} >build/logs/modules-x.log
+case $SAYS in *error*) exit 1 ;; esac
+for m in hv_vmbus hv_storvsc hv_utils hv_netvsc hv_balloon; do : >build/out/$m.ko; done
+echo "$PWD/build/out"
+END
+cat >"$work/report-bin/make" <<'END'
+#!/bin/sh
+[ "$1" != --version ] || { echo "GNU Make 4.3 of web-01"; exit; }
+for arg; do case $arg in M=*) cd "${arg#M=}" ;; esac; done
+echo RLIS_HAVE_VMBUS_V6 RLIS_HAVE_BIN_SIZE >by-text
+for name in VMBUS_V6 SDEV_CONFIGURE scsi_done; do : >try_$name.o; done
+exit 2
+END
+cat >"$work/report-bin/uname" <<'END'
+#!/bin/sh
+case $* in -n) echo web-01.example.org ;; -r) echo 5.14.0 ;; *) echo Linux 5.14.0 x86_64 ;; esac
+END
+printf '#!/bin/sh\necho jdoe\n' >"$work/report-bin/id"
+chmod +x "$work"/report-bin/* "$top"/scripts/{probe,modules}
+# report ARGUMENT...: writes $top/rlis-report.txt
+report() {
+	rm -f "$top/rlis-report.txt"
+	(cd "$top" && HOME=$work/home/jdoe USER=jdoe SAYS=${SAYS:-} PROBE=${PROBE:-} PATH=$work/report-bin:$PATH scripts/support --report "$@") >"$work/said" 2>&1
+}
+# reports NAME PATTERN [NOT-PATTERN]: the report has a line like that, and none like the other.
+reports() {
+	if grep -qE "$2" "$top/rlis-report.txt" 2>/dev/null && ! { [ -n "${3:-}" ] && grep -qE "$3" "$top/rlis-report.txt"; }; then result "report/$1" ok
+	else result "report/$1" FAIL "$(tail -n 2 "$work/said" | tr '\n' '|') $(grep -E "${3:-$^}" "$top/rlis-report.txt" 2>&1 | head -n 3)"; fi
+}
+tree 5.14.0-570.el9.x86_64 "${common[@]}" HYPERV=m MODULE_SIG
+printf '0x1\tvmbus_open\tdrivers/hv/hv_vmbus\tEXPORT_SYMBOL_GPL\t\n0x2\tkmalloc\tvmlinux\tEXPORT_SYMBOL\t\n' >"$tree/Module.symvers"
+SAYS='error[E0425]: cannot find function `disable_work_sync`' report "$tree"
+reports names_the_file "^  kernel +5\.14\.0-570\.el9"
+reports limits_are_set_aside '^  hv_vmbus +build' 'older than'
+reports has_the_outlook 'outlook +RHEL 9'
+reports has_the_configuration '^CONFIG_MODULE_SIG=y$' CONFIG_X86_64
+reports has_the_bus_exports '	vmbus_open	' kmalloc
+reports compiled_and_found '^VMBUS_V6 yes yes$'
+reports compiled_not_found '^SDEV_CONFIGURE yes no$'
+reports found_not_compiled '^BIN_SIZE no yes$'
+reports not_asked_of_the_text '^scsi_done yes -$'
+reports not_compiled '^gpadl_is_a_struct no -$'
+reports has_the_error 'error\[E0425\]: cannot find function'
+reports build_failed '^the build failed' '^all modules'
+reports no_modules_to_check '^there are no modules to look at$'
+reports has_no_names '^rlis report 1' 'jdoe|web-01|example\.org|00:15:5[dD]|/home/'
+reports says_what_was_left_out 'NAME@NAME'
+if [ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'rlis-report.*' -newer "$top/VERSION" 2>/dev/null)" ]; then result report/leaves_nothing ok
+else result report/leaves_nothing FAIL "in ${TMPDIR:-/tmp}"; fi
+SAYS='' report "$tree"
+reports build_succeeds '^all modules were built$' '^the build failed'
+reports modules_are_right '^nothing is wrong with them$'
+SAYS='check-modules: hv_vmbus has 3 plain returns, and CONFIG_RETHUNK asks for thunks' report "$tree"
+reports modules_are_wrong '^check-modules: hv_vmbus has 3 plain returns' '^nothing is wrong'
+PROBE='rlis: cannot build against this: rustc is missing' report "$tree"
+reports tool_is_missing 'rustc is missing'
+reports not_tried '^not tried, for the reason above$'
+report "$work/nowhere"
+reports no_headers_is_a_report "install the kernel's headers"
+rm -r "$top/packaging"
+if report "$tree"; then result report/needs_the_tarball FAIL; elif grep -q 'unpacked tarball' "$work/said"; then result report/needs_the_tarball ok; else result report/needs_the_tarball FAIL "$(cat "$work/said")"; fi
 
 # Images of dracut's: one is kept, of the kernel that runs, from before ours, where there is room; and an image that is
 # not whole, or lacks what the one before has, changes nothing. An image is the list of its files here.
