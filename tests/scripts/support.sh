@@ -367,7 +367,8 @@ if report "$tree"; then result report/needs_the_tarball FAIL; elif grep -q 'unpa
 # not whole, or lacks what the one before has, changes nothing. An image is the list of its files here.
 boot=$work/boot
 mkdir -p "$boot" "$work/lib/modules/6.12.8/kernel"
-sed "s,/boot,$boot,g; s,/lib/modules,$work/lib/modules,g; s,/var/lib,$work/var,g" "$RLIS_TOP/packaging/lib/refresh-initramfs" >"$work/refresh"
+sed "s,/boot,$boot,g; s,/lib/modules,$work/lib/modules,g; s,/var/lib,$work/var,g; s,/etc/kernel,$work/etc,g" \
+	"$RLIS_TOP/packaging/lib/refresh-initramfs" >"$work/refresh"
 printf '#!/bin/sh\ncat "$1"\n' >"$bin/lsinitrd"
 printf '#!/bin/sh\nif [ -n "$NEW" ]; then printf "%%b" "$NEW" >"$2"; else echo half >"$2"; exit 1; fi\n' >"$bin/dracut"
 printf '#!/bin/sh\necho Filesystem; echo "x 9 9 $ROOM 9%% /boot"\n' >"$bin/df"
@@ -416,6 +417,48 @@ is without_bus_leaves_nothing image 6.12.8 .new ''
 rm "$boot"/*
 is none_is_no_failure refresh "$own" 1800 6.12.8
 is none_is_told grep -q 'no initramfs of 6.12.8 .*unified kernel image' "$work/said"
+
+# What is called, in order: depmod before an image is made of what it lists, if its list does not have ours or has one that
+# is gone; and the makers of images for a crash, of the kernels that have such an image.
+printf '#!/bin/sh\necho depmod "$@" >>%s\n' "$work/order" >"$bin/depmod"
+printf '#!/bin/sh\necho kdumpctl "$@" >>%s\n[ -z "$KDUMP_FAILS" ]\n' "$work/order" >"$bin/kdumpctl"
+mkdir -p "$work/etc/postinst.d" "$work/var/kdump" "$work/lib/modules/6.12.8/updates/dkms" "$work/lib/modules/6.12.9/kernel"
+sed 's/kdumpctl/kdump-tools/' "$bin/kdumpctl" >"$work/etc/postinst.d/kdump-tools"
+sed -i "s,^#!/bin/sh,&\necho dracut \"\$3\" >>$work/order," "$bin/dracut"
+chmod +x "$bin"/* "$work/etc/postinst.d/kdump-tools"
+# order CALLS KERNEL...: what making the images of these kernels calls, with ; between.
+order() {
+	: >"$work/order"
+	refresh "$with_ours" 1800 "${@:2}" || return
+	[ "$(paste -sd';' "$work/order")" = "$1" ] || { paste -sd';' "$work/order" >>"$work/said"; false; }
+}
+dep=$work/lib/modules/6.12.8/modules.dep
+fresh
+mkdir -p "$work/var/kdump"
+echo 'kernel/hv_vmbus.ko.xz:' >"$dep"
+mkdir -p "$work/lib/modules/6.12.8/kernel" && touch "$work/lib/modules/6.12.8/kernel/hv_vmbus.ko.xz"
+is depmod_was_right order 'dracut 6.12.8' 6.12.8
+touch "$work/lib/modules/6.12.8/updates/dkms/hv_vmbus.ko.xz"
+is depmod_lacks_ours order 'depmod 6.12.8;dracut 6.12.8' 6.12.8
+echo 'updates/dkms/hv_vmbus.ko.xz: kernel/other.ko.xz' >"$dep"
+is depmod_has_ours order 'dracut 6.12.8' 6.12.8
+rm "$work/lib/modules/6.12.8/updates/dkms/hv_vmbus.ko.xz"
+is depmod_has_what_is_gone order 'depmod 6.12.8;dracut 6.12.8' 6.12.8
+rm "$dep"
+is no_modules_no_depmod order 'dracut 6.12.8' 6.12.8
+touch "$work/lib/modules/6.12.8/updates/dkms/hv_storvsc.ko"
+is no_list_at_all order 'depmod 6.12.8;dracut 6.12.8' 6.12.8
+rm "$work/lib/modules/6.12.8/updates/dkms/hv_storvsc.ko"
+
+touch "$work/var/kdump/initrd.img-6.12.8"
+is crash_image_of_debian order 'dracut 6.12.8;kdump-tools 6.12.8;dracut 6.12.9' 6.12.8 6.12.9
+rm "$work/var/kdump/initrd.img-6.12.8"
+touch "$boot/initramfs-6.12.8kdump.img" "$boot/initramfs-6.12.9kdump.img"
+# kdumpctl makes that of the running kernel only.
+is crash_image_of_fedora order 'dracut 6.12.8;dracut 6.12.9;kdumpctl rebuild' 6.12.8 6.12.9
+is crash_image_fails fails env KDUMP_FAILS=1 NEW="$with_ours" ROOM=1800 PATH="$bin:$PATH" sh "$work/refresh" 6.12.9
+rm "$boot/initramfs-6.12.9kdump.img"
+is no_crash_image order 'dracut 6.12.9' 6.12.9
 
 # What is a virtual function of hv_netvsc's, and what a card that the host passed on whole.
 card() { # INTERFACE ADDRESS [DRIVER]
