@@ -61,4 +61,10 @@ check resized_on_the_host host lun-resize scsi0:0:1 16M
 check resized_disk_reads read_it
 check size_follows wait_for 30 found 32768 none
 check resized_disk_stays equal "$kept" "$(device_of 1)"
+# An announcement says that something has changed, and not what: a disk that is the same is not looked at for its size, as with
+# the C driver. But its unit attention is asked for then, if nobody else has been told.
+check resized_again host lun-resize scsi0:0:1 24M
+check neighbour_added host lun-add scsi0:0:2,size=4M
+check size_follows_the_announcement wait_for 30 found 49152 none
+check same_disk_is_not_replaced equal "$kept" "$(device_of 1)"
 check no_violations equal '' "$(host violations)"

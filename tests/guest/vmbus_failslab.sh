@@ -79,6 +79,11 @@ in_workers() {
 		workers 1
 		host rescind heartbeat >/dev/null 2>&1
 		host offer heartbeat >/dev/null 2>&1
+		# Holds a file of sysfs that an addition which fails takes back, and waits for the lock of all channels: lockdep knows
+		# whether somebody ever does it the other way round.
+		for cpu in /sys/bus/vmbus/devices/*/channels/*/cpu; do
+			echo 0 >"$cpu" && touch /tmp/moved
+		done 2>/dev/null
 		sleep 0.1
 	done
 	echo 0 >$slab/probability
@@ -88,6 +93,7 @@ in_workers() {
 	[ $(($1 - $(cat $slab/times))) -ge 20 ]
 }
 check failures_in_workers in_workers 500
+check channels_were_moved test -e /tmp/moved
 echo 0 >$slab/probability
 # A device whose addition failed comes with the next offer.
 again() {
