@@ -4,7 +4,8 @@
 #: drivers  rustbus rust
 #: quick    none
 #: modules  hv_vmbus hv_utils
-#: args     --ic heartbeat,shutdown
+#: programs hv_kvp_daemon
+#: args     --ic heartbeat,shutdown,kvp
 #: cpus     1
 #: seconds  300
 
@@ -29,6 +30,25 @@ survives() {
 for fault in ring-length-too-long ring-length-too-short ring-offset-beyond-end ring-offset-too-small ring-write-index-outside; do
 	check $fault survives $fault
 done
+# Forty at a time, and one signal for them and for the proper packet behind them: with whatever the driver leaves in the ring
+# the host would have no cause to signal ever again.
+missed() { host heartbeat | sed -n 's/.* missed=\([0-9]*\).*/\1/p'; }
+many_at_once() {
+	local before
+	before=$(missed)
+	host fault heartbeat ring-bad-burst 1 40 && wait_for 20 struck || return 1
+	progress || { echo 'no heartbeat after that'; return 1; }
+	equal "$before" "$(missed)"
+}
+check many_bad_at_once many_at_once
+# The same where packets are not read in the interrupt.
+check node wait_for 10 test -c /dev/vmbus/hv_kvp
+hv_kvp_daemon -n &
+check kvp_works wait_for 20 host kvp-set external key value
+check kvp_armed host fault kvp ring-bad-burst 1 40
+check kvp_answers_behind_many host kvp-set external key other
+check kvp_burst_struck struck
+kill %1 2>/dev/null
 check length_logged logged 'packet length [0-9]+\*8 with [0-9]+ bytes in the ring'
 check offset_logged logged 'packet data offset [0-9]+\*8 with length'
 check index_logged logged 'ring write_index 0x[0-9a-f]+ is invalid'

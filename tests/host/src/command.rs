@@ -8,6 +8,7 @@
 use anyhow::{bail, Result};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use rlis_proto::vmbus::version::Version;
 
 use crate::dynmem;
 use crate::faults::Fault;
@@ -73,11 +74,22 @@ pub enum Command {
         /// How many.
         count: u16,
     },
+    /// Signal all open channels of a device, although nothing was sent. A guest has to bear that at any time.
+    Signal {
+        /// Its name.
+        device: String,
+    },
+    /// Accept other versions from the next connection on, as another host does that a saved guest is moved to.
+    VmbusMax {
+        /// The newest (4.0 to 6.0).
+        #[arg(value_parser = crate::vmbus::parse_version)]
+        version: Version,
+    },
     /// Logical units of all storage adapters.
     Luns,
     /// Add a disk while the guest runs.
     LunAdd {
-        /// ADAPTER:TARGET:LUN,size=SIZE[,file=PATH][,block=4096][,readonly]
+        /// ADAPTER:TARGET:LUN,size=SIZE[,file=PATH][,block=4096][,readonly], or ADAPTER:TARGET:LUN,shared=ADAPTER:TARGET:LUN
         #[arg(value_parser = spec::parse_unit)]
         unit: UnitSpec,
         /// Add a DVD drive instead.
@@ -108,6 +120,18 @@ pub enum Command {
         /// ASC/ASCQ, such as 3f/03.
         #[arg(value_parser = spec::parse_attention)]
         attention: Sense,
+    },
+    /// Put a disc into a DVD drive, in the place of one that is there; the guest may have locked it.
+    LunInsert {
+        /// ADAPTER:TARGET:LUN,size=SIZE[,file=PATH]
+        #[arg(value_parser = spec::parse_unit)]
+        unit: UnitSpec,
+    },
+    /// Take the disc out of a DVD drive.
+    LunEject {
+        /// ADAPTER:TARGET:LUN
+        #[arg(value_parser = spec::parse_place)]
+        place: Place,
     },
     /// Change the size of a disk while the guest runs.
     LunResize {

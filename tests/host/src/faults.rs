@@ -28,6 +28,9 @@ pub enum Fault {
     RingWriteIndexOutside,
     /// After a packet was taken, a read index outside of the guest's ring, for VALUE milliseconds (default 500).
     RingReadIndexOutside,
+    /// VALUE (default 40) small packets whose data offset lies inside their descriptor, all in the ring before the guest is
+    /// signalled, and the proper one behind them.
+    RingBadBurst,
     /// A packet of an unknown type before the proper one.
     UnknownPacketType,
     /// A payload cut down to VALUE bytes (default 8).
@@ -71,8 +74,10 @@ pub enum Fault {
     IcVersionCount,
     /// Integration services: a message of an unknown type before the proper one.
     IcUnknownType,
+    /// Integration services: the negotiation begins anew as soon as the guest has answered.
+    IcNegotiateAgain,
     /// Integration services: what is said first is in the ring before the answer to OPENCHANNEL, and the guest is not
-    /// signalled.
+    /// signalled. Other devices: a packet is in the ring, and the guest is not signalled.
     NoSignal,
     /// Network: sends a frame whose RNDIS message has the type VALUE, before the proper one.
     NetMessageType,
@@ -195,7 +200,8 @@ pub enum Fault {
     BusRescindDuringOpen,
     /// OPENCHANNEL is answered VALUE milliseconds late (default 1000); a rescind of the channel waits for that.
     BusSlowOpenResult,
-    /// A sub-channel is not withdrawn when the guest closes its primary channel.
+    /// A sub-channel is not withdrawn when the guest closes its primary channel; a socket's connection is not when both
+    /// sides have shut down.
     BusNoRescind,
     /// No answer to GPADL_HEADER.
     BusNoGpadlCreated,

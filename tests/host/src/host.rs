@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use crate::cli::Ic;
 use crate::command::{self, Command, LinkState};
@@ -17,7 +17,7 @@ use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
 use crate::input::Input;
 use crate::netvsp::nic::Nic;
 use crate::sockets::Sockets;
-use crate::storvsp::adapter::Adapter;
+use crate::storvsp::adapter::{Adapter, Adapters};
 use crate::storvsp::lun;
 use crate::vm::{Outcome, OutcomeSender};
 use crate::vmbus::server::Server;
@@ -59,7 +59,7 @@ pub struct Host {
     /// Integration components.
     pub components: Components,
     /// Storage adapters by their names.
-    pub adapters: BTreeMap<String, Arc<Adapter>>,
+    pub adapters: Adapters,
     /// Network cards by their names.
     pub nics: BTreeMap<String, Arc<Nic>>,
     /// PCI buses by their names.
@@ -181,10 +181,21 @@ impl Host {
                 self.server.offer_sub_channels(&device, count)?;
                 nothing
             }
+            Command::Signal { device } => {
+                let channels = self.server.channels(Some(&device));
+                ensure!(!channels.is_empty(), "{device} has no open channel");
+                channels.iter().for_each(|channel| channel.signal());
+                nothing
+            }
+            Command::VmbusMax { version } => {
+                self.server.set_max_version(version);
+                nothing
+            }
             Command::Luns => self.adapters.values().flat_map(|a| a.list()).collect(),
             Command::LunAdd { unit, dvd } => {
                 let kind = if dvd { lun::Kind::Dvd } else { lun::Kind::Disk };
-                self.adapter(&unit.place.adapter)?.add(&unit, kind)?;
+                let adapter = self.adapter(&unit.place.adapter)?;
+                adapter.add(&self.adapters, &unit, kind)?;
                 nothing
             }
             Command::LunRemove { place } => {
@@ -201,6 +212,16 @@ impl Host {
                 self.adapter(&place.adapter)?
                     .unit(place.target, place.lun)?
                     .attend(attention);
+                nothing
+            }
+            Command::LunInsert { unit } => {
+                self.adapter(&unit.place.adapter)?.insert(&unit)?;
+                nothing
+            }
+            Command::LunEject { place } => {
+                self.adapter(&place.adapter)?
+                    .unit(place.target, place.lun)?
+                    .eject()?;
                 nothing
             }
             Command::LunResize { place, size } => {

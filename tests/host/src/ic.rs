@@ -297,6 +297,12 @@ impl Component {
         Ok(Some(agreed))
     }
 
+    /// Whether the negotiation that the guest has answered to is followed by another one.
+    fn begins_anew(&self, state: &State) -> bool {
+        let faults = state.channel.as_ref().map(|c| &c.context.faults);
+        faults.is_some_and(|f| f.hit(self.kind.name, Fault::IcNegotiateAgain))
+    }
+
     fn receive(&self, packet: &Packet) -> Result<()> {
         ensure!(packet.type_ == DATA_INBAND, "packet type {}", packet.type_);
         let header = parse_reply(&packet.payload)?;
@@ -325,7 +331,11 @@ impl Component {
             MessageType::ICMSGTYPE_NEGOTIATE => {
                 state.generation += 1;
                 self.changed.notify_all();
-                match self.negotiated_versions(&packet.payload)? {
+                let agreed = self.negotiated_versions(&packet.payload)?;
+                if self.begins_anew(&state) {
+                    return self.negotiate(&mut state);
+                }
+                match agreed {
                     Some(agreed) => {
                         state.versions = Some(agreed);
                         eprintln!(
@@ -402,44 +412,4 @@ impl Device for Component {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn component() -> Arc<Component> {
-        Component::new(heartbeat::KIND)
-    }
-
-    /// A negotiation and the answer that chooses `framework` and `message`.
-    fn reply(framework: Version, message: Version) -> Vec<u8> {
-        let mut packet = vec![0; 64];
-        let len = build_negotiate(&mut packet, &[framework], &[message], 1).unwrap();
-        packet.truncate(len);
-        rlis_proto::ic::finish(&mut packet, rlis_proto::ic::Status::HV_S_OK).unwrap();
-        packet
-    }
-
-    #[test]
-    fn a_choice_must_have_been_offered() {
-        let c = component();
-        let v = Version::new;
-        let agreed = c.negotiated_versions(&reply(v(3, 0), v(3, 0))).unwrap();
-        assert_eq!(
-            agreed.map(|a| (a.framework, a.message)),
-            Some((v(3, 0), v(3, 0)))
-        );
-        assert!(c.negotiated_versions(&reply(v(2, 0), v(3, 0))).is_err());
-        assert!(c.negotiated_versions(&reply(v(3, 0), v(9, 0))).is_err());
-        let mut none = reply(v(3, 0), v(3, 0));
-        body_mut(&mut none)[..4].fill(0);
-        assert_eq!(c.negotiated_versions(&none).unwrap(), None);
-        none.truncate(ICMSG_HDR + 9);
-        body_mut(&mut none)[..4].copy_from_slice(&[1, 0, 1, 0]);
-        assert!(c.negotiated_versions(&none).is_err());
-    }
-
-    #[test]
-    fn a_request_without_a_guest_fails_at_once() {
-        assert!(component().request(&[], Duration::from_secs(60)).is_err());
-        assert!(component().wait_ready(Duration::from_millis(1)).is_err());
-    }
-}
+mod tests;

@@ -4,9 +4,10 @@
 //! the devices on it, records what the guest does against the protocol, and misbehaves on demand.
 //!
 //! Layers: [`vm`] is the machine, [`hyperv`] what KVM leaves to its user of the Hyper-V interface, [`vmbus`] the
-//! bus, [`dynmem`], [`ic`], [`input`], [`netvsp`], [`sockets`], [`storvsp`] and [`vpci`] the devices. [`run`]
+//! bus, [`bystander`], [`dynmem`], [`ic`], [`input`], [`netvsp`], [`sockets`], [`storvsp`] and [`vpci`] the devices. [`run`]
 //! puts them together; [`command`], [`control`] and [`faults`] are how a test steers them. Each uses those before it.
 
+mod bystander;
 mod cli;
 mod command;
 mod control;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
+use crate::bystander::Bystander;
 use crate::cli::{Ic, RunArgs};
 use crate::control;
 use crate::dynmem::{MemoryDevice, Region};
@@ -25,7 +26,7 @@ use crate::memory;
 use crate::netvsp::nic::Nic;
 use crate::netvsp::nics;
 use crate::sockets::Sockets;
-use crate::storvsp::adapter::{Adapter, Class};
+use crate::storvsp::adapter::{Adapter, Adapters, Class};
 use crate::storvsp::lun;
 use crate::violations::{self, Violations};
 use crate::vm::mmio::Mmio;
@@ -68,7 +69,7 @@ fn components(
     Ok(components)
 }
 
-fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
+fn adapters(args: &RunArgs) -> Result<Adapters> {
     let mut adapters = BTreeMap::new();
     let scsi = args.scsi.iter().map(|spec| (spec, Class::Scsi));
     let fc = args.fc.iter().map(|spec| (spec, Class::Fc));
@@ -89,7 +90,7 @@ fn adapters(args: &RunArgs) -> Result<BTreeMap<String, Arc<Adapter>>> {
         let adapter = adapters.get(name).with_context(|| {
             format!("there is no storage adapter {name}; name it with --scsi, --fc or --ide")
         })?;
-        adapter.add(unit, kind)?;
+        adapter.add(&adapters, unit, kind)?;
     }
     Ok(adapters)
 }
@@ -218,6 +219,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     for component in host.components.all.values() {
         host.offer(component.offer())?;
+    }
+    if args.bystanders {
+        for offer in Bystander::offers() {
+            host.offer(offer)?;
+        }
     }
     for line in &args.before {
         let answer = control::execute_line(&host, line);

@@ -5,7 +5,9 @@
 pub mod adapter;
 pub mod lun;
 pub mod pool;
+pub mod reserve;
 pub mod scsi;
 pub mod sense;
 pub mod spec;
+pub mod store;
 pub mod wire;

@@ -14,6 +14,7 @@ pub mod tl_connect;
 use std::sync::Arc;
 
 use anyhow::Result;
+use rlis_proto::vmbus::version::Version;
 use rlis_proto::Guid;
 
 use channel::Channel;
@@ -120,5 +121,33 @@ impl Offer {
     /// Whether this is a connection of a socket, which ends with its channel or with the bus, and is not a device.
     pub fn is_socket(&self) -> bool {
         self.flags & rlis_proto::vmbus::VMBUS_CHANNEL_TLNPI_PROVIDER_OFFER != 0
+    }
+}
+
+/// Reads `major.minor` and accepts the versions that VMBus has.
+pub fn parse_version(text: &str) -> Result<Version, String> {
+    let known = || {
+        Version::SUPPORTED
+            .iter()
+            .map(|v| format!("{}.{}", v.major(), v.minor()))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    text.split_once('.')
+        .and_then(|(major, minor)| Some(Version::new(major.parse().ok()?, minor.parse().ok()?)))
+        .filter(|v| v.is_supported())
+        .ok_or_else(|| format!("'{text}' is no VMBus version; there are {}", known()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(parse_version("5.3"), Ok(Version::V5_3));
+        for bad in ["7.0", "5", "5.x", "3.0", ""] {
+            assert!(parse_version(bad).unwrap_err().contains("6.0"), "{bad}");
+        }
     }
 }

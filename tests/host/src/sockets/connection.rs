@@ -11,6 +11,7 @@ use rlis_proto::Guid;
 
 use super::service::{Next, Service};
 use super::wire;
+use crate::faults::Fault;
 use crate::vmbus::channel::Channel;
 use crate::vmbus::ring::Packet;
 use crate::vmbus::server::Server;
@@ -253,11 +254,15 @@ impl Connection {
     /// Does `act` on the channel's thread, and what follows from it: more to send, or the end.
     fn step(&self, channel: &Channel, act: impl FnOnce(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
+        let before = state.phase;
         let result = act(&mut state).and_then(|()| self.pump(&mut state, channel));
-        let finished = state.phase == Phase::Over(Ending::Finished);
+        let finished = before != state.phase && state.phase == Phase::Over(Ending::Finished);
         drop(state);
-        if let Some(bus) = channel.server.upgrade().filter(|_| finished) {
-            self.withdraw(&*bus);
+        let faults = &channel.context.faults;
+        if finished && !faults.hit(&self.name, Fault::BusNoRescind) {
+            if let Some(bus) = channel.server.upgrade() {
+                self.withdraw(&*bus);
+            }
         }
         result
     }

@@ -11,6 +11,7 @@ use rlis_proto::vmbus::VMBUS_CHANNEL_TLNPI_PROVIDER_OFFER;
 use zerocopy::FromBytes;
 
 use super::*;
+use crate::faults::Fault;
 use crate::vmbus::guest::{Guest, GuestChannel};
 use crate::vmbus::ring::{Packet, DATA_INBAND};
 use crate::vmbus::tl_connect::TlConnectResult;
@@ -366,6 +367,31 @@ fn the_host_reads_while_it_waits_for_room() {
     bench.send(&mut channel, b"");
     let answer = command.join().unwrap().unwrap();
     assert_eq!(answer, ["sent=100000 received=100000 ended=yes same=yes"]);
+    bench.rescinded(relid);
+    bench.release(relid, &channel);
+    assert_eq!(bench.guest.violations(), [""; 0]);
+}
+
+#[test]
+fn a_connection_that_is_kept_stays_offered_until_it_is_withdrawn() {
+    let bench = Bench::new();
+    let faults = &bench.guest.shared.faults;
+    faults.arm("all", Fault::BusNoRescind, 1, None);
+    let (relid, mut channel) = bench.connect(5000, 7);
+    bench.send(&mut channel, b"");
+    assert_eq!(bench.rest(&mut channel), [0; 0]);
+    eventually("it is over", || bench.sockets.list()[1].contains(" over "));
+    assert!(!faults.is_armed("hvsock1", Fault::BusNoRescind));
+    // Whatever else happens on it.
+    bench.send(&mut channel, b"");
+    assert!(bench.violation().contains("sends no more"));
+    thread::sleep(Duration::from_millis(50));
+    let line = bench.guest.server.list().remove(0);
+    assert!(
+        line.starts_with("hvsock1 ") && line.ends_with(" open"),
+        "{line}"
+    );
+    bench.guest.server.rescind("hvsock1").unwrap();
     bench.rescinded(relid);
     bench.release(relid, &channel);
     assert_eq!(bench.guest.violations(), [""; 0]);

@@ -13,10 +13,11 @@ use rlis_proto::storvsc::{Operation, VmScsiRequest, VstorPacket, REQUEST_COMPLET
 use rlis_proto::Guid;
 use zerocopy::IntoBytes;
 
-use super::lun::{Kind, Lun, Store};
+use super::lun::{Kind, Lun};
 use super::pool::{InFlight, Pool};
 use super::sense::Sense;
 use super::spec::{AdapterSpec, Place, UnitSpec};
+use super::store::Store;
 use super::wire;
 use crate::faults::Fault;
 use crate::vmbus::channel::Channel;
@@ -54,6 +55,9 @@ const BEGUN: u8 = 1;
 const VERSIONED: u8 = 2;
 const DESCRIBED: u8 = 3;
 const READY: u8 = 4;
+
+/// Storage adapters by their names.
+pub type Adapters = BTreeMap<String, Arc<Adapter>>;
 
 type Units = BTreeMap<(u8, u8), Arc<Lun>>;
 
@@ -131,17 +135,22 @@ impl Adapter {
 
     // ---- units
 
+    /// Where the bytes of a unit are, and how many.
+    fn store(spec: &UnitSpec, readonly: bool) -> Result<(Store, u64)> {
+        match &spec.file {
+            Some(path) => Store::file(path, readonly, spec.size),
+            None => {
+                let size = spec.size.context("a unit in memory needs a size")?;
+                Ok((Store::memory(), size))
+            }
+        }
+    }
+
     /// Makes a unit, with an identity of its own.
     fn make(&self, spec: &UnitSpec, kind: Kind) -> Result<Lun> {
         let Place { target, lun, .. } = spec.place;
         let readonly = spec.readonly || kind == Kind::Dvd;
-        let (store, size) = match &spec.file {
-            Some(path) => Store::file(path, readonly, spec.size)?,
-            None => (
-                Store::memory(),
-                spec.size.context("a unit in memory needs a size")?,
-            ),
-        };
+        let (store, size) = Self::store(spec, readonly)?;
         let block = spec
             .block
             .unwrap_or(if kind == Kind::Dvd { 2048 } else { 512 });
@@ -152,8 +161,8 @@ impl Adapter {
         Lun::new(kind, store, size, block, readonly, id)
     }
 
-    /// Adds a unit. A guest that runs is told to look again.
-    pub fn add(&self, spec: &UnitSpec, kind: Kind) -> Result<()> {
+    /// Adds a unit, or a way to one of another adapter of `all`. A guest that runs is told to look again.
+    pub fn add(&self, all: &Adapters, spec: &UnitSpec, kind: Kind) -> Result<()> {
         let Place { target, lun, .. } = spec.place;
         if let Class::Ide(number) = self.class {
             let own = number % 2;
@@ -163,7 +172,15 @@ impl Adapter {
                 self.spec.name
             );
         }
-        let unit = self.make(spec, kind)?;
+        let unit = match &spec.shared {
+            Some(place) => {
+                let adapter = all.get(&place.adapter);
+                let adapter = adapter
+                    .with_context(|| format!("there is no storage adapter {}", place.adapter))?;
+                adapter.unit(place.target, place.lun)?.another_way()
+            }
+            None => self.make(spec, kind)?,
+        };
         let mut units = lock(&self.units);
         ensure!(
             !units.contains_key(&(target, lun)),
@@ -196,6 +213,13 @@ impl Adapter {
         Ok(())
     }
 
+    /// Puts a disc into a drive, in the place of one that is there.
+    pub fn insert(&self, spec: &UnitSpec) -> Result<()> {
+        let Place { target, lun, .. } = spec.place;
+        let (store, size) = Self::store(spec, true)?;
+        self.unit(target, lun)?.insert(store, size)
+    }
+
     /// Takes a unit away. Requests that already run finish.
     pub fn remove(&self, target: u8, lun: u8) -> Result<()> {
         let removed = lock(&self.units).remove(&(target, lun));
@@ -221,7 +245,8 @@ impl Adapter {
                     "{}:{target}:{lun} {:?} blocks={} block={} readonly={}",
                     self.spec.name,
                     unit.kind,
-                    unit.blocks(),
+                    // A drive may be empty.
+                    unit.blocks().unwrap_or(0),
                     unit.block,
                     unit.readonly
                 )

@@ -3,6 +3,7 @@
 //! SCSI commands of a logical unit (SPC-4, SBC-3, MMC-6): the command's bytes in, data or sense out.
 
 use super::lun::{Kind, Lun};
+use super::reserve::Refusal;
 use super::sense::Sense;
 
 /// Most blocks of one WRITE SAME and of one UNMAP descriptor list, as the block limits page tells.
@@ -50,24 +51,60 @@ pub fn execute(
     data: &[u8],
     room: usize,
     luns: &[u8],
-) -> Result<Vec<u8>, Sense> {
+) -> Result<Vec<u8>, Refusal> {
     let cdb = Cdb(cdb);
     let opcode = cdb.u8(0);
     // INQUIRY, REPORT LUNS and REQUEST SENSE do not tell or end a unit attention (SPC-4 chapter 5.14).
     if !matches!(opcode, 0x12 | 0xA0 | 0x03) {
         if let Some(sense) = lun.take_attention() {
-            return Err(sense);
+            return Err(sense.into());
         }
     }
+    if lun.reservations().forbid(lun.way(), opcode) {
+        return Err(Refusal::Conflict);
+    }
     match opcode {
-        // TEST UNIT READY, START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL
-        0x00 | 0x1B | 0x1E => Ok(Vec::new()),
+        0x5E if lun.kind == Kind::Disk => {
+            let told = lun.reservations().tell(cdb.u8(1) & 0x1F);
+            Ok(cut(told?, cdb.len(7, 2)))
+        }
+        0x5F if lun.kind == Kind::Disk => {
+            let list = data.get(..cdb.len(5, 4)).unwrap_or(data);
+            let (action, scope_type) = (cdb.u8(1) & 0x1F, cdb.u8(2));
+            let change = |way| lun.reservations().change(way, action, scope_type, list);
+            for (way, sense) in change(lun.way())? {
+                lun.attend_ways(sense, |w| w == way);
+            }
+            Ok(Vec::new())
+        }
+        _ => Ok(command(lun, &cdb, data, room, luns)?),
+    }
+}
+
+/// Carries out a command that nothing stands in the way of.
+fn command(
+    lun: &Lun,
+    cdb: &Cdb<'_>,
+    data: &[u8],
+    room: usize,
+    luns: &[u8],
+) -> Result<Vec<u8>, Sense> {
+    let opcode = cdb.u8(0);
+    match opcode {
+        // TEST UNIT READY
+        0x00 => lun.blocks().map(|_| Vec::new()),
+        0x1B => start_stop(lun, cdb).map(|()| Vec::new()),
+        // PREVENT ALLOW MEDIUM REMOVAL
+        0x1E => {
+            lun.lock(cdb.u8(4) & 1 != 0);
+            Ok(Vec::new())
+        }
         0x03 => Ok(cut(request_sense(lun), usize::from(cdb.u8(4)))),
-        0x12 => inquiry(lun, &cdb),
-        0x1A => mode_sense(lun, &cdb, false),
-        0x5A => mode_sense(lun, &cdb, true),
-        0x25 => Ok(read_capacity_10(lun)),
-        0x9E if cdb.u8(1) & 0x1F == 0x10 => Ok(cut(read_capacity_16(lun), cdb.len(10, 4))),
+        0x12 => inquiry(lun, cdb),
+        0x1A => mode_sense(lun, cdb, false),
+        0x5A => mode_sense(lun, cdb, true),
+        0x25 => read_capacity_10(lun),
+        0x9E if cdb.u8(1) & 0x1F == 0x10 => Ok(cut(read_capacity_16(lun)?, cdb.len(10, 4))),
         0xA0 => Ok(cut(report_luns(luns), cdb.len(6, 4))),
         0x08 | 0x28 | 0x88 | 0xA8 => {
             let (lba, count) = cdb.extent();
@@ -92,8 +129,8 @@ pub fn execute(
         }
         0x35 | 0x91 => lun.flush().map(|()| Vec::new()),
         0x42 if lun.kind == Kind::Disk => unmap(lun, data).map(|()| Vec::new()),
-        0x41 | 0x93 if lun.kind == Kind::Disk => write_same(lun, &cdb, data).map(|()| Vec::new()),
-        _ if lun.kind == Kind::Dvd => mmc(lun, &cdb),
+        0x41 | 0x93 if lun.kind == Kind::Disk => write_same(lun, cdb, data).map(|()| Vec::new()),
+        _ if lun.kind == Kind::Dvd => mmc(lun, cdb),
         _ => Err(Sense::INVALID_OPCODE),
     }
 }
@@ -101,6 +138,15 @@ pub fn execute(
 fn cut(mut data: Vec<u8>, len: usize) -> Vec<u8> {
     data.truncate(len);
     data
+}
+
+/// START STOP UNIT: of a drive, the disc goes (LoEj without Start); there is none that could be loaded.
+fn start_stop(lun: &Lun, cdb: &Cdb<'_>) -> Result<(), Sense> {
+    match (lun.kind, cdb.u8(4) & 3) {
+        (Kind::Dvd, 2) => lun.eject_by_guest(),
+        (Kind::Dvd, 1 | 3) => lun.blocks().map(drop),
+        _ => Ok(()),
+    }
 }
 
 fn request_sense(lun: &Lun) -> Vec<u8> {
@@ -240,26 +286,26 @@ fn mode_sense(lun: &Lun, cdb: &Cdb<'_>, long: bool) -> Result<Vec<u8>, Sense> {
     Ok(cut(data, limit))
 }
 
-fn read_capacity_10(lun: &Lun) -> Vec<u8> {
-    let last = lun.blocks() - 1;
+fn read_capacity_10(lun: &Lun) -> Result<Vec<u8>, Sense> {
+    let last = lun.blocks()? - 1;
     // All ones: ask with READ CAPACITY(16).
     let mut data = u32::try_from(last)
         .unwrap_or(u32::MAX)
         .to_be_bytes()
         .to_vec();
     data.extend(lun.block.to_be_bytes());
-    data
+    Ok(data)
 }
 
-fn read_capacity_16(lun: &Lun) -> Vec<u8> {
-    let mut data = (lun.blocks() - 1).to_be_bytes().to_vec();
+fn read_capacity_16(lun: &Lun) -> Result<Vec<u8>, Sense> {
+    let mut data = (lun.blocks()? - 1).to_be_bytes().to_vec();
     data.extend(lun.block.to_be_bytes());
     data.resize(32, 0);
     if lun.kind == Kind::Disk {
         // LBPME and LBPRZ: thin, and unmapped blocks read as zeroes.
         data[14] = 0xC0;
     }
-    data
+    Ok(data)
 }
 
 /// REPORT LUNS data: the units `luns` by peripheral addressing.
@@ -330,25 +376,29 @@ fn mmc(lun: &Lun, cdb: &Cdb<'_>) -> Result<Vec<u8>, Sense> {
     match cdb.u8(0) {
         // READ TOC, format 0: one data track and the lead-out.
         0x43 if cdb.u8(2) & 0xF == 0 && cdb.u8(9) >> 6 == 0 => {
-            let blocks = u32::try_from(lun.blocks()).unwrap_or(u32::MAX);
+            let blocks = u32::try_from(lun.blocks()?).unwrap_or(u32::MAX);
             let mut data = vec![0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x14, 0xAA, 0];
             data.extend(blocks.to_be_bytes());
             Ok(cut(data, cdb.len(7, 2)))
         }
         // READ TOC, format 1: the last session begins with track 1 at block 0.
         0x43 if cdb.u8(2) & 0xF == 1 || cdb.u8(9) >> 6 == 1 => {
+            lun.blocks()?;
             let data = vec![0, 10, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0];
             Ok(cut(data, cdb.len(7, 2)))
         }
-        // GET CONFIGURATION: current profile DVD-ROM, and the profile list.
+        // GET CONFIGURATION: current profile DVD-ROM, or none without a disc, and the profile list.
         0x46 => {
-            let data = vec![0, 0, 0, 12, 0, 0, 0, 0x10, 0, 0, 3, 4, 0, 0x10, 1, 0];
+            let there = u8::from(lun.blocks().is_ok());
+            let current = 0x10 * there;
+            let data = vec![0, 0, 0, 12, 0, 0, 0, current, 0, 0, 3, 4, 0, 0x10, there, 0];
             Ok(cut(data, cdb.len(7, 2)))
         }
-        // GET EVENT STATUS NOTIFICATION, polled: media present, no event.
+        // GET EVENT STATUS NOTIFICATION, polled: of the media class, what happened last, and whether there is a disc.
         0x4A if cdb.u8(1) & 1 == 1 => {
             let data = if cdb.u8(4) & 0x10 != 0 {
-                vec![0, 6, 4, 0x10, 0, 2, 0, 0]
+                let there = u8::from(lun.blocks().is_ok());
+                vec![0, 6, 4, 0x10, lun.take_event(), 2 * there, 0, 0]
             } else {
                 vec![0, 2, 0x80, 0x10]
             };
@@ -356,6 +406,7 @@ fn mmc(lun: &Lun, cdb: &Cdb<'_>) -> Result<Vec<u8>, Sense> {
         }
         // READ DISC INFORMATION: one finished session.
         0x51 => {
+            lun.blocks()?;
             let mut data = vec![0; 34];
             data[1] = 32;
             data[2] = 0x0E;
@@ -369,162 +420,4 @@ fn mmc(lun: &Lun, cdb: &Cdb<'_>) -> Result<Vec<u8>, Sense> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::lun::Store;
-    use super::*;
-    use proptest::prelude::*;
-
-    fn lun(kind: Kind, size: u64, block: u32) -> Lun {
-        let readonly = kind == Kind::Dvd;
-        Lun::new(kind, Store::memory(), size, block, readonly, [0x60; 16]).unwrap()
-    }
-
-    fn run(lun: &Lun, cdb: &[u8], data: &[u8]) -> Result<Vec<u8>, Sense> {
-        execute(lun, cdb, data, 1 << 20, &[0, 3])
-    }
-
-    #[test]
-    fn of_a_missing_unit_no_page_says_anything() {
-        let inquiry = |page: &[u8; 2]| {
-            let mut cdb = vec![0x12];
-            cdb.extend(page);
-            cdb.extend([0, 64, 0]);
-            inquiry_of_missing_unit(&cdb)
-        };
-        let standard = inquiry(&[0, 0]);
-        assert_eq!((standard.len(), standard[0], standard[2]), (36, 0x7F, 5));
-        for page in [0, 0x80, 0x83, 0xB0] {
-            assert_eq!(inquiry(&[1, page]), [0x7F, page, 0, 0]);
-        }
-    }
-
-    #[test]
-    fn write_and_read_by_every_size_of_command() {
-        let disk = lun(Kind::Disk, 1 << 20, 512);
-        let pairs: [(&[u8], &[u8]); 4] = [
-            (&[0x0A, 0, 0, 5, 2, 0], &[0x08, 0, 0, 5, 2, 0]),
-            (
-                &[0x2A, 0, 0, 0, 0, 9, 0, 0, 2, 0],
-                &[0x28, 0, 0, 0, 0, 9, 0, 0, 2, 0],
-            ),
-            (
-                &[0xAA, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0],
-                &[0xA8, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0],
-            ),
-            (
-                &[0x8A, 8, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 2, 0, 0],
-                &[0x88, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 2, 0, 0],
-            ),
-        ];
-        for (i, (write, read)) in pairs.into_iter().enumerate() {
-            let data = vec![i as u8 + 1; 1024];
-            run(&disk, write, &data).unwrap();
-            assert_eq!(run(&disk, read, &[]).unwrap(), data);
-        }
-        assert_eq!(
-            run(&disk, &[0x28, 0, 0, 0, 0x08, 0, 0, 0, 1, 0], &[]),
-            Err(Sense::LBA_OUT_OF_RANGE)
-        );
-    }
-
-    #[test]
-    fn capacity_in_both_forms() {
-        let disk = lun(Kind::Disk, 3 << 40, 4096);
-        let long = run(
-            &disk,
-            &[0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0],
-            &[],
-        )
-        .unwrap();
-        assert_eq!(
-            u64::from_be_bytes(long[..8].try_into().unwrap()),
-            (3 << 40) / 4096 - 1
-        );
-        assert_eq!(&long[8..12], 4096u32.to_be_bytes());
-        assert_eq!(
-            &run(&lun(Kind::Disk, 4 << 40, 512), &[0x25], &[]).unwrap()[..4],
-            [0xFF; 4]
-        );
-    }
-
-    #[test]
-    fn unmapped_and_same_written_blocks() {
-        let disk = lun(Kind::Disk, 1 << 20, 512);
-        run(
-            &disk,
-            &[0x93, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0],
-            &[7; 512],
-        )
-        .unwrap();
-        assert_eq!(disk.read(4, 8).unwrap(), vec![7; 4096]);
-        let mut list = vec![0, 22, 0, 16, 0, 0, 0, 0];
-        list.extend(5u64.to_be_bytes());
-        list.extend(2u32.to_be_bytes());
-        list.extend([0; 4]);
-        run(&disk, &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list).unwrap();
-        assert_eq!(
-            disk.read(4, 4).unwrap(),
-            [[7; 512], [0; 512], [0; 512], [7; 512]].concat()
-        );
-        list.truncate(12);
-        assert_eq!(
-            run(&disk, &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list),
-            Err(Sense::INVALID_PARAMETER)
-        );
-    }
-
-    #[test]
-    fn a_unit_attention_is_told_once_and_not_by_inquiry() {
-        let disk = lun(Kind::Disk, 1 << 20, 512);
-        disk.attend(Sense::REPORTED_LUNS_CHANGED);
-        assert!(run(&disk, &[0x12, 0, 0, 0, 36, 0], &[]).is_ok());
-        assert_eq!(run(&disk, &[0; 6], &[]), Err(Sense::REPORTED_LUNS_CHANGED));
-        assert!(run(&disk, &[0; 6], &[]).is_ok());
-    }
-
-    #[test]
-    fn every_listed_page_can_be_read() {
-        for kind in [Kind::Disk, Kind::Dvd] {
-            let unit = lun(kind, 1 << 20, 2048);
-            let list = run(&unit, &[0x12, 1, 0, 0, 255, 0], &[]).unwrap();
-            for page in &list[4..] {
-                let data = run(&unit, &[0x12, 1, *page, 1, 0, 0], &[]).unwrap();
-                assert_eq!(data[1], *page);
-                assert_eq!(usize::from(data[3]) + 4, data.len());
-            }
-            assert_eq!(
-                run(&unit, &[0x12, 1, 0xC0, 0, 255, 0], &[]),
-                Err(Sense::INVALID_FIELD)
-            );
-        }
-    }
-
-    #[test]
-    fn answers_are_cut_to_the_allocation_length() {
-        let disk = lun(Kind::Disk, 1 << 20, 512);
-        assert_eq!(run(&disk, &[0x12, 0, 0, 0, 5, 0], &[]).unwrap().len(), 5);
-        assert_eq!(
-            run(&disk, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], &[])
-                .unwrap()
-                .len(),
-            16
-        );
-        assert_eq!(
-            run(&disk, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], &[]).unwrap()[8 + 9],
-            3
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_command_is_safe(
-            cdb in proptest::collection::vec(any::<u8>(), 0..17),
-            data in proptest::collection::vec(any::<u8>(), 0..600),
-            dvd: bool,
-        ) {
-            // A small unit, so that random addresses and counts hit its edges and nothing takes long.
-            let unit = lun(if dvd { Kind::Dvd } else { Kind::Disk }, 64 * 2048, 2048);
-            let _ = execute(&unit, &cdb, &data, 1 << 20, &[0]);
-        }
-    }
-}
+mod tests;

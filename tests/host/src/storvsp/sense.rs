@@ -14,10 +14,14 @@ pub struct Sense {
 }
 
 impl Sense {
+    /// NOT READY, medium not present.
+    pub const MEDIUM_NOT_PRESENT: Self = Self::new(0x2, 0x3A, 0x00);
     /// MEDIUM ERROR, unrecovered read error.
     pub const UNRECOVERED_READ: Self = Self::new(0x3, 0x11, 0x00);
     /// MEDIUM ERROR, write error.
     pub const WRITE_ERROR: Self = Self::new(0x3, 0x0C, 0x00);
+    /// ILLEGAL REQUEST, parameter list length error.
+    pub const PARAMETER_LIST_LENGTH_ERROR: Self = Self::new(0x5, 0x1A, 0x00);
     /// ILLEGAL REQUEST, invalid command operation code.
     pub const INVALID_OPCODE: Self = Self::new(0x5, 0x20, 0x00);
     /// ILLEGAL REQUEST, logical block address out of range.
@@ -26,6 +30,18 @@ impl Sense {
     pub const INVALID_FIELD: Self = Self::new(0x5, 0x24, 0x00);
     /// ILLEGAL REQUEST, invalid field in parameter list.
     pub const INVALID_PARAMETER: Self = Self::new(0x5, 0x26, 0x00);
+    /// ILLEGAL REQUEST, invalid release of persistent reservation.
+    pub const INVALID_RELEASE: Self = Self::new(0x5, 0x26, 0x04);
+    /// ILLEGAL REQUEST, medium removal prevented.
+    pub const REMOVAL_PREVENTED: Self = Self::new(0x5, 0x53, 0x02);
+    /// UNIT ATTENTION, not ready to ready change, medium may have changed.
+    pub const MEDIUM_MAY_HAVE_CHANGED: Self = Self::new(0x6, 0x28, 0x00);
+    /// UNIT ATTENTION, reservations preempted.
+    pub const RESERVATIONS_PREEMPTED: Self = Self::new(0x6, 0x2A, 0x03);
+    /// UNIT ATTENTION, reservations released.
+    pub const RESERVATIONS_RELEASED: Self = Self::new(0x6, 0x2A, 0x04);
+    /// UNIT ATTENTION, registrations preempted.
+    pub const REGISTRATIONS_PREEMPTED: Self = Self::new(0x6, 0x2A, 0x05);
     /// UNIT ATTENTION, capacity data has changed.
     pub const CAPACITY_CHANGED: Self = Self::new(0x6, 0x2A, 0x09);
     /// UNIT ATTENTION, reported LUNs data has changed.

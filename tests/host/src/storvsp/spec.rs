@@ -36,7 +36,7 @@ pub struct Place {
     pub lun: u8,
 }
 
-/// A unit: `PLACE,size=SIZE[,file=PATH][,block=512|4096][,readonly]`.
+/// A unit: `PLACE,size=SIZE[,file=PATH][,block=512|4096][,readonly]`, or `PLACE,shared=PLACE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitSpec {
     /// Where.
@@ -49,6 +49,8 @@ pub struct UnitSpec {
     pub block: Option<u32>,
     /// Whether writes are refused.
     pub readonly: bool,
+    /// The unit of another adapter that this is, too; nothing else is said then.
+    pub shared: Option<Place>,
 }
 
 fn pairs(text: &str) -> (&str, Vec<(&str, &str)>) {
@@ -130,7 +132,12 @@ pub fn parse_unit(text: &str) -> Result<UnitSpec, String> {
         file: None,
         block: None,
         readonly: false,
+        shared: None,
     };
+    if let [("shared", of)] = rest.as_slice() {
+        spec.shared = Some(parse_place(of)?);
+        return Ok(spec);
+    }
     for (key, value) in rest {
         match key {
             "size" => spec.size = Some(parse_size(value)?),
@@ -145,7 +152,7 @@ pub fn parse_unit(text: &str) -> Result<UnitSpec, String> {
             "readonly" => spec.readonly = true,
             _ => {
                 return Err(format!(
-                    "a unit has no '{key}'; there are size, file, block, readonly"
+                    "a unit has no '{key}'; there are size, file, block, readonly, and shared by itself"
                 ))
             }
         }
@@ -203,7 +210,14 @@ mod tests {
             (spec.place.target, spec.place.lun, spec.size, spec.readonly),
             (1, 7, Some(64 << 20), true)
         );
+        let shared = parse_unit("scsi1:0:0,shared=scsi0:0:2").unwrap().shared;
+        assert_eq!(
+            shared.map(|p| (p.adapter, p.lun)),
+            Some(("scsi0".into(), 2))
+        );
         for bad in [
+            "scsi1:0:0,shared=scsi0",
+            "scsi1:0:0,shared=scsi0:0:0,size=1M",
             "scsi0",
             "scsi0:0",
             "scsi0:0:x,size=1M",

@@ -312,6 +312,13 @@ impl Channel {
             .signal_event(self.target_vp.load(Ordering::SeqCst), self.relid)
     }
 
+    /// Interrupts the guest, whether there is something for it or not.
+    pub fn signal(&self) {
+        if let Err(error) = self.interrupt() {
+            self.violation(&format!("{error:#}"));
+        }
+    }
+
     /// Interrupts the guest again if it has not taken all packets. A guest has to bear that at any time.
     pub fn nudge(&self) {
         let waits = self.out().ring.is_empty().map(|empty| !empty);
@@ -395,9 +402,57 @@ impl Channel {
         }
     }
 
+    /// Puts `count` packets that cannot be into the ring, and `packet` behind them, and signals that as one. Where there is
+    /// no room for all there are fewer; `packet` waits if it has to.
+    fn push_behind_bad(&self, count: u64, packet: Packet) {
+        let result = (|| {
+            let mut out = self.out();
+            if out.closed {
+                return Ok(());
+            }
+            if !out.queue.is_empty() {
+                out.queue.push_back(packet);
+                return Ok(());
+            }
+            let bad = Packet {
+                type_: ring::DATA_INBAND,
+                flags: 0,
+                transaction: 0,
+                header: Vec::new(),
+                payload: vec![0; 8],
+            };
+            let mut signal = false;
+            for _ in 0..count {
+                match out.ring.push(&bad, Distortion::OffsetTooSmall)? {
+                    Pushed::Full => break,
+                    pushed => signal |= pushed == Pushed::Signal,
+                }
+                self.stats.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            match out.ring.push(&packet, Distortion::None)? {
+                Pushed::Full => out.queue.push_back(packet),
+                pushed => {
+                    signal |= pushed == Pushed::Signal;
+                    self.stats.sent.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            drop(out);
+            if signal {
+                self.interrupt()?;
+            }
+            anyhow::Ok(())
+        })();
+        if let Err(error) = result {
+            self.violation(&format!("{error:#}"));
+        }
+    }
+
     /// Sends a packet with all faults that concern any packet.
     fn send_with_faults(&self, mut packet: Packet) {
         let faults = &self.context.faults;
+        if let Some(count) = faults.take(&self.name, Fault::RingBadBurst, 40) {
+            return self.push_behind_bad(count, packet);
+        }
         if faults.hit(&self.name, Fault::UnknownPacketType) {
             let odd = Packet {
                 type_: 0x7F,

@@ -123,16 +123,21 @@ impl Guest {
         M::read_from_prefix(&bytes).unwrap().0
     }
 
-    /// Negotiates version 6.0 and asks for the offers. Returns their relids.
-    pub fn connect(&mut self) -> Vec<u32> {
+    /// Asks for a version, 5.0 or newer. Returns the host's answer.
+    pub fn contact(&self, version: Version) -> VersionResponse {
         let mut contact: InitiateContact = message();
         contact.header = ChannelMessageHeader::of::<InitiateContact>();
-        contact.vmbus_version_requested = Version::V6_0;
+        contact.vmbus_version_requested = version;
         contact.interrupt_page = u64::from(VMBUS_MESSAGE_SINT);
         contact.monitor_page1 = 3 << 12;
         contact.monitor_page2 = MONITOR_PAGE << 12;
         self.post(&contact);
-        let response: VersionResponse = self.expect();
+        self.expect()
+    }
+
+    /// Negotiates version 6.0 and asks for the offers. Returns their relids.
+    pub fn connect(&mut self) -> Vec<u32> {
+        let response = self.contact(Version::V6_0);
         assert_eq!(
             (response.version_supported, response.connection_state),
             (1, 0)
@@ -281,6 +286,11 @@ impl Guest {
             assert_eq!(self.server.event(0, EVENT_CONNECTION + channel.relid, 0), 0);
         }
         Some(packet)
+    }
+
+    /// Whether the next thing in the ring is no packet. It cannot be read on then.
+    pub fn is_broken(&self, channel: &mut GuestChannel) -> bool {
+        channel.inc.pop().is_err()
     }
 
     /// Takes the host's next packet.

@@ -96,7 +96,7 @@ type Stopping = Vec<(Arc<Channel>, JoinHandle<()>)>;
 /// The bus.
 pub struct Server {
     shared: Shared,
-    max_version: Version,
+    max_version: Mutex<Version>,
     connector: OnceLock<Arc<dyn Connector>>,
     state: Mutex<State>,
     this: Weak<Server>,
@@ -133,7 +133,7 @@ impl Server {
     pub fn new(shared: Shared, max_version: Version) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             shared,
-            max_version,
+            max_version: Mutex::new(max_version),
             connector: OnceLock::new(),
             state: Mutex::new(State {
                 next_relid: 1,
@@ -154,6 +154,18 @@ impl Server {
 
     fn fault(&self, fault: Fault) -> bool {
         self.shared.faults.hit(BUS, fault)
+    }
+
+    /// Accepts versions up to this one from the next connection on.
+    pub fn set_max_version(&self, version: Version) {
+        *self.newest() = version;
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Version> {
+        // A plain value.
+        self.max_version
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What all channels share.

@@ -9,7 +9,11 @@ use rlis_proto::storvsc::{
 };
 
 use super::*;
+use crate::storvsp::reserve::Refusal;
 use crate::storvsp::scsi;
+
+/// The SCSI status of a command that somebody else's reservation forbids.
+const RESERVATION_CONFLICT: u8 = 0x18;
 
 impl Adapter {
     pub(super) fn execute_srb(
@@ -187,7 +191,7 @@ impl Adapter {
         let outcome = match faults.take(name, Fault::CheckCondition, 0x03_1100) {
             Some(value) => {
                 let [.., key, asc, ascq] = value.to_be_bytes();
-                Err(Sense::new(key, asc, ascq))
+                Err(Sense::new(key, asc, ascq).into())
             }
             None => scsi::execute(&unit, wire::command(&srb), &data, buffer.len(), &luns),
         };
@@ -199,7 +203,11 @@ impl Adapter {
                 };
                 done.data_transfer_length = u32::try_from(moved)?;
             }
-            Err(sense) => {
+            Err(Refusal::Conflict) => {
+                done.srb_status = SrbStatus::SRB_STATUS_ERROR.0;
+                done.scsi_status = RESERVATION_CONFLICT;
+            }
+            Err(Refusal::Sense(sense)) => {
                 let bytes = sense.to_bytes();
                 done.srb_status = SrbStatus::SRB_STATUS_ERROR.0 | SRB_STATUS_AUTOSENSE_VALID;
                 done.scsi_status = 2;

@@ -59,7 +59,7 @@ impl Server {
             return Ok(());
         }
         let refuse = self.fault(Fault::BusRefuseVersion);
-        let accepted = host_accepts(version, self.max_version) && !refuse;
+        let accepted = host_accepts(version, *self.newest()) && !refuse;
         let failed = accepted && self.fault(Fault::BusConnectionState);
         let message_connection = if version >= Version::V5_0 {
             MESSAGE_CONNECTION

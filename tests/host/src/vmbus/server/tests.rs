@@ -322,3 +322,49 @@ fn a_sub_channel_that_is_kept_stays_offered() {
         .any(|l| l.contains(" sub=1 ") && l.ends_with(" offered")));
     assert_eq!(left.len(), 2);
 }
+
+#[test]
+fn another_host_accepts_other_versions() {
+    let mut guest = Guest::new();
+    guest.connect();
+    // What a connection has agreed on stays.
+    guest.server.set_max_version(Version::V5_2);
+    assert_eq!(guest.server.version(), Some(Version::V6_0));
+    guest.post(&ChannelMessageHeader::new(MessageType::CHANNELMSG_UNLOAD));
+    let _: ChannelMessageHeader = read_header(&guest.next());
+    guest.forget_connection();
+    assert_eq!(guest.contact(Version::V6_0).version_supported, 0);
+    assert_eq!(guest.contact(Version::V5_2).version_supported, 1);
+    assert_eq!(guest.violations(), [""; 0]);
+}
+
+fn read_header(bytes: &[u8]) -> ChannelMessageHeader {
+    let (header, _) = zerocopy::FromBytes::read_from_prefix(bytes).unwrap();
+    header
+}
+
+#[test]
+fn what_is_sent_may_be_signalled_or_not_or_lie_behind_what_cannot_be() {
+    let (guest, relid, _heard) = connected(false);
+    let mut channel = guest.open(relid, 0x10, RINGS);
+    let ours = guest.server.channels(Some("ear")).remove(0);
+    let counts = || {
+        let [sent, signals] = [&ours.stats.sent, &ours.stats.signals_out];
+        [sent, signals].map(|n| n.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    let faults = &guest.shared.faults;
+    faults.arm("ear", Fault::NoSignal, 1, None);
+    ours.send(1, &[0; 8]);
+    assert_eq!(counts(), [1, 0]);
+    assert_eq!(guest.receive(&mut channel).transaction, 1);
+    ours.send(2, &[0; 8]);
+    assert_eq!(counts(), [2, 1]);
+    assert_eq!(guest.receive(&mut channel).transaction, 2);
+    ours.signal();
+    assert_eq!(counts(), [2, 2]);
+    // One signal for all that is there when it comes.
+    faults.arm("ear", Fault::RingBadBurst, 1, Some(20));
+    ours.send(3, &[0; 8]);
+    assert_eq!(counts(), [23, 3]);
+    assert!(guest.is_broken(&mut channel));
+}

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+#: what     A socket's connection that the host does not withdraw, although both sides have shut down: closing it ends all the same
+#: host     rlis
+#: kernels  stock-6.12
+#: drivers  rustbus
+#: quick    none
+#: modules  hv_vmbus hv_sock
+#: programs perl
+#: args     --no-ic --sockets
+#: cmdline  slub_debug=FZP
+#: seconds  240
+# What is freed is filled with 0x6b here, so that whoever uses it falls into a pointer that is none. With the C bus the program
+# never ends.
+
+check bus_loads load hv_vmbus
+check socket_driver_loads load hv_sock
+# Sends a line to an echo, takes it back, shuts down, takes the host's end, and closes.
+cat >/tmp/echo <<'PERL'
+socket(my $s, 40, 1, 0) or die "socket: $!\n";
+connect($s, pack 'SSLLx4', 40, 0, 7, 2) or die "connect: $!\n";
+syswrite $s, "hello\n" or die "write: $!\n";
+sysread($s, my $b, 10) == 6 or die "read: $!\n";
+shutdown $s, 1;
+sysread($s, $b, 10) == 0 or die "no end\n";
+PERL
+echoes() { perl /tmp/echo; }
+nothing_open() { equal '' "$(host list)" && equal '' "$(ls /sys/bus/vmbus/devices)"; }
+check works echoes
+check is_withdrawn wait_for 20 nothing_open
+
+check armed host fault all bus-no-rescind 1
+begun=$(uptime)
+check closes echoes
+took=$(($(uptime) - begun))
+note "closing took $took s"
+# 30 seconds, of the machine's time; the rest is what the program itself takes.
+check waited_for_the_host between 29 60 $took
+check reason_logged logged 'socket of relid [0-9]+ was closed but not rescinded'
+name=$(host list | sed -n 's/ .*//p')
+check still_there host_says "^$name .* open\$" list
+device_there() { [ "$(ls /sys/bus/vmbus/devices | wc -l)" = 1 ]; }
+check device_stays device_there
+# The socket is gone. A signal must find nobody, nor a rescind that comes after all.
+signals() { for i in 1 2 3 4 5; do host signal "$name" || return 1; sleep 0.1; done; }
+check signalled signals
+check works_beside_it echoes
+check withdrawn_after_all host rescind "$name"
+check nothing_left wait_for 20 nothing_open
+check works_after_that echoes
+check nothing_left_after_that wait_for 20 nothing_open
+check socket_driver_unloads wait_for 10 unload hv_sock
+check bus_unloads unload hv_vmbus
+check no_violations equal '' "$(host violations)"
