@@ -33,7 +33,7 @@ conflicts() {
 reads() { equal "$2" "$(dd if="$1" bs=4096 count=1 iflag=direct 2>/dev/null | head -c 1)"; }
 persist() { sg_persist "$@" >/tmp/said 2>&1 || { cat /tmp/said; return 1; }; }
 refused() { ! persist "$@" && grep -qi 'reservation conflict' /tmp/said; }
-keys() { sg_persist --in --read-keys "$1" 2>/dev/null | sed -n 's/^ *\(0x[0-9a-f]*\)$/\1/p' | tr '\n' ' '; }
+keys() { sg_persist --in --read-keys "$1" 2>/dev/null | sed -n 's/^ *\(0x[0-9a-f]*\)$/\1/p' | sort | tr '\n' ' '; }
 
 check written_by_one writes $a A
 check same_disk reads $b A
