@@ -3,6 +3,7 @@
 //! Incoming packets.
 
 use super::{
+    CallbackMode,
     Channel,
     PacketType, //
 };
@@ -61,18 +62,25 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn next_packet(&mut self) -> Option<Packet<'_>> {
         let raw = self.channel.raw.as_ptr();
-        let next = match self.current.take() {
+        let mut next = match self.current.take() {
             // SAFETY: By the type invariants, the channel is open, this is the only reader, and the packet is the
             // last one returned.
             Some(packet) => unsafe { rlis_sys::__hv_pkt_iter_next(raw, packet.as_ptr()) },
             // SAFETY: As above.
             None => unsafe { rlis_sys::hv_pkt_iter_first(raw) },
         };
-        let Some(next) = NonNull::new(next) else {
+        if next.is_null() {
             // SAFETY: As above.
             unsafe { rlis_sys::hv_pkt_iter_close(raw) };
-            return None;
-        };
+            // The host signals only if the ring is empty when it writes, as far as it has been told. What it has written
+            // since the ring was found empty, and before that was told, is for us to find, or nobody ever hears of it and
+            // of what follows. In batched mode the bus looks again as it lets the host signal; where interrupts run the handler its driver does.
+            if self.channel.mode == CallbackMode::Direct {
+                // SAFETY: As above.
+                next = unsafe { rlis_sys::hv_pkt_iter_first(raw) };
+            }
+        }
+        let next = NonNull::new(next)?;
         // INVARIANT: This is the packet returned last.
         self.current = Some(next);
         // SAFETY: The bus has just copied the packet into the channel's private buffer, where it stays until the
