@@ -17,6 +17,8 @@ check socket_driver_loads load hv_sock
 # Sends a line to an echo, takes it back, shuts down, takes the host's end, and closes.
 cat >/tmp/echo <<'PERL'
 socket(my $s, 40, 1, 0) or die "socket: $!\n";
+# The kernel waits two seconds otherwise.
+setsockopt($s, 40, 6, pack('qq', 30, 0)) or die "SO_VM_SOCKETS_CONNECT_TIMEOUT: $!\n";
 connect($s, pack 'SSLLx4', 40, 0, 7, 2) or die "connect: $!\n";
 syswrite $s, "hello\n" or die "write: $!\n";
 sysread($s, my $b, 10) == 6 or die "read: $!\n";
@@ -36,15 +38,15 @@ note "closing took $took s"
 # 30 seconds, of the machine's time; the rest is what the program itself takes.
 check waited_for_the_host between 29 60 $took
 check reason_logged logged 'socket of relid [0-9]+ was closed but not rescinded'
-name=$(host list | sed -n 's/ .*//p')
-check still_there host_says "^$name .* open\$" list
+socket=$(host list | sed -n 's/ .*//p')
+check still_there host_says "^$socket .* open\$" list
 device_there() { [ "$(ls /sys/bus/vmbus/devices | wc -l)" = 1 ]; }
 check device_stays device_there
 # The socket is gone. A signal must find nobody, nor a rescind that comes after all.
-signals() { for i in 1 2 3 4 5; do host signal "$name" || return 1; sleep 0.1; done; }
+signals() { for i in 1 2 3 4 5; do host signal "$socket" || return 1; sleep 0.1; done; }
 check signalled signals
 check works_beside_it echoes
-check withdrawn_after_all host rescind "$name"
+check withdrawn_after_all host rescind "$socket"
 check nothing_left wait_for 20 nothing_open
 check works_after_that echoes
 check nothing_left_after_that wait_for 20 nothing_open
