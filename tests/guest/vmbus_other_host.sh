@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     A guest that is restored by a host which knows only older versions: nothing hangs, and the bus can be loaded anew
 #: host     rlis
-#: drivers  rustbus rust
+#: drivers  rust
 #: quick    none
 #: modules  hv_vmbus hv_utils hv_storvsc
 #: args     --ic heartbeat,shutdown --scsi 0 --disk 0:0:0,size=512M
@@ -9,6 +9,7 @@
 #: seconds  400
 #: expect   smp_call_function_many_cond|PM: .*(failed|error|returned)
 # With lockdep the kernel's own hv_suspend() is told that it must not patch its hypercalls with interrupts off.
+# The C storage driver never ends a command that it could not send, and is not to be unloaded then.
 # vmbus_other_host.host makes it another host when the image has been written and read. As with the C driver, a resumed guest
 # asks for the version that it had.
 
