@@ -8,6 +8,7 @@ use crate::{
     program::ProgramSlot, //
 };
 use core::{
+    mem::ManuallyDrop,
     ptr::NonNull,
     sync::atomic::{
         AtomicPtr,
@@ -167,6 +168,23 @@ pub(crate) unsafe fn driver<'a, T>(dev: *mut net_device) -> &'a T {
     unsafe { &*(*behind(dev)).driver.cast::<T>() }
 }
 
+/// Returns the driver of an interface, and the interface, for a callback.
+///
+/// # Safety
+///
+/// As [`driver`]; `dev` must not be null.
+pub(crate) unsafe fn driver_and_device<'a, T>(
+    dev: *mut net_device,
+) -> (&'a T, ManuallyDrop<NetDevice>) {
+    // SAFETY: As required of the caller.
+    unsafe {
+        (
+            driver::<T>(dev),
+            NetDevice::borrowed(NonNull::new_unchecked(dev)),
+        )
+    }
+}
+
 /// An interface, which may be registered or not.
 ///
 /// # Invariants
@@ -188,9 +206,9 @@ impl NetDevice {
     /// # Safety
     ///
     /// `raw` must be an interface of this crate. The value must not be dropped.
-    pub(crate) unsafe fn borrowed(raw: NonNull<net_device>) -> core::mem::ManuallyDrop<Self> {
+    pub(crate) unsafe fn borrowed(raw: NonNull<net_device>) -> ManuallyDrop<Self> {
         // INVARIANT: As required of the caller.
-        core::mem::ManuallyDrop::new(Self(raw))
+        ManuallyDrop::new(Self(raw))
     }
 
     /// Takes an interface over.

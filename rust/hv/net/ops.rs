@@ -35,6 +35,7 @@ use rlis_sys_net::{
 
 pub(crate) mod ethtool;
 mod hash;
+mod rss;
 mod settings;
 pub(crate) mod xdp;
 

@@ -8,23 +8,19 @@ use crate::{
     context::Rtnl,
     device::{
         driver,
+        driver_and_device,
         NetDevice, //
     },
     ops::{
+        rss,
         settings::{
             LinkSettings,
-            QueueStatistics,
-            TableChange, //
+            QueueStatistics, //
         },
-        Driver,
-        HashPorts, //
+        Driver, //
     }, //
 };
-use core::{
-    fmt::Write,
-    mem::ManuallyDrop,
-    ptr::NonNull, //
-};
+use core::fmt::Write;
 use kernel::{
     error::{
         from_result,
@@ -39,7 +35,6 @@ use rlis_sys_net::{
     ethtool_ops,
     ethtool_regs,
     ethtool_ringparam,
-    ethtool_rxfh_param,
     ethtool_stats,
     kernel_ethtool_ringparam,
     net_device,
@@ -75,36 +70,21 @@ impl<T: Driver> Vtable<T> {
         get_ringparam: Some(Self::get_ringparam),
         set_ringparam: Some(Self::set_ringparam),
         #[cfg(RLIS_HAVE_RX_RING_COUNT)]
-        get_rx_ring_count: Some(Self::get_rx_ring_count),
+        get_rx_ring_count: Some(rss::get_rx_ring_count::<T>),
         #[cfg(RLIS_HAVE_RXFH_FIELDS)]
-        get_rxfh_fields: Some(Self::get_rxfh_fields),
+        get_rxfh_fields: Some(rss::get_rxfh_fields::<T>),
         #[cfg(RLIS_HAVE_RXFH_FIELDS)]
-        set_rxfh_fields: Some(Self::set_rxfh_fields),
+        set_rxfh_fields: Some(rss::set_rxfh_fields::<T>),
         #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
-        get_rxnfc: Some(Self::get_rxnfc),
+        get_rxnfc: Some(rss::get_rxnfc::<T>),
         #[cfg(not(RLIS_HAVE_RXFH_FIELDS))]
-        set_rxnfc: Some(Self::set_rxnfc),
-        get_rxfh_key_size: Some(Self::get_rxfh_key_size),
-        get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
-        get_rxfh: Some(Self::get_rxfh),
-        set_rxfh: Some(Self::set_rxfh),
+        set_rxnfc: Some(rss::set_rxnfc::<T>),
+        get_rxfh_key_size: Some(rss::get_rxfh_key_size),
+        get_rxfh_indir_size: Some(rss::get_rxfh_indir_size::<T>),
+        get_rxfh: Some(rss::get_rxfh::<T>),
+        set_rxfh: Some(rss::set_rxfh::<T>),
         ..pin_init::zeroed()
     };
-
-    /// Returns driver and interface.
-    ///
-    /// # Safety
-    ///
-    /// `dev` must be registered with this driver.
-    unsafe fn of<'a>(dev: *mut net_device) -> (&'a T, ManuallyDrop<NetDevice>) {
-        // SAFETY: As required of the caller; the stack never passes a null pointer.
-        unsafe {
-            (
-                driver::<T>(dev),
-                NetDevice::borrowed(NonNull::new_unchecked(dev)),
-            )
-        }
-    }
 
     /// The get_drvinfo function of the C API.
     ///
@@ -184,16 +164,17 @@ impl<T: Driver> Vtable<T> {
         regs: *mut ethtool_regs,
         into: *mut c_void,
     ) {
-        // SAFETY: The stack passes a struct to be filled in, and as many bytes, zeroed and aligned to a page, as `get_regs_len`
-        // told.
-        let into = unsafe {
-            (*regs).version = T::REGISTERS.version;
-            slice_mut(into.cast::<u32>(), T::REGISTERS.words.into())
-        };
-        if let Some(into) = into {
-            // SAFETY: The interface is registered with this driver.
-            unsafe { driver::<T>(dev) }.registers(into);
+        // SAFETY: The stack passes a struct to be filled in.
+        unsafe { (*regs).version = T::REGISTERS.version };
+        let words = usize::from(T::REGISTERS.words);
+        if words == 0 {
+            // There is no memory then.
+            return;
         }
+        // SAFETY: The stack passes as many bytes, zeroed and aligned to a page, as `get_regs_len` told.
+        let into = unsafe { core::slice::from_raw_parts_mut(into.cast::<u32>(), words) };
+        // SAFETY: The interface is registered with this driver.
+        unsafe { driver::<T>(dev) }.registers(into);
     }
 
     /// The get_msglevel function of the C API.
@@ -228,7 +209,7 @@ impl<T: Driver> Vtable<T> {
     /// As of `get_link_ksettings`.
     unsafe extern "C" fn get_sset_count(dev: *mut net_device, set: c_int) -> c_int {
         // SAFETY: The interface is registered with this driver.
-        let (_, dev) = unsafe { Self::of(dev) };
+        let (_, dev) = unsafe { driver_and_device::<T>(dev) };
         if u32::try_from(set) == Ok(rlis_sys_net::ethtool_stringset_ETH_SS_STATS) {
             c_int::try_from(Self::count(&dev)).unwrap_or(0)
         } else {
@@ -246,7 +227,7 @@ impl<T: Driver> Vtable<T> {
             return;
         }
         // SAFETY: The interface is registered with this driver.
-        let (_, dev) = unsafe { Self::of(dev) };
+        let (_, dev) = unsafe { driver_and_device::<T>(dev) };
         // SAFETY: The stack passes memory for as many names as `get_sset_count` told with the RTNL held, as it still is.
         let into = unsafe { core::slice::from_raw_parts_mut(into, Self::count(&dev) * NAME_LEN) };
         let mut places = into.chunks_exact_mut(NAME_LEN);
@@ -283,7 +264,7 @@ impl<T: Driver> Vtable<T> {
         into: *mut u64,
     ) {
         // SAFETY: The interface is registered with this driver.
-        let (this, dev) = unsafe { Self::of(dev) };
+        let (this, dev) = unsafe { driver_and_device::<T>(dev) };
         // SAFETY: The stack passes memory for as many numbers as `get_sset_count` told with the RTNL held, as it still is.
         let into = unsafe { core::slice::from_raw_parts_mut(into, Self::count(&dev)) };
         let (own, queues) = into.split_at_mut(T::STATISTICS.len());
@@ -302,7 +283,7 @@ impl<T: Driver> Vtable<T> {
     /// As of `get_link_ksettings`.
     unsafe extern "C" fn get_channels(dev: *mut net_device, into: *mut ethtool_channels) {
         // SAFETY: The interface is registered with this driver.
-        let (this, dev) = unsafe { Self::of(dev) };
+        let (this, dev) = unsafe { driver_and_device::<T>(dev) };
         // SAFETY: The stack passes a struct to be filled in, zeroed.
         let into = unsafe { &mut *into };
         into.max_combined = this.max_channels().into();
@@ -316,7 +297,7 @@ impl<T: Driver> Vtable<T> {
     /// As of `get_link_ksettings`.
     unsafe extern "C" fn set_channels(dev: *mut net_device, want: *mut ethtool_channels) -> c_int {
         // SAFETY: The interface is registered with this driver, and the RTNL is held.
-        let ((this, dev), rtnl) = unsafe { (Self::of(dev), Rtnl::assume()) };
+        let ((this, dev), rtnl) = unsafe { (driver_and_device::<T>(dev), Rtnl::assume()) };
         // SAFETY: The stack passes a struct that was filled in.
         let want = unsafe { &*want };
         from_result(|| {
@@ -343,7 +324,7 @@ impl<T: Driver> Vtable<T> {
         _extack: *mut netlink_ext_ack,
     ) {
         // SAFETY: The interface is registered with this driver.
-        let (this, _) = unsafe { Self::of(dev) };
+        let (this, _) = unsafe { driver_and_device::<T>(dev) };
         // SAFETY: The stack passes a struct to be filled in, zeroed.
         let into = unsafe { &mut *into };
         if let Some(rings) = this.rings() {
@@ -366,215 +347,11 @@ impl<T: Driver> Vtable<T> {
         _extack: *mut netlink_ext_ack,
     ) -> c_int {
         // SAFETY: The interface is registered with this driver, and the RTNL is held.
-        let ((this, dev), rtnl) = unsafe { (Self::of(dev), Rtnl::assume()) };
+        let ((this, dev), rtnl) = unsafe { (driver_and_device::<T>(dev), Rtnl::assume()) };
         // SAFETY: The stack passes a struct that was filled in.
         let (rx, tx) = unsafe { ((*want).rx_pending, (*want).tx_pending) };
         from_result(|| this.set_rings(&dev, &rtnl, rx, tx).map(|()| 0))
     }
-
-    /// The get_rx_ring_count function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    #[cfg(RLIS_HAVE_RX_RING_COUNT)]
-    unsafe extern "C" fn get_rx_ring_count(dev: *mut net_device) -> u32 {
-        // SAFETY: The interface is registered with this driver.
-        unsafe { Self::of(dev) }.1.queues().into()
-    }
-
-    /// The get_rxnfc function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    #[cfg(not(RLIS_HAVE_RX_RING_COUNT))]
-    unsafe extern "C" fn get_rxnfc(
-        dev: *mut net_device,
-        info: *mut rlis_sys_net::ethtool_rxnfc,
-        _rules: *mut u32,
-    ) -> c_int {
-        // SAFETY: The stack passes a struct with the question in it.
-        let info = unsafe { &mut *info };
-        info.data = match info.cmd {
-            // SAFETY: The interface is registered with this driver.
-            rlis_sys_net::ETHTOOL_GRXRINGS => unsafe { Self::of(dev) }.1.queues().into(),
-            #[cfg(not(RLIS_HAVE_RXFH_FIELDS))]
-            rlis_sys_net::ETHTOOL_GRXFH => {
-                // SAFETY: As above.
-                let ports: HashPorts = unsafe { driver::<T>(dev) }.hash_ports();
-                ports.fields(info.flow_type).into()
-            }
-            _ => return EOPNOTSUPP.to_errno(),
-        };
-        0
-    }
-
-    /// The set_rxnfc function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    #[cfg(not(RLIS_HAVE_RXFH_FIELDS))]
-    unsafe extern "C" fn set_rxnfc(
-        dev: *mut net_device,
-        info: *mut rlis_sys_net::ethtool_rxnfc,
-    ) -> c_int {
-        // SAFETY: The stack passes a struct that was filled in.
-        let info = unsafe { &*info };
-        if info.cmd != rlis_sys_net::ETHTOOL_SRXFH {
-            return EOPNOTSUPP.to_errno();
-        }
-        // SAFETY: The interface is registered with this driver.
-        unsafe { Self::set_fields(dev, info.flow_type, info.data) }
-    }
-
-    /// The get_rxfh_fields function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    #[cfg(RLIS_HAVE_RXFH_FIELDS)]
-    unsafe extern "C" fn get_rxfh_fields(
-        dev: *mut net_device,
-        info: *mut rlis_sys_net::ethtool_rxfh_fields,
-    ) -> c_int {
-        // SAFETY: The stack passes a struct with the question in it.
-        let info = unsafe { &mut *info };
-        // SAFETY: The interface is registered with this driver.
-        let ports: HashPorts = unsafe { driver::<T>(dev) }.hash_ports();
-        info.data = ports.fields(info.flow_type);
-        0
-    }
-
-    /// The set_rxfh_fields function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    #[cfg(RLIS_HAVE_RXFH_FIELDS)]
-    unsafe extern "C" fn set_rxfh_fields(
-        dev: *mut net_device,
-        info: *const rlis_sys_net::ethtool_rxfh_fields,
-        _extack: *mut netlink_ext_ack,
-    ) -> c_int {
-        // SAFETY: The stack passes a struct that was filled in.
-        let info = unsafe { &*info };
-        // SAFETY: The interface is registered with this driver.
-        unsafe { Self::set_fields(dev, info.flow_type, info.data.into()) }
-    }
-
-    /// Has these fields hashed of a flow type.
-    ///
-    /// # Safety
-    ///
-    /// `dev` must be registered with this driver.
-    unsafe fn set_fields(dev: *mut net_device, kind: u32, fields: u64) -> c_int {
-        // SAFETY: As required of the caller.
-        let this = unsafe { driver::<T>(dev) };
-        from_result(|| {
-            let ports: HashPorts = this.hash_ports().with(kind, fields)?;
-            this.set_hash_ports(ports).map(|()| 0)
-        })
-    }
-
-    /// The get_rxfh_key_size function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    unsafe extern "C" fn get_rxfh_key_size(_dev: *mut net_device) -> u32 {
-        crate::HASH_KEY_SIZE as u32
-    }
-
-    /// The get_rxfh_indir_size function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    unsafe extern "C" fn get_rxfh_indir_size(dev: *mut net_device) -> u32 {
-        // SAFETY: The interface is registered with this driver.
-        unsafe { Self::of(dev) }.0.table_len()
-    }
-
-    /// The get_rxfh function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    unsafe extern "C" fn get_rxfh(dev: *mut net_device, into: *mut ethtool_rxfh_param) -> c_int {
-        // SAFETY: The interface is registered with this driver.
-        let (this, _) = unsafe { Self::of(dev) };
-        // SAFETY: The stack passes a struct of its own.
-        let into = unsafe { &mut *into };
-        into.hfunc = HASH_TOEPLITZ;
-        // The struct's own sizes are no guide: when the stack looks for the highest queue in use, it leaves them 0.
-        // SAFETY: The stack passes memory for table and key, each of which may be missing, in the sizes that it was told.
-        let table = unsafe { slice_mut(into.indir, this.table_len()) };
-        // SAFETY: As above.
-        let key = unsafe { slice_mut(into.key, crate::HASH_KEY_SIZE as u32) };
-        this.table(table, key);
-        0
-    }
-
-    /// The set_rxfh function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `get_link_ksettings`.
-    unsafe extern "C" fn set_rxfh(
-        dev: *mut net_device,
-        want: *mut ethtool_rxfh_param,
-        _extack: *mut netlink_ext_ack,
-    ) -> c_int {
-        // SAFETY: The interface is registered with this driver, and the RTNL is held.
-        let ((this, dev), rtnl) = unsafe { (Self::of(dev), Rtnl::assume()) };
-        // SAFETY: The stack passes a struct with table and key, each of which may be missing.
-        let want = unsafe { &*want };
-        from_result(|| {
-            if want.rss_context != 0
-                || want.rss_delete != 0
-                || want.input_xfrm > 0 && want.input_xfrm != u8::MAX
-            {
-                return Err(EOPNOTSUPP);
-            }
-            if want.hfunc != 0 && want.hfunc != HASH_TOEPLITZ {
-                return Err(EOPNOTSUPP);
-            }
-            // SAFETY: As above.
-            let table = unsafe { slice_mut(want.indir, want.indir_size) };
-            // SAFETY: As above.
-            let key = unsafe { slice_mut(want.key, want.key_size) };
-            let change = TableChange {
-                table: table.as_deref(),
-                key: match &key {
-                    Some(key) => Some((&**key).try_into().map_err(|_| EINVAL)?),
-                    None => None,
-                },
-            };
-            let entries = change.table.unwrap_or_default();
-            if entries.iter().any(|entry| *entry >= dev.queues().into()) {
-                return Err(EINVAL);
-            }
-            this.set_table(&dev, &rtnl, &change).map(|()| 0)
-        })
-    }
-}
-
-/// Bit of the hash function in `hfunc`, `ETH_RSS_HASH_TOP`.
-const HASH_TOEPLITZ: u8 = 1;
-
-/// Returns `len` elements, or `None` if there are none.
-///
-/// # Safety
-///
-/// `start` must be null, or valid for that many and nobody else's, as long as `'a`.
-unsafe fn slice_mut<'a, E>(start: *mut E, len: u32) -> Option<&'a mut [E]> {
-    if start.is_null() || len == 0 {
-        return None;
-    }
-    // SAFETY: As required of the caller. 32 bits fit.
-    Some(unsafe { core::slice::from_raw_parts_mut(start, len as usize) })
 }
 
 /// The place of a name, of which the last byte stays 0.
