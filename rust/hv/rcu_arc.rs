@@ -2,6 +2,7 @@
 
 //! A pointer that is read without a lock and may be replaced at any time.
 
+use crate::ReadSide;
 use kernel::{
     prelude::*,
     sync::{
@@ -44,12 +45,12 @@ impl<T> RcuArc<T> {
 
     /// Returns the object, valid as long as the read-side critical section.
     #[inline]
-    pub fn get<'a>(&'a self, _guard: &'a rcu::Guard) -> Option<&'a T> {
+    pub fn get<'a>(&'a self, _side: &'a impl ReadSide) -> Option<&'a T> {
         // SAFETY: The pointer to the word is valid. What is reached through the loaded address depends on it, as with
         // `rcu_dereference()` in C.
         let pointer = unsafe { self.pointer.as_ptr().read_volatile() };
         // SAFETY: By the type invariant, the object stays until a grace period after the pointer was replaced, so as
-        // long as the guard.
+        // long as the section.
         unsafe { pointer.as_ref() }
     }
 

@@ -9,11 +9,13 @@ pub mod kv;
 pub mod list;
 pub mod lock;
 pub mod once_arc;
+pub mod ordered;
 pub mod page;
 pub mod param;
 pub mod power;
 pub mod ratelimit;
 pub mod rcu_arc;
+pub mod read_side;
 pub mod ref_work;
 pub mod scope;
 pub mod shared;
@@ -37,6 +39,7 @@ pub use rcu_arc::{
     RcuArc,
     Replaced, //
 };
+pub use read_side::ReadSide;
 pub use ref_work::RefWork;
 pub use scope::{
     NoIo,

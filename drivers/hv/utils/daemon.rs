@@ -16,6 +16,7 @@ use kernel::{
     prelude::*,
     sync::{
         poll::PollCondVar,
+        rcu,
         Arc,
         Mutex, //
     }, //
@@ -53,7 +54,8 @@ use rlis_vmbus::{
     ChannelHandler,
     Device,
     OpenChannel,
-    PacketType, //
+    PacketType,
+    PinnedChannel, //
 };
 
 mod device;
@@ -301,7 +303,8 @@ impl<P: Protocol> Core<P> {
     /// Reads a packet from the ring into `packet`; returns its length and transaction id.
     fn receive(state: &mut State) -> Option<(usize, u64)> {
         let channel = state.channel.clone()?;
-        let mut reader = channel.try_reader()?;
+        let guard = rcu::read_lock();
+        let mut reader = channel.pin(&guard)?.try_reader()?;
         loop {
             let packet = reader.next_packet()?;
             let payload = packet.payload();
@@ -424,7 +427,7 @@ pub(crate) struct Shared<P: Protocol> {
 }
 
 impl<P: Protocol> ChannelHandler for Shared<P> {
-    fn on_interrupt(&self, _channel: &Arc<Channel>) {
+    fn on_interrupt(&self, _channel: &PinnedChannel<'_>) {
         self.worker.queue();
     }
 }

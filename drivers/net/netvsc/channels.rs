@@ -29,6 +29,7 @@ use rlis_vmbus::{
     ChannelHandler,
     MaxPacket,
     OpenParams,
+    PinnedChannel,
     RequestIds,
     SubChannelOffer, //
 };
@@ -126,10 +127,9 @@ impl ChannelHandler for Channels {
     const SUB_CHANNELS: bool = true;
     const RESCIND: bool = true;
 
-    fn on_interrupt(&self, channel: &Arc<Channel>) {
-        if let Some(queue) = self.queue(channel.sub_channel_index()) {
-            // Before the queue knows its channel, it cannot mask it; it is polled as soon as it does.
-            queue.schedule();
+    fn on_interrupt(&self, channel: &PinnedChannel<'_>) {
+        if let Some(queue) = self.queue(channel.channel().sub_channel_index()) {
+            queue.interrupt(channel);
         }
     }
 

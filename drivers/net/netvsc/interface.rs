@@ -88,19 +88,18 @@ impl rlis_net::Driver for Interface {
 
     #[inline]
     fn transmit(&self, dev: &NetDevice, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
-        let guard = rcu::read_lock();
-        let channels = self.0.active.get(&guard);
+        let channels = self.0.active.get(queue);
         let packet = match dev.forward(packet) {
             Ok(sent) => {
                 if let Some(channel) = channels.and_then(|channels| channels.queue(queue.index())) {
-                    channel.flush(queue, &guard);
+                    channel.flush(queue);
                 }
                 return sent;
             }
             Err(packet) => packet,
         };
         match channels.and_then(|channels| channels.queue(queue.index())) {
-            Some(channel) => channel.transmit(queue, packet, &guard),
+            Some(channel) => channel.transmit(queue, packet),
             None => {
                 if let Some(counters) = self.0.port.counters.channel(queue.index()) {
                     counters.tx.dropped.add(1);
@@ -111,10 +110,9 @@ impl rlis_net::Driver for Interface {
     }
 
     fn transmit_frames(&self, _dev: &NetDevice, queue: &TxQueue<'_>, frames: &mut Frames<'_>) {
-        let guard = rcu::read_lock();
-        let channels = self.0.active.get(&guard);
+        let channels = self.0.active.get(queue);
         if let Some(channel) = channels.and_then(|channels| channels.queue(queue.index())) {
-            channel.transmit_frames(queue, frames, &guard);
+            channel.transmit_frames(queue, frames);
         }
     }
 

@@ -19,12 +19,12 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        rcu,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
-use rlis_hv::OnceArc;
+use rlis_hv::{
+    NoSoftirq,
+    OnceArc, //
+};
 use rlis_net::{
     Completed,
     Frames,
@@ -118,6 +118,17 @@ impl Queue {
         self.napi.schedule(|| self.mask());
     }
 
+    /// The host has signalled.
+    #[inline]
+    pub(crate) fn interrupt(&self, channel: &PinnedChannel<'_>) {
+        self.napi.schedule(|| {
+            // Before the queue knows its channel, a poll would not unmask it; it is polled as soon as it does.
+            if self.channel.get().is_some() {
+                channel.mask_interrupt();
+            }
+        });
+    }
+
     /// Has the host interrupt when there is room in the ring: the poll wakes the queue then.
     #[cold]
     fn want_room(&self) {
@@ -135,18 +146,13 @@ impl Queue {
 
     /// Sends a frame.
     #[inline]
-    pub(crate) fn transmit(
-        &self,
-        queue: &TxQueue<'_>,
-        packet: TxPacket,
-        guard: &rcu::Guard,
-    ) -> Sent {
+    pub(crate) fn transmit(&self, queue: &TxQueue<'_>, packet: TxPacket) -> Sent {
         let Some(counters) = self.counters() else {
             return packet.discard();
         };
         let (Some(transmit), Some(channel)) = (
             self.transmit.get(),
-            self.channel.get().and_then(|channel| channel.pin(guard)),
+            self.channel.get().and_then(|channel| channel.pin(queue)),
         ) else {
             counters.tx.dropped.add(1);
             return packet.discard();
@@ -154,22 +160,17 @@ impl Queue {
         let context = transmit::Context {
             counters: &counters.tx,
             queue,
-            channel: &channel,
+            channel,
             want_room: &|| self.want_room(),
         };
         transmit.transmit(&context, packet)
     }
 
     /// Sends frames of XDP that others have redirected, as far as there is room.
-    pub(crate) fn transmit_frames(
-        &self,
-        queue: &TxQueue<'_>,
-        frames: &mut Frames<'_>,
-        guard: &rcu::Guard,
-    ) {
+    pub(crate) fn transmit_frames(&self, queue: &TxQueue<'_>, frames: &mut Frames<'_>) {
         if let (Some(counters), Some(channel)) = (
             self.counters(),
-            self.channel.get().and_then(|channel| channel.pin(guard)),
+            self.channel.get().and_then(|channel| channel.pin(queue)),
         ) {
             self.send_frames(queue, frames, &channel, counters);
             counters.tx.xdp_xmit.add(as_count(frames.taken()));
@@ -187,7 +188,7 @@ impl Queue {
             let context = transmit::Context {
                 counters: &counters.tx,
                 queue,
-                channel,
+                channel: *channel,
                 want_room: &|| self.want_room(),
             };
             transmit.send_frames(&context, frames);
@@ -215,16 +216,16 @@ impl Queue {
 
     /// Sends the frames that are held back until others follow: these go another way.
     #[cold]
-    pub(crate) fn flush(&self, queue: &TxQueue<'_>, guard: &rcu::Guard) {
+    pub(crate) fn flush(&self, queue: &TxQueue<'_>) {
         if let (Some(counters), Some(transmit), Some(channel)) = (
             self.counters(),
             self.transmit.get(),
-            self.channel.get().and_then(|channel| channel.pin(guard)),
+            self.channel.get().and_then(|channel| channel.pin(queue)),
         ) {
             transmit.send_all(&transmit::Context {
                 counters: &counters.tx,
                 queue,
-                channel: &channel,
+                channel,
                 want_room: &|| self.want_room(),
             });
         }
@@ -297,8 +298,7 @@ impl Queue {
         counters: &counters::Channel,
         cx: &mut PollContext<'_>,
     ) -> Polled {
-        let guard = rcu::read_lock();
-        let Some(pinned) = channel.pin(&guard) else {
+        let Some(pinned) = channel.pin(cx.no_softirq()) else {
             // It is closed, and nothing comes any more.
             return Polled::Done;
         };
@@ -318,7 +318,7 @@ impl Queue {
             has_program: cx.has_program(),
             send_kept: &|cx| self.send_kept(&pinned, counters, cx),
         };
-        if let Some(mut reader) = channel.try_reader() {
+        if let Some(mut reader) = pinned.try_reader() {
             let mut packets = 0;
             // Each may need a completion. Where none has room any more, the host waits.
             while self.completions.has_room() {
@@ -381,9 +381,9 @@ impl NapiHandler for Queue {
         }
     }
 
-    fn unmask(&self) -> bool {
-        let channel = self.channel.get();
-        let more = channel.is_some_and(|channel| channel.unmask_interrupt().unwrap_or(0) != 0);
+    fn unmask(&self, context: &NoSoftirq) -> bool {
+        let channel = self.channel.get().and_then(|channel| channel.pin(context));
+        let more = channel.is_some_and(|channel| channel.unmask_interrupt() != 0);
         // Without room for completions nothing is read, until the host interrupts since there is room.
         more && self.completions.has_room()
     }

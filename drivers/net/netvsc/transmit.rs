@@ -126,7 +126,7 @@ pub(crate) struct Transmit {
 pub(crate) struct Context<'a> {
     pub(crate) counters: &'a counters::Transmitted,
     pub(crate) queue: &'a TxQueue<'a>,
-    pub(crate) channel: &'a PinnedChannel<'a>,
+    pub(crate) channel: PinnedChannel<'a>,
     /// Has the channel polled when there is room in the ring.
     pub(crate) want_room: &'a dyn Fn(),
 }
@@ -245,7 +245,7 @@ impl Transmit {
         let enough = || {
             self.slots
                 .has_room(cx.queue, FRAMES_IN_FLIGHT - FEW_IN_FLIGHT)
-                || self.slots.has_room(cx.queue, SLOTS) && self.ring_has_room(cx.channel, RING_LOW)
+                || self.slots.has_room(cx.queue, SLOTS) && self.ring_has_room(&cx.channel, RING_LOW)
         };
         if cx.queue.stop_unless(enough).is_err() {
             cx.counters.stop_queue.add(1);
@@ -363,7 +363,7 @@ impl Transmit {
             section: pending.section,
             end: pending.end,
         };
-        if !unsent.send(cx.channel) {
+        if !unsent.send(&cx.channel) {
             self.postpone(held, cx, unsent);
         }
     }
@@ -391,7 +391,7 @@ impl Transmit {
     /// Tries to send what was not sent, and has the channel polled later if there is still no room.
     #[cold]
     fn retry(&self, held: &mut Held, cx: &Context<'_>) {
-        if !self.send_unsent(held, cx.channel) {
+        if !self.send_unsent(held, &cx.channel) {
             (cx.want_room)();
         }
     }

@@ -28,6 +28,7 @@ use kernel::{
         rcu, //
     }, //
 };
+use rlis_hv::load_once;
 use rlis_sys_net::net_device;
 
 /// An Ethernet address.
@@ -130,7 +131,7 @@ impl Private {
 
     #[inline]
     pub(crate) fn is_forwarding(&self) -> bool {
-        self.forwarding.load(Relaxed)
+        load_once(&self.forwarding)
     }
 
     pub(crate) fn set_forwarding(&self, on: bool) {

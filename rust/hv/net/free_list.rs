@@ -2,15 +2,17 @@
 
 //! Numbers that are taken in one context and given back in another, without a lock.
 
-use crate::ordered::{
-    load_acquire,
-    store_release, //
-};
 use kernel::{
     prelude::*,
     sync::atomic::Atomic, //
 };
-use rlis_hv::Single;
+use rlis_hv::{
+    ordered::{
+        load_acquire,
+        store_release, //
+    },
+    Single, //
+};
 
 /// The numbers below a limit that are free: a ring with one taker and one giver at a time.
 ///

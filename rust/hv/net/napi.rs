@@ -12,7 +12,6 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Release, //
@@ -20,6 +19,10 @@ use kernel::{
         Arc, //
     },
     types::Opaque, //
+};
+use rlis_hv::{
+    ordered::load_acquire,
+    NoSoftirq, //
 };
 use rlis_sys_net::{
     napi_struct,
@@ -47,8 +50,9 @@ pub trait NapiHandler: Send + Sync + 'static {
     /// Keeps the device from interrupting. Any context.
     fn mask(&self);
 
-    /// Lets the device interrupt again. Returns whether there is something to do that it will not interrupt for.
-    fn unmask(&self) -> bool;
+    /// Lets the device interrupt again. Returns whether there is something to do that it will not interrupt for. Another poll may
+    /// be under way by now, on another CPU.
+    fn unmask(&self, context: &NoSoftirq) -> bool;
 }
 
 /// A polling instance of an interface, with a pool of pages for what it receives.
@@ -180,7 +184,7 @@ impl<H: NapiHandler> Napi<H> {
         // SAFETY: Only instances inside of a `Self` have this function.
         let this = unsafe { &*kernel::container_of!(opaque, Self, raw) };
         // SAFETY: By the type invariant: only an enabled instance is polled.
-        let handler = unsafe { &*this.handler.load(Acquire) };
+        let handler = unsafe { &*load_acquire(&this.handler) };
         // SAFETY: The stack polls this instance, and the pool is its own.
         let mut cx = unsafe {
             PollContext::new(
@@ -199,7 +203,12 @@ impl<H: NapiHandler> Napi<H> {
         }
         // From here on another CPU may poll, if this returns true.
         // SAFETY: The instance is being polled.
-        if unsafe { rlis_sys_net::napi_complete_done(raw, done) } && handler.unmask() {
+        if !unsafe { rlis_sys_net::napi_complete_done(raw, done) } {
+            return done;
+        }
+        // SAFETY: A poll is called with softirqs disabled, and this is still the call.
+        let context = unsafe { NoSoftirq::assume() };
+        if handler.unmask(context) {
             this.schedule(|| handler.mask());
         }
         done

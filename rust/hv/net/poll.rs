@@ -11,6 +11,7 @@ use kernel::{
     prelude::*,
     types::NotThreadSafe, //
 };
+use rlis_hv::NoSoftirq;
 use rlis_sys_net::{
     napi_struct,
     page_pool,
@@ -94,6 +95,13 @@ impl<'a> PollContext<'a> {
     #[inline]
     pub fn queue(&self) -> u16 {
         self.queue
+    }
+
+    /// Returns what says that softirqs are disabled, as they are in a poll.
+    #[inline]
+    pub fn no_softirq(&self) -> &'a NoSoftirq {
+        // SAFETY: By the type invariant, a poll is under way, and `'a` ends with it at the latest.
+        unsafe { NoSoftirq::assume() }
     }
 
     #[inline]

@@ -12,6 +12,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::types::NotThreadSafe;
+use rlis_hv::ReadSide;
 use rlis_sys_net::netdev_queue;
 
 /// A transmit queue whose lock is held: only its holder sends through the queue.
@@ -23,6 +24,10 @@ pub struct TxQueue<'a> {
     _context: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
 }
+
+// SAFETY: The lock of a queue is only held with softirqs disabled, or interrupts, as netpoll has them, which is a read-side critical
+// section; with PREEMPT_RT, too, see `NoSoftirq`. The value is of one task only.
+unsafe impl ReadSide for TxQueue<'_> {}
 
 /// A queue that was stopped: the reason to leave a frame with the stack.
 #[must_use]

@@ -28,7 +28,6 @@ pub mod lower;
 mod lower_tests;
 pub mod napi;
 pub mod ops;
-mod ordered;
 pub mod owned;
 pub mod poll;
 pub mod program;

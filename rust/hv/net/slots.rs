@@ -5,7 +5,6 @@
 use crate::{
     frames::XdpFrame,
     free_list::FreeList,
-    ordered::store_release,
     owned::Owner,
     poll::PollContext,
     queue::TxQueue,
@@ -19,12 +18,15 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
-        Full,
         Relaxed, //
     }, //
 };
 use rlis_hv::{
     load_once,
+    ordered::{
+        compare_exchange,
+        store_release, //
+    },
     Single, //
 };
 
@@ -138,7 +140,9 @@ impl Slot {
         if id == idle(id) {
             return None;
         }
-        self.id.cmpxchg(id, idle(id), Full).ok()?;
+        if !compare_exchange(&self.id, id, idle(id)) {
+            return None;
+        }
         let tag = self.tag.get();
         // INVARIANT: By the type invariant, this is what `into_raw` returned, and it is ours alone.
         Some(InFlight {

@@ -37,6 +37,7 @@ mod cases {
     };
     use rlis_hv::{
         Completion,
+        NoSoftirq,
         SharedMemory, //
     };
 
@@ -276,7 +277,7 @@ mod cases {
             self.masked.fetch_add(1u32, Relaxed);
         }
 
-        fn unmask(&self) -> bool {
+        fn unmask(&self, _context: &NoSoftirq) -> bool {
             // Counted before anybody is told: who waits for `done` reads it.
             let before = self.unmasked.fetch_add(1u32, Relaxed);
             self.done.complete();

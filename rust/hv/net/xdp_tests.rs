@@ -20,6 +20,7 @@ mod cases {
     };
     use rlis_hv::{
         Completion,
+        NoSoftirq,
         SharedMemory, //
     };
     use rlis_sys_net::{
@@ -302,7 +303,7 @@ mod cases {
 
         fn mask(&self) {}
 
-        fn unmask(&self) -> bool {
+        fn unmask(&self, _context: &NoSoftirq) -> bool {
             false
         }
     }

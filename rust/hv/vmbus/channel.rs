@@ -10,7 +10,6 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed,
@@ -18,6 +17,13 @@ use kernel::{
         },
         rcu, //
     }, //
+};
+use rlis_hv::{
+    ordered::{
+        load_acquire,
+        test_and_set, //
+    },
+    ReadSide, //
 };
 use rlis_proto::ring::valid_index;
 use rlis_sys::vmbus_channel;
@@ -145,27 +151,29 @@ impl Channel {
     }
 
     /// Returns whether the bus is still opening the channel, so that there may be no rings.
+    #[inline]
     fn is_opening(&self) -> bool {
-        self.state.load(Acquire) == OPENING
+        load_acquire(&self.state) == OPENING
     }
 
     /// Calls `f` with the channel if it is open, and keeps it open meanwhile. `f` must not sleep.
     #[inline]
     fn with_open<R>(&self, f: impl FnOnce(*mut vmbus_channel) -> Result<R>) -> Result<R> {
         let _guard = rcu::read_lock();
-        if self.state.load(Acquire) != OPEN {
+        if load_acquire(&self.state) != OPEN {
             return Err(ENODEV);
         }
         f(self.raw.as_ptr())
     }
 
-    /// Makes several uses of the channel cost one check that it is open: it stays so as long as the guard.
+    /// Makes several uses of the channel cost one check that it is open: it stays so as long as the read-side critical
+    /// section of RCU.
     ///
     /// Returns `None` if it is closed.
     #[inline]
-    pub fn pin<'a>(&'a self, _guard: &'a rcu::Guard) -> Option<PinnedChannel<'a>> {
-        // INVARIANT: The channel is open, and closing it waits for the guard.
-        (self.state.load(Acquire) == OPEN).then_some(PinnedChannel(self))
+    pub fn pin<'a>(&'a self, _side: &'a impl ReadSide) -> Option<PinnedChannel<'a>> {
+        // INVARIANT: The channel is open, and closing it waits for the end of the section.
+        (load_acquire(&self.state) == OPEN).then_some(PinnedChannel(self))
     }
 
     /// Returns the channel's number on the bus (`child_relid`).
@@ -320,60 +328,60 @@ impl Channel {
         })
     }
 
-    /// Starts reading, in [`CallbackMode::Isr`]; in the other modes the handler has the only reader.
-    ///
-    /// The reader keeps the channel open, so it must not be held across anything that sleeps.
-    ///
-    /// Returns `None` if somebody reads already, in the other modes, and if the channel is closed.
-    #[inline]
-    pub fn try_reader(&self) -> Option<Reader<'_>> {
-        if self.mode != CallbackMode::Isr {
-            return None;
-        }
-        let guard = rcu::read_lock();
-        if self.state.load(Acquire) != OPEN || self.reading.xchg(true, Full) {
-            return None;
-        }
-        // SAFETY: The guard keeps the channel open, and `reading` makes this the only reader.
-        Some(unsafe { Reader::new(self, Some(guard)) })
-    }
-
     /// Tells the host not to signal new packets (`hv_begin_read`).
     ///
     /// # Errors
     ///
     /// `ENODEV` if the channel is closed.
     pub fn mask_interrupt(&self) -> Result {
-        self.with_open(|raw| {
-            // SAFETY: The channel is open, so its rings exist.
-            unsafe { rlis_sys::hv_begin_read(&raw mut (*raw).inbound) };
-            Ok(())
-        })
-    }
-
-    /// Tells the host to signal new packets again (`hv_end_read`), and returns how many bytes have come in
-    /// meanwhile: if not 0, no signal will come for them, so read again.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV` if the channel is closed.
-    pub fn unmask_interrupt(&self) -> Result<u32> {
-        self.with_open(|raw| {
-            // SAFETY: The channel is open, so its rings exist.
-            Ok(unsafe { rlis_sys::hv_end_read(&raw mut (*raw).inbound) })
-        })
+        let guard = rcu::read_lock();
+        self.pin(&guard).ok_or(ENODEV)?.mask_interrupt();
+        Ok(())
     }
 }
 
-/// A channel that stays open as long as this exists, from [`Channel::pin`].
+/// A channel that stays open as long as this exists, from [`Channel::pin`] and in [`ChannelHandler::on_interrupt`].
 ///
 /// # Invariants
 ///
-/// The channel is open.
+/// The channel was opened, and keeps its rings as long as `'a`.
 #[derive(Clone, Copy)]
 pub struct PinnedChannel<'a>(&'a Channel);
 
-impl PinnedChannel<'_> {
+impl<'a> PinnedChannel<'a> {
+    /// Returns the channel.
+    #[inline]
+    pub fn channel(&self) -> &'a Channel {
+        self.0
+    }
+
+    /// Starts reading, in [`CallbackMode::Isr`]; in the other modes the handler has the only reader.
+    ///
+    /// Returns `None` if somebody reads already, and in the other modes.
+    #[inline]
+    pub fn try_reader(&self) -> Option<Reader<'a>> {
+        if self.0.mode != CallbackMode::Isr || test_and_set(&self.0.reading) {
+            return None;
+        }
+        // SAFETY: By the type invariant the channel stays open, and `reading` makes this the only reader.
+        Some(unsafe { Reader::new(self.0, true) })
+    }
+
+    /// Tells the host not to signal new packets (`hv_begin_read`).
+    #[inline]
+    pub fn mask_interrupt(&self) {
+        // SAFETY: By the type invariant the channel is open, so its rings exist.
+        unsafe { rlis_sys::hv_begin_read(&raw mut (*self.0.raw.as_ptr()).inbound) };
+    }
+
+    /// Tells the host to signal new packets again (`hv_end_read`), and returns how many bytes have come in meanwhile: if not
+    /// 0, no signal will come for them, so read again.
+    #[inline]
+    pub fn unmask_interrupt(&self) -> u32 {
+        // SAFETY: As in `mask_interrupt`.
+        unsafe { rlis_sys::hv_end_read(&raw mut (*self.0.raw.as_ptr()).inbound) }
+    }
+
     /// Returns how much of the outbound ring is free, in per cent. The figure is out of date at once.
     #[inline]
     pub fn percent_to_write(&self) -> u32 {
@@ -487,10 +495,8 @@ mod tests {
             let channel = ManuallyDrop::new(unsafe { Channel::new(raw, device, mode) });
             assert!(!channel.is_open());
             assert!(channel.is_rescinded());
-            assert!(channel.try_reader().is_none());
             assert!(channel.pin(&rcu::read_lock()).is_none());
             assert!(channel.mask_interrupt().is_err());
-            assert!(channel.unmask_interrupt().is_err());
             assert!(channel.bytes_to_read().is_err());
             assert!(channel.bytes_to_write().is_err());
             assert!(channel.is_readable().is_err());

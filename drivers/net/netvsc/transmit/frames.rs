@@ -109,7 +109,7 @@ impl Transmit {
             section,
             end: filled.end,
         };
-        if !unsent.send(cx.channel) {
+        if !unsent.send(&cx.channel) {
             self.postpone(held, cx, unsent);
         }
         true

@@ -7,6 +7,7 @@ use super::{
     CallbackMode,
     Channel,
     OpenParams,
+    PinnedChannel,
     Reader,
     RequestIds,
     SubChannelOffer, //
@@ -63,7 +64,7 @@ pub trait ChannelHandler: Send + Sync + 'static {
     ///
     /// Runs with interrupts disabled and a lock of the bus held, so never twice at a time for the same channel. It is
     /// called once when the channel has been opened, for what the host has signalled until then.
-    fn on_interrupt(&self, channel: &Arc<Channel>) {
+    fn on_interrupt(&self, channel: &PinnedChannel<'_>) {
         let _ = channel;
     }
 
@@ -166,12 +167,15 @@ impl<H: ChannelHandler> Context<H> {
             return;
         }
         if context.channel.mode == CallbackMode::Isr {
-            context.handler.on_interrupt(&context.channel);
+            // INVARIANT: The channel has rings since it was opened, as was just seen. The bus takes the callback back before it
+            // frees them, and waits for this call.
+            let pinned = PinnedChannel(&context.channel);
+            context.handler.on_interrupt(&pinned);
             return;
         }
         // SAFETY: The channel was opened, and is not closed as long as the bus makes this call; it makes it from the
         // channel's tasklet, which does not run twice at a time, and `try_reader` makes no readers in these modes.
-        let reader = unsafe { Reader::new(&context.channel, None) };
+        let reader = unsafe { Reader::new(&context.channel, false) };
         context.handler.on_event(&context.channel, reader);
     }
 
@@ -196,7 +200,7 @@ impl<H: ChannelHandler> Context<H> {
             }
             // SAFETY: The guard keeps the channel open, with the rings that `bytes_to_read` has seen. The bus has waited for
             // the callback before it took it back, so there is no other reader.
-            let reader = unsafe { Reader::new(&self.channel, Some(guard)) };
+            let reader = unsafe { Reader::new(&self.channel, false) };
             self.handler.on_event(&self.channel, reader);
         }
     }

@@ -8,13 +8,8 @@ use super::{
     PacketType, //
 };
 use core::ptr::NonNull;
-use kernel::{
-    sync::{
-        atomic::Release,
-        rcu, //
-    },
-    types::NotThreadSafe, //
-};
+use kernel::types::NotThreadSafe;
+use rlis_hv::ordered::store_release;
 use rlis_sys::vmpacket_descriptor;
 
 /// Takes packets out of a channel's inbound ring.
@@ -29,7 +24,8 @@ use rlis_sys::vmpacket_descriptor;
 pub struct Reader<'a> {
     channel: &'a Channel,
     current: Option<NonNull<vmpacket_descriptor>>,
-    guard: Option<rcu::Guard>,
+    /// `reading` of the channel was set for this one.
+    is_noted: bool,
     _not_send: NotThreadSafe,
 }
 
@@ -38,14 +34,15 @@ impl<'a> Reader<'a> {
     ///
     /// # Safety
     ///
-    /// The channel must stay open as long as the reader exists, for example because of `guard`, and there must
-    /// be no other reader.
-    pub(super) unsafe fn new(channel: &'a Channel, guard: Option<rcu::Guard>) -> Self {
+    /// The channel must stay open as long as the reader exists, and there must be no other reader. With `is_noted`, `reading` of
+    /// the channel was set for it.
+    #[inline]
+    pub(super) unsafe fn new(channel: &'a Channel, is_noted: bool) -> Self {
         // INVARIANT: As required of the caller.
         Self {
             channel,
             current: None,
-            guard,
+            is_noted,
             _not_send: NotThreadSafe,
         }
     }
@@ -99,6 +96,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Drop for Reader<'_> {
+    #[inline]
     fn drop(&mut self) {
         let raw = self.channel.raw.as_ptr();
         if let Some(packet) = self.current.take() {
@@ -108,8 +106,8 @@ impl Drop for Reader<'_> {
             // SAFETY: As in `next_packet`.
             unsafe { rlis_sys::hv_pkt_iter_close(raw) };
         }
-        if self.guard.is_some() {
-            self.channel.reading.store(false, Release);
+        if self.is_noted {
+            store_release(&self.channel.reading, false);
         }
     }
 }
