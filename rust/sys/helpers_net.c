@@ -368,26 +368,51 @@ void rlis_helper_net_tx_timestamp(struct sk_buff *skb)
 	skb_tx_timestamp(skb);
 }
 
-/* Where a frame lies in physical memory, as at most @most ranges; returns how many, or 0 if they are not enough. */
-unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
-				    unsigned int most)
+/* Describes a range as struct hv_mpb_array does; returns where the next one goes. */
+static __always_inline u64 *put_range(u64 *next, u64 pfn, u32 offset, u32 len)
+{
+	u32 left;
+
+	/* Offsets of fragments may exceed a page where one lies in a compound page. */
+	pfn += offset >> PAGE_SHIFT;
+	offset = offset_in_page(offset);
+	*next++ = (u64)offset << 32 | len;
+	*next++ = pfn;
+	for (left = offset + len; unlikely(left > PAGE_SIZE); left -= PAGE_SIZE)
+		*next++ = ++pfn;
+	return next;
+}
+
+/*
+ * Describes where a frame lies in physical memory, as the ranges of a packet of VMBus, one behind the other. Nothing if there are
+ * more than @most, or if @room words may not be enough.
+ */
+struct rlis_net_pages rlis_helper_net_pages(const struct sk_buff *skb, u64 *words, u32 room, u32 most)
 {
 	const struct skb_shared_info *shared = skb_shinfo(skb);
 	const skb_frag_t *frag = shared->frags, *end = frag + shared->nr_frags;
-	struct rlis_net_range *next = ranges;
+	struct rlis_net_pages pages = { };
+	u32 pieces = 1 + shared->nr_frags;
+	u64 *next = words;
 
-	if (1 + shared->nr_frags > most)
-		return 0;
+	/* A range takes a word, one for the page it begins in, one for that it ends in, and one for each whole page between. */
+	BUILD_BUG_ON(PAGE_SIZE != 4096);
+	if (pieces > most || 3 * pieces + (skb->len >> PAGE_SHIFT) > room)
+		return pages;
 	if (skb_headlen(skb)) {
 		phys_addr_t start = virt_to_phys(skb->data);
 
-		describe_range(next++, start >> PAGE_SHIFT, offset_in_page(start), skb_headlen(skb));
+		next = put_range(next, start >> PAGE_SHIFT, offset_in_page(start), skb_headlen(skb));
+		pages.ranges++;
 	}
-	for (; frag < end; frag++)
-		if (skb_frag_size(frag))
-			describe_range(next++, page_to_pfn(skb_frag_page(frag)), skb_frag_off(frag),
-				       skb_frag_size(frag));
-	return next - ranges;
+	for (; frag < end; frag++) {
+		if (!skb_frag_size(frag))
+			continue;
+		next = put_range(next, page_to_pfn(skb_frag_page(frag)), skb_frag_off(frag), skb_frag_size(frag));
+		pages.ranges++;
+	}
+	pages.words = next - words;
+	return pages;
 }
 
 void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,

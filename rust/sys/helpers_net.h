@@ -45,6 +45,12 @@ static __always_inline void describe_range(struct rlis_net_range *range, u64 pfn
 	range->described = (u64)offset_in_page(offset) << 32 | len;
 }
 
+/* How many words describe where a frame lies, and how many ranges. */
+struct rlis_net_pages {
+	u32 words;
+	u32 ranges;
+};
+
 void rlis_helper_net_set_parent(struct net_device *dev, void *parent);
 void rlis_helper_net_set_address(struct net_device *dev, const u8 *address);
 bool rlis_helper_net_is_registered(const struct net_device *dev);
@@ -71,8 +77,7 @@ bool rlis_helper_net_linearize(struct sk_buff *skb);
 void rlis_helper_net_set_checksum_good(struct sk_buff *skb);
 void rlis_helper_net_receive(struct sk_buff *skb, struct net_device *dev);
 void rlis_helper_net_tx_timestamp(struct sk_buff *skb);
-unsigned int rlis_helper_net_ranges(const struct sk_buff *skb, struct rlis_net_range *ranges,
-				    unsigned int most);
+struct rlis_net_pages rlis_helper_net_pages(const struct sk_buff *skb, u64 *words, u32 room, u32 most);
 void rlis_helper_net_add_rx_frag(struct sk_buff *skb, int index, struct page *page, int offset,
 				 int len, unsigned int truesize);
 void rlis_helper_net_mark_for_recycle(struct sk_buff *skb);

@@ -111,10 +111,10 @@ pub use stats::{
     Stats, //
 };
 pub use tx::{
+    Described,
     HeldPacket,
     Protocol,
     Range,
-    Ranges,
     Sent,
     Transport,
     TxInfo,

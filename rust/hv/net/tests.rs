@@ -392,14 +392,21 @@ mod cases {
         assert_eq!(memory.word(3000), Some(0x0707_0707));
         assert_eq!(memory.word(2999), Some(0x0707_0700));
         assert!(frame.copy_to(&memory, 4000).is_err());
-        let mut total = 0;
-        let mut ranges = Ranges::new();
-        assert!(ranges.describe(&frame));
-        for range in ranges.iter() {
-            assert!(range.offset < 4096);
-            total += range.len;
+        let mut words = [u64::MAX; 6];
+        let room = 3 + 5000 / 4096;
+        assert!(frame.describe_pages(&mut words[..room - 1]).is_none());
+        assert_eq!(words, [u64::MAX; 6]);
+        let described = frame.describe_pages(&mut words).ok_or(EINVAL)?;
+        let (offset, len) = (words[0] >> 32, words[0] & 0xffff_ffff);
+        assert!(offset < 4096 && len == 5000);
+        // The head of a packet lies in one piece, of two or three pages.
+        let pages = (offset + len).div_ceil(4096);
+        assert_eq!(described.ranges, 1);
+        assert_eq!(u64::try_from(described.words), Ok(1 + pages));
+        for at in 2..described.words {
+            assert_eq!(words[at], words[at - 1] + 1);
         }
-        assert_eq!((total, ranges.iter().count()), (5000, 1));
+        assert_eq!(words[described.words], u64::MAX);
         let info = frame.describe();
         assert!(!info.wants_checksum && info.transport.is_none() && info.segment.is_none());
         assert_eq!((info.vlan, info.hash), (None, 0));

@@ -46,60 +46,13 @@ impl Sent {
     }
 }
 
-/// Where a frame lies in physical memory.
-///
-/// # Invariants
-///
-/// The first `count` ranges are initialised.
-pub struct Ranges {
-    ranges: MaybeUninit<[rlis_net_range; Self::MOST]>,
-    count: usize,
-}
-
-impl Ranges {
-    /// How many there can be.
-    pub const MOST: usize = 18;
-
-    /// There are none.
-    #[inline]
-    pub fn new() -> Self {
-        // INVARIANT: None has to be initialised.
-        Self {
-            ranges: MaybeUninit::uninit(),
-            count: 0,
-        }
-    }
-
-    /// Describes where a frame lies. Returns `false` if it lies in more pieces than [`Self::MOST`].
-    #[inline]
-    pub fn describe(&mut self, packet: &TxPacket) -> bool {
-        // SAFETY: By the type invariant of the packet; the helper writes as many ranges as it returns, at most so many.
-        let count = unsafe {
-            rlis_sys_net::net_ranges(
-                packet.skb.as_ptr(),
-                self.ranges.as_mut_ptr().cast(),
-                Self::MOST as u32,
-            )
-        };
-        // INVARIANT: See above.
-        self.count = count as usize;
-        count != 0
-    }
-
-    /// Returns them, one after the other.
-    #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = Range> + '_ {
-        let first = self.ranges.as_ptr().cast::<rlis_net_range>();
-        // SAFETY: By the type invariant.
-        let ranges = unsafe { core::slice::from_raw_parts(first, self.count) };
-        ranges.iter().map(Range::from_raw)
-    }
-}
-
-impl Default for Ranges {
-    fn default() -> Self {
-        Self::new()
-    }
+/// How [`TxPacket::describe_pages`] has described where a frame lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// Words that were written.
+    pub words: usize,
+    /// Ranges that they describe; not 0.
+    pub ranges: u32,
 }
 
 /// Bytes that follow each other in physical memory.
@@ -179,6 +132,9 @@ pub struct TxPacket {
 unsafe impl Send for TxPacket {}
 
 impl TxPacket {
+    /// How many pieces of memory a frame that is not put together can lie in.
+    pub const MAX_PIECES: usize = 18;
+
     /// Takes a packet over.
     ///
     /// # Safety
@@ -288,6 +244,30 @@ impl TxPacket {
                 room.as_ptr().cast(),
                 c_int::try_from(len)?,
             )
+        })
+    }
+
+    /// Describes where the frame lies in physical memory, from the first of `words` on. For each piece there is, as in
+    /// `struct hv_mpb_array` of VMBus, a word with its length, and in the upper half where it begins in its first page, and then
+    /// the number of each page, of 4096 bytes.
+    ///
+    /// Returns `None` if there are more pieces than [`Self::MAX_PIECES`], or if `words` may be too short: three for each piece, and
+    /// one for each 4096 bytes of the frame, are enough.
+    #[inline]
+    pub fn describe_pages(&self, words: &mut [u64]) -> Option<Described> {
+        let room = u32::try_from(words.len()).unwrap_or(u32::MAX);
+        // SAFETY: By the type invariant. The helper writes as many words as it returns, at most `room`.
+        let pages = unsafe {
+            rlis_sys_net::net_pages(
+                self.skb.as_ptr(),
+                words.as_mut_ptr(),
+                room,
+                Self::MAX_PIECES as u32,
+            )
+        };
+        (pages.ranges != 0).then_some(Described {
+            words: pages.words as usize,
+            ranges: pages.ranges,
         })
     }
 

@@ -455,7 +455,7 @@ impl<'a> PinnedChannel<'a> {
         let len = packet::checked_len(size, payload.len())?;
         // SAFETY: By the type invariant the channel is open; the descriptor is valid for reads and writes of `size`
         // bytes by its invariant, and `payload` for reads of `len` bytes.
-        to_result(unsafe {
+        let result = unsafe {
             rlis_sys::vmbus_sendpacket_mpb_desc(
                 self.0.raw.as_ptr(),
                 descriptor.as_raw(),
@@ -464,7 +464,12 @@ impl<'a> PinnedChannel<'a> {
                 len,
                 request_id,
             )
-        })
+        };
+        // As above.
+        if result == 0 {
+            return Ok(());
+        }
+        to_result(result)
     }
 }
 

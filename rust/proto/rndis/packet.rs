@@ -165,22 +165,38 @@ pub fn put_front<P: PutWords>(
     len: u32,
     pad: u32,
 ) -> Result<(), P::Error> {
-    // What nearly all frames have is put in one go: nothing, a checksum to be filled in, and in front of that the hash.
-    match (info_len, info.hash_value, info.checksum) {
+    // What nearly all frames have is put in one go: nothing, a checksum to be filled in or a large send, and in front of that the
+    // hash.
+    let offload = match (info.large_send, info.checksum) {
+        (None, Some(checksum)) => Some(Ppis::checksum_piece(checksum)),
+        (Some(large_send), None) => Some(Ppis::large_send_piece(large_send)),
+        _ => None,
+    };
+    match (info_len, info.hash_value, offload) {
         (0, _, _) => out.put_words(packet_front(0, len, pad)),
-        (ONE, None, Some(checksum)) => {
-            let pieces = [Ppis::checksum_piece(checksum)];
-            out.put_words(front_with::<1, { FRONT_WORDS + 4 }>(pieces, len, pad))
+        (ONE, None, Some(offload)) => {
+            out.put_words(front_with::<1, { FRONT_WORDS + 4 }>([offload], len, pad))
         }
-        (TWO, Some(hash), Some(checksum)) => {
-            let pieces = [Ppis::hash_piece(hash), Ppis::checksum_piece(checksum)];
+        (TWO, Some(hash), Some(offload)) => {
+            let pieces = [Ppis::hash_piece(hash), offload];
             out.put_words(front_with::<2, { FRONT_WORDS + 8 }>(pieces, len, pad))
         }
-        _ => {
-            out.put_words(packet_front(info_len, len, pad))?;
-            info.pieces(|piece| out.put_words(piece))
-        }
+        _ => put_piece_by_piece(out, *info, info_len, len, pad),
     }
+}
+
+/// [`put_front`] for whatever there is.
+#[inline(never)]
+fn put_piece_by_piece<P: PutWords>(
+    out: &mut P,
+    // By value, so that the caller has its own in registers.
+    info: Ppis,
+    info_len: u32,
+    len: u32,
+    pad: u32,
+) -> Result<(), P::Error> {
+    out.put_words(packet_front(info_len, len, pad))?;
+    info.pieces(|piece| out.put_words(piece))
 }
 
 /// Bytes of one piece of information, and of two.
@@ -298,7 +314,12 @@ mod tests {
             checksum,
             ..Ppis::default()
         };
+        let large = |info| Ppis {
+            large_send: Some(73),
+            ..info
+        };
         let (hash, vlan, checksum) = ([16, 8, 12, 70], [16, 6, 12, 71], [16, 0, 12, 72]);
+        let large_send = [16, 2, 12, 73];
         for (info, pieces) in [
             (info(None, None, None), &[][..]),
             (info(None, None, Some(72)), &[checksum]),
@@ -307,6 +328,10 @@ mod tests {
             (info(Some(70), None, Some(72)), &[hash, checksum]),
             (info(None, Some(71), Some(72)), &[vlan, checksum]),
             (info(Some(70), Some(71), Some(72)), &[hash, vlan, checksum]),
+            (large(info(None, None, None)), &[large_send]),
+            (large(info(Some(70), None, None)), &[hash, large_send]),
+            (large(info(None, Some(71), None)), &[vlan, large_send]),
+            (large(info(None, None, Some(72))), &[large_send, checksum]),
         ] {
             let mut bytes = [0xff; 200];
             let end = encode_packet(&mut bytes, &info, 60, 4).unwrap() as usize;

@@ -141,6 +141,11 @@ impl Ppis {
     }
 
     #[inline]
+    pub(super) const fn large_send_piece(large_send: u32) -> [u32; 4] {
+        Self::on_wire(TCP_LARGESEND, large_send)
+    }
+
+    #[inline]
     pub(super) const fn hash_piece(hash: u32) -> [u32; 4] {
         Self::on_wire(NBL_HASH_VALUE, hash)
     }

@@ -36,6 +36,10 @@ use rlis_proto::{
     },
     rndis::Ppis, //
 };
+use rlis_vmbus::{
+    Contiguous,
+    MpbBuilder, //
+};
 
 /// Where the next frame goes in a section.
 #[derive(Default)]
@@ -173,8 +177,15 @@ impl Transmit {
         let Some(frame) = frames.take() else {
             return false;
         };
-        let range = core::iter::once(frame.range());
-        let Ok(mut pages) = Self::describe(&mut held.words, front, range) else {
+        let range = frame.range();
+        let describe = |pages: &mut MpbBuilder<'_>| {
+            pages.push(Contiguous {
+                pfn: range.pfn,
+                offset: range.offset,
+                len: range.len,
+            })
+        };
+        let Ok(mut pages) = Self::describe(&mut held.words, front, describe) else {
             frames.put_back(frame);
             return false;
         };

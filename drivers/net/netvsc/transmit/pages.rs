@@ -18,8 +18,6 @@ use kernel::{
     sync::atomic::Release, //
 };
 use rlis_net::{
-    Range,
-    Ranges,
     Sent,
     TxPacket, //
 };
@@ -45,10 +43,10 @@ const _: () = assert!(MAX_HEADER_SIZE as usize <= HEADER && PAGE % HEADER == 0);
 const PAGE: usize = 4096;
 
 /// Pieces that a frame can be sent in, with its header; a frame with more is put together first.
-const MAX_RANGES: usize = Ranges::MOST + 1;
+const MAX_RANGES: usize = TxPacket::MAX_PIECES + 1;
 
 /// Words of the longest descriptor: the fixed part; for each piece its description, the page that it begins in and the one
-/// that it ends in; the whole pages of 64 KiB between.
+/// that it ends in; the whole pages of 64 KiB, and a few bytes of headers, between.
 pub(super) const MAX_WORDS: usize = 3 + 3 * MAX_RANGES + 17;
 
 impl Transmit {
@@ -58,25 +56,39 @@ impl Transmit {
         held: &mut Held,
         cx: &Context<'_>,
         header: &Header,
+        packet: TxPacket,
+    ) -> Sent {
+        cx.queue.sent(packet.len());
+        match self.send_pages(held, cx, header, packet) {
+            Ok(sent) => sent,
+            Err((error, packet)) => self.not_sent(held, cx, header, error, packet),
+        }
+    }
+
+    /// A frame was not sent: if it lies in too many pieces, it is put together first.
+    #[cold]
+    fn not_sent(
+        &self,
+        held: &mut Held,
+        cx: &Context<'_>,
+        header: &Header,
+        mut error: Error,
         mut packet: TxPacket,
     ) -> Sent {
-        let mut ranges = Ranges::new();
-        if !ranges.describe(&packet) {
+        if error == E2BIG {
             cx.counters.scattered.add(1);
-            if packet.linearize().is_err() || !ranges.describe(&packet) {
+            if packet.linearize().is_ok() {
+                (error, packet) = match self.send_pages(held, cx, header, packet) {
+                    Ok(sent) => return sent,
+                    Err(again) => again,
+                };
+            } else {
                 cx.counters.no_memory.add(1);
-                return Self::drop_frame(cx, packet);
             }
         }
-        let len = packet.len();
-        match self.send_pages(held, cx, header, &ranges, packet) {
-            Ok(sent) => sent,
-            Err((error, packet)) => {
-                // It was counted as sent before the host could complete it.
-                self.lost.fetch_add(len, Release);
-                self.full(cx, error, packet)
-            }
-        }
+        // It was counted as sent before the host could complete it.
+        self.lost.fetch_add(packet.len(), Release);
+        self.full(cx, error, packet)
     }
 
     /// A frame was not sent. If there is no room in the ring, and nothing is under way whose completion would tell of room,
@@ -84,6 +96,7 @@ impl Transmit {
     #[cold]
     fn full(&self, cx: &Context<'_>, error: Error, packet: TxPacket) -> Sent {
         (cx.want_room)();
+        // Otherwise it is not for want of room.
         if error == EAGAIN || error == ENOSPC {
             let room = || {
                 !self.stuck.get()
@@ -104,12 +117,8 @@ impl Transmit {
         held: &mut Held,
         cx: &Context<'_>,
         header: &Header,
-        ranges: &Ranges,
         packet: TxPacket,
     ) -> core::result::Result<Sent, (Error, TxPacket)> {
-        let len = packet.len();
-        // The stack counts it in any case, so that each way out has the same to undo.
-        cx.queue.sent(len);
         if self.stuck.get() {
             return Err((EAGAIN, packet));
         }
@@ -120,34 +129,34 @@ impl Transmit {
             Ok(front) => front,
             Err(error) => return Err((error, packet)),
         };
-        let mut pages = match Self::describe(&mut held.words, front, ranges.iter()) {
+        let frame = |pages: &mut MpbBuilder<'_>| {
+            pages.extend(|words| {
+                let described = packet.describe_pages(words)?;
+                Some((described.words, described.ranges))
+            })
+        };
+        let mut pages = match Self::describe(&mut held.words, front, frame) {
             Ok(pages) => pages,
-            // Not for want of room in the ring.
-            Err(_) => return Err((EINVAL, packet)),
+            Err(error) => return Err((error, packet)),
         };
         let message = RndisPacket::in_pages(ChannelType::RMC_DATA);
         packet.stamp();
-        slot.launch(packet, Tag::new(None, 1, len).0, |id| {
+        let tag = Tag::new(None, 1, packet.len());
+        slot.launch(packet, tag.0, |id| {
             cx.channel.send_mpb(&mut pages, &message, id)
         })
     }
 
-    /// Says where header and frame lie.
+    /// Says where header and frame lie; `frame` describes the latter.
     #[inline(always)]
     pub(super) fn describe<'a>(
         words: &'a mut [u64; MAX_WORDS],
         front: Contiguous,
-        ranges: impl Iterator<Item = Range>,
+        frame: impl FnOnce(&mut MpbBuilder<'_>) -> Result,
     ) -> Result<MpbDescriptor<'a>> {
         let mut builder = MpbBuilder::new(words);
         builder.push(front)?;
-        for range in ranges {
-            builder.push(Contiguous {
-                pfn: range.pfn,
-                offset: range.offset,
-                len: range.len,
-            })?;
-        }
+        frame(&mut builder)?;
         builder.finish()
     }
 

@@ -126,6 +126,26 @@ impl<'a> MpbBuilder<'a> {
         Ok(())
     }
 
+    /// Has `f` describe further ranges in what is left of the buffer, for who has them in the form of the packet anyway:
+    /// `struct hv_mpb_array`, a word with length and offset and then the numbers of the pages. It returns how many words it has
+    /// used, and how many ranges are in them, or `None`. What it writes there is what the host gets.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` if it returns `None`, `EINVAL` if it has used more words than there are.
+    #[inline]
+    pub fn extend(&mut self, f: impl FnOnce(&mut [u64]) -> Option<(usize, u32)>) -> Result {
+        let rest = self.words.get_mut(self.used..).unwrap_or_default();
+        let room = rest.len();
+        let (words, ranges) = f(rest).ok_or(E2BIG)?;
+        if words > room {
+            return Err(EINVAL);
+        }
+        self.used += words;
+        self.count = self.count.saturating_add(ranges);
+        Ok(())
+    }
+
     /// All ranges are there.
     ///
     /// # Errors
@@ -376,6 +396,28 @@ mod tests {
             assert!(MpbDescriptor::from_contiguous(&mut other, [bad].into_iter()).is_err());
         }
         assert!(MpbDescriptor::from_contiguous(&mut other, [].into_iter()).is_err());
+    }
+
+    #[test]
+    fn described_elsewhere() -> Result {
+        let mut one = [u64::MAX; 10];
+        let mut other = [u64::MAX; 10];
+        let ranges = [(0x10, 0x123, 100), (0x20, 4095, 4097)];
+        let ranges = ranges.map(|(pfn, offset, len)| Contiguous { pfn, offset, len });
+        MpbDescriptor::from_contiguous(&mut one, ranges.into_iter())?;
+        let [first, _] = ranges;
+        let mut builder = MpbBuilder::new(&mut other);
+        builder.push(first)?;
+        builder.extend(|rest| {
+            assert_eq!(rest.len(), 5);
+            rest[..3].copy_from_slice(&[4095 << 32 | 4097, 0x20, 0x21]);
+            Some((3, 1))
+        })?;
+        assert_eq!(builder.extend(|_| None).err(), Some(E2BIG));
+        assert_eq!(builder.extend(|_| Some((3, 1))).err(), Some(EINVAL));
+        assert_eq!(builder.finish()?.size(), 8 * 8);
+        assert_eq!(one, other);
+        Ok(())
     }
 
     #[test]
