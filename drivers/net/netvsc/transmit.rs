@@ -186,6 +186,13 @@ impl Transmit {
         }
     }
 
+    /// Whether a frame is sent while nothing is under way, and no other follows: byte queue limits have nothing to hold back
+    /// behind it, and nothing to learn, so it is not counted.
+    #[inline]
+    fn is_alone(&self, cx: &Context<'_>) -> bool {
+        self.slots.is_idle() && !cx.queue.more()
+    }
+
     #[cold]
     fn drop_frame(cx: &Context<'_>, packet: TxPacket) -> Sent {
         cx.counters.dropped.add(1);
@@ -327,8 +334,9 @@ impl Transmit {
             now.bytes = now.bytes.saturating_add(before.bytes);
             before.packet.release().copied();
         }
-        if cx.queue.sent(len) {
-            self.send(held, cx, now);
+        let counted = behind.is_some() || !self.is_alone(cx);
+        if !counted || cx.queue.sent(len) {
+            self.send(held, cx, now, counted);
         } else {
             held.pending = Some(now);
         }
@@ -346,17 +354,19 @@ impl Transmit {
     #[inline(never)]
     fn send_held(&self, held: &mut Held, cx: &Context<'_>) {
         if let Some(pending) = held.pending.take() {
-            self.send(held, cx, pending);
+            self.send(held, cx, pending, true);
         }
     }
 
+    /// Sends frames that were `counted` for the byte queue limits, or were not.
     #[inline(always)]
-    fn send(&self, held: &mut Held, cx: &Context<'_>, pending: Pending) {
+    fn send(&self, held: &mut Held, cx: &Context<'_>, pending: Pending, counted: bool) {
+        let tag = Tag::new(Some(pending.section), pending.frames, pending.bytes);
+        let tag = if counted { tag.counted() } else { tag };
         let Some(slot) = self.slots.reserve(cx.queue) else {
             // There are two for each call, see `take`.
-            return self.lose(pending.packet, pending.frames, pending.bytes, cx);
+            return self.lose(pending.packet, tag, cx);
         };
-        let tag = Tag::new(Some(pending.section), pending.frames, pending.bytes);
         let id = slot.store(Load::Packet(pending.packet.release()), tag.0);
         let unsent = Unsent {
             id,
@@ -377,15 +387,22 @@ impl Transmit {
     }
 
     #[cold]
-    fn lose(&self, packet: HeldPacket, frames: u16, bytes: u32, cx: &Context<'_>) {
+    fn lose(&self, packet: HeldPacket, tag: Tag, cx: &Context<'_>) {
         drop(packet);
-        cx.counters.dropped.add(frames.into());
-        self.lost.fetch_add(bytes, Release);
+        cx.counters.dropped.add(tag.frames().into());
+        self.lose_count(tag);
         if let Some(sections) = &self.sections {
             // It is the one that was taken last.
             sections.untake();
         }
         (cx.want_room)();
+    }
+
+    /// Frames with this tag are not sent after all: the next poll tells the byte queue limits.
+    fn lose_count(&self, tag: Tag) {
+        if tag.is_counted() {
+            self.lost.fetch_add(tag.bytes(), Release);
+        }
     }
 
     /// Tries to send what was not sent, and has the channel polled later if there is still no room.
@@ -436,8 +453,8 @@ impl Transmit {
                 port.complain("the host did not send a frame", &other);
             }
         }
-        // Those of XDP were not counted in.
-        if in_flight.consume(cx) {
+        in_flight.consume(cx);
+        if tag.is_counted() {
             sum.frames = sum.frames.saturating_add(tag.frames());
             sum.bytes = sum.bytes.saturating_add(tag.bytes());
         }

@@ -251,19 +251,13 @@ impl InFlight {
         unsafe { Load::from_raw(core::mem::ManuallyDrop::new(self).raw) }
     }
 
-    /// Frees it, in a poll. Returns whether it was a frame of the stack.
+    /// Frees it, in a poll.
     #[inline]
-    pub fn consume(self, cx: &PollContext<'_>) -> bool {
+    pub fn consume(self, cx: &PollContext<'_>) {
         match self.into_load() {
-            Load::Packet(packet) => {
-                packet.consume(cx);
-                true
-            }
-            Load::Frame(frame) => {
-                drop(frame);
-                false
-            }
-            Load::Copied => false,
+            Load::Packet(packet) => packet.consume(cx),
+            Load::Frame(frame) => drop(frame),
+            Load::Copied => {}
         }
     }
 }

@@ -13,10 +13,7 @@ use crate::{
     settings::RING_LOW,
     tag::Tag, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::Release, //
-};
+use kernel::prelude::*;
 use rlis_net::{
     Sent,
     TxPacket, //
@@ -58,10 +55,15 @@ impl Transmit {
         header: &Header,
         packet: TxPacket,
     ) -> Sent {
-        cx.queue.sent(packet.len());
-        match self.send_pages(held, cx, header, packet) {
+        let mut tag = Tag::new(None, 1, packet.len());
+        if !self.is_alone(cx) {
+            // Before the host can complete it.
+            cx.queue.sent(packet.len());
+            tag = tag.counted();
+        }
+        match self.send_pages(held, cx, header, packet, tag) {
             Ok(sent) => sent,
-            Err((error, packet)) => self.not_sent(held, cx, header, error, packet),
+            Err((error, packet)) => self.not_sent(held, cx, header, error, packet, tag),
         }
     }
 
@@ -74,11 +76,12 @@ impl Transmit {
         header: &Header,
         mut error: Error,
         mut packet: TxPacket,
+        tag: Tag,
     ) -> Sent {
         if error == E2BIG {
             cx.counters.scattered.add(1);
             if packet.linearize().is_ok() {
-                (error, packet) = match self.send_pages(held, cx, header, packet) {
+                (error, packet) = match self.send_pages(held, cx, header, packet, tag) {
                     Ok(sent) => return sent,
                     Err(again) => again,
                 };
@@ -86,8 +89,7 @@ impl Transmit {
                 cx.counters.no_memory.add(1);
             }
         }
-        // It was counted as sent before the host could complete it.
-        self.lost.fetch_add(packet.len(), Release);
+        self.lose_count(tag);
         self.full(cx, error, packet)
     }
 
@@ -118,6 +120,7 @@ impl Transmit {
         cx: &Context<'_>,
         header: &Header,
         packet: TxPacket,
+        tag: Tag,
     ) -> core::result::Result<Sent, (Error, TxPacket)> {
         if self.stuck.get() {
             return Err((EAGAIN, packet));
@@ -141,7 +144,6 @@ impl Transmit {
         };
         let message = RndisPacket::in_pages(ChannelType::RMC_DATA);
         packet.stamp();
-        let tag = Tag::new(None, 1, packet.len());
         slot.launch(packet, tag.0, |id| {
             cx.channel.send_mpb(&mut pages, &message, id)
         })
@@ -161,6 +163,7 @@ impl Transmit {
     }
 
     /// Writes the header to the place that belongs to a slot, and says where that is.
+    #[inline]
     pub(super) fn front(&self, slot: u32, header: &Header) -> Result<Contiguous> {
         let start = usize::try_from(slot)?.checked_mul(HEADER).ok_or(EINVAL)?;
         header.write(&self.headers, start)?;
