@@ -98,8 +98,16 @@ impl Completions {
     }
 
     /// Sends what waits, as far as there is room. If that is not all, the host signals when there is more.
+    #[inline]
     pub(crate) fn flush(&self, channel: &PinnedChannel<'_>) {
-        if self.count.get() == 0 || self.send_all(channel) {
+        if self.count.get() != 0 {
+            self.send_late(channel);
+        }
+    }
+
+    #[cold]
+    fn send_late(&self, channel: &PinnedChannel<'_>) {
+        if self.send_all(channel) {
             return;
         }
         channel.set_pending_send_size(WANTED_ROOM);

@@ -292,6 +292,7 @@ impl Queue {
         }
     }
 
+    #[inline(always)]
     fn poll_channel(
         &self,
         channel: &Channel,
@@ -342,6 +343,7 @@ impl Queue {
         polled
     }
 
+    #[inline]
     fn wake(
         &self,
         channel: &PinnedChannel<'_>,
@@ -352,7 +354,21 @@ impl Queue {
         let Some(transmit) = self.transmit.get() else {
             return;
         };
-        let mut woken = transmit.wake(channel, cx, sum);
+        let woken = transmit.wake(channel, cx, sum);
+        if woken || transmit.is_stuck() {
+            Self::want_or_have_room(transmit, channel, counters, woken, cx);
+        }
+    }
+
+    /// The queue was woken, or there is no room for something that is to be sent.
+    #[cold]
+    fn want_or_have_room(
+        transmit: &Transmit,
+        channel: &PinnedChannel<'_>,
+        counters: &counters::Channel,
+        mut woken: bool,
+        cx: &PollContext<'_>,
+    ) {
         if transmit.is_stuck() {
             channel.set_pending_send_size(WANTED_ROOM);
             // There may be room since before the host knew.
@@ -367,6 +383,8 @@ impl Queue {
 }
 
 impl NapiHandler for Queue {
+    // Into the one function that calls it.
+    #[inline(always)]
     fn poll(&self, cx: &mut PollContext<'_>) -> Polled {
         match (self.channel.get(), self.counters()) {
             (Some(channel), Some(counters)) => self.poll_channel(channel, counters, cx),
@@ -381,6 +399,7 @@ impl NapiHandler for Queue {
         }
     }
 
+    #[inline]
     fn unmask(&self, context: &NoSoftirq) -> bool {
         let channel = self.channel.get().and_then(|channel| channel.pin(context));
         let more = channel.is_some_and(|channel| channel.unmask_interrupt() != 0);

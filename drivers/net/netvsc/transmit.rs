@@ -463,7 +463,7 @@ impl Transmit {
 
     /// Tells the stack what was sent, sends what was stuck, and wakes the queue if it is stopped and there is room by now.
     /// Returns whether it was woken.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(
         &self,
         channel: &PinnedChannel<'_>,
@@ -475,17 +475,22 @@ impl Transmit {
         }
         cx.completed(&mut sum);
         if self.stuck.get() {
-            cx.with_tx_queue(|queue| {
-                if let Some(mut held) = self.held.get(queue) {
-                    self.send_unsent(&mut held, channel);
-                }
-            });
+            self.send_stuck(channel, cx);
         }
-        let room = || self.slots.room() >= SLOTS && self.ring_has_room(channel, RING_ENOUGH);
-        cx.device().wake_queue(cx.queue(), room)
+        cx.wake_queue(|| self.slots.room() >= SLOTS && self.ring_has_room(channel, RING_ENOUGH))
+    }
+
+    #[cold]
+    fn send_stuck(&self, channel: &PinnedChannel<'_>, cx: &PollContext<'_>) {
+        cx.with_tx_queue(|queue| {
+            if let Some(mut held) = self.held.get(queue) {
+                self.send_unsent(&mut held, channel);
+            }
+        });
     }
 
     /// Returns whether the ring had no room for something that is to be sent.
+    #[inline]
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck.get()
     }

@@ -123,6 +123,13 @@ impl PollContext<'_> {
         unsafe { with_lock(self.tx_queue(), self.queue(), f) }
     }
 
+    /// Wakes the transmit queue of the same number, as [`NetDevice::wake_queue`].
+    #[inline]
+    pub fn wake_queue(&self, room: impl Fn() -> bool) -> bool {
+        // SAFETY: The queue exists, and as long as the interface.
+        unsafe { self.device().wake_existing(self.tx_queue(), room) }
+    }
+
     /// Counts frames that the device has sent, of the queue that is polled: never more than [`TxQueue::sent`] was told.
     #[inline]
     pub fn completed(&self, sum: &mut Completed) {
@@ -207,17 +214,27 @@ impl NetDevice {
         if u32::from(index) >= unsafe { (*self.as_raw()).num_tx_queues } {
             return false;
         }
-        // SAFETY: The queue exists, see above, and as long as the interface. The helper begins with a full barrier, so that
-        // either this sees the queue stopped, or who stops it sees the room.
-        let (queue, stopped) = unsafe {
-            let queue = self.tx_queue(index).as_ptr();
-            (queue, rlis_sys_net::net_tx_is_stopped(queue))
-        };
-        if !stopped || !room() || !self.is_registered() {
+        // SAFETY: The queue exists, see above, and as long as the interface.
+        unsafe { self.wake_existing(self.tx_queue(index), room) }
+    }
+
+    /// The same for a queue that exists.
+    ///
+    /// # Safety
+    ///
+    /// It must be one of the interface's.
+    #[inline]
+    unsafe fn wake_existing(&self, queue: NonNull<netdev_queue>, room: impl Fn() -> bool) -> bool {
+        // SAFETY: As required of the caller. The helper begins with a full barrier, so that either this sees the queue stopped, or
+        // who stops it sees the room.
+        if !unsafe { rlis_sys_net::net_tx_is_stopped(queue.as_ptr()) } {
+            return false;
+        }
+        if !room() || !self.is_registered() {
             return false;
         }
         // SAFETY: As above. The queues of an interface that is registered, or was, have a discipline.
-        unsafe { rlis_sys_net::netif_tx_wake_queue(queue) };
+        unsafe { rlis_sys_net::netif_tx_wake_queue(queue.as_ptr()) };
         true
     }
 }
