@@ -96,6 +96,7 @@ impl PollContext<'_> {
             pages: 0,
             room: core::ptr::null_mut(),
             left: 0,
+            uncounted: 0,
         };
         if len > head {
             self.add_piece(&mut pieces, from, offset + head, len - head)?;
@@ -122,6 +123,7 @@ impl PollContext<'_> {
                 if pieces.pages >= MAX_FRAGS {
                     return None;
                 }
+                pieces.count();
                 // SAFETY: This is a poll of the pool's instance.
                 let page = unsafe { rlis_sys_net::net_pool_alloc_page(self.pool()) };
                 let page = NonNull::new(page)?;
@@ -147,11 +149,11 @@ impl PollContext<'_> {
             // `len` bytes.
             unsafe {
                 rlis_sys::copy_shared(pieces.room.cast(), source.as_ptr().add(at).cast(), part);
-                rlis_sys_net::net_grow_frag(skb, pieces.pages as i32 - 1, part as u32);
                 pieces.room = pieces.room.add(part);
             }
             // INVARIANT: So many bytes of the page are used up.
             pieces.left -= part;
+            pieces.uncounted += part as u32;
             at += part;
         }
         Some(())
@@ -164,18 +166,35 @@ impl PollContext<'_> {
 ///
 /// # Invariants
 ///
-/// `packet` has `pages` fragments, each of a page that is ours alone. The last of them has `left` bytes more, at `room`.
+/// `packet` has `pages` fragments, each of a page that is ours alone. The last of them has `left` bytes more, at `room`, and in front
+/// of that `uncounted` bytes that do not belong to the packet yet.
 pub struct RxPieces {
     packet: RxPacket,
     pages: usize,
     room: *mut u8,
     left: usize,
+    uncounted: u32,
 }
 
 impl RxPieces {
     /// All pieces are there.
-    pub fn finish(self) -> RxPacket {
+    #[inline]
+    pub fn finish(mut self) -> RxPacket {
+        self.count();
         self.packet
+    }
+
+    /// What was copied to the last page belongs to the packet from now on.
+    #[inline]
+    fn count(&mut self) {
+        // INVARIANT: Nothing is left uncounted.
+        let bytes = core::mem::take(&mut self.uncounted);
+        if bytes != 0 {
+            // SAFETY: By the type invariant there is a last fragment, since there are bytes in it, which belong to its page.
+            unsafe {
+                rlis_sys_net::net_grow_frag(self.packet.skb.as_ptr(), self.pages as i32 - 1, bytes);
+            }
+        }
     }
 }
 
