@@ -211,29 +211,9 @@ u64 rlis_helper_shared_pfn(const void *address)
 	return vmalloc_to_pfn(address);
 }
 
-/*
- * From so many bytes on string instructions of words win on every processor. memcpy() uses them only where they are fast
- * for few bytes, too, and is a loop elsewhere.
- */
-#define LONG_COPY 512
-
-/* Copies bytes that the host may change meanwhile. */
 void rlis_helper_copy_shared(void *to, const void *from, size_t len)
 {
-	unsigned long lead, words;
-
-	if (IS_ENABLED(CONFIG_KASAN) || len < LONG_COPY) {
-		memcpy(to, from, len);
-		return;
-	}
-	/* The ends as words, what is between at aligned addresses. */
-	memcpy(to + len - 8, from + len - 8, 8);
-	memcpy(to, from, 8);
-	lead = -(unsigned long)to & 7;
-	to += lead;
-	from += lead;
-	words = (len - lead) / 8;
-	asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+	copy_shared(to, from, len);
 }
 
 unsigned long rlis_helper_spin_lock_irqsave(spinlock_t *lock)

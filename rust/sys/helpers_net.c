@@ -139,7 +139,7 @@ struct sk_buff *rlis_helper_net_copy_frame(struct napi_struct *napi, const void 
 	struct sk_buff *skb = napi_alloc_skb(napi, len);
 
 	if (likely(skb))
-		rlis_helper_copy_shared(__skb_put(skb, len), from, len);
+		copy_shared(__skb_put(skb, len), from, len);
 	return skb;
 }
 

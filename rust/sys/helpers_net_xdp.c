@@ -64,7 +64,7 @@ u32 rlis_helper_net_xdp_run(struct xdp_buff *xdp, const struct bpf_prog *prog,
 {
 	xdp_init_buff(xdp, PAGE_SIZE, rxq);
 	xdp_prepare_buff(xdp, page_address(page), XDP_PACKET_HEADROOM, len, true);
-	rlis_helper_copy_shared(xdp->data, from, len);
+	copy_shared(xdp->data, from, len);
 	return bpf_prog_run_xdp(prog, xdp);
 }
 

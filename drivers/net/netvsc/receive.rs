@@ -117,6 +117,7 @@ struct Transaction<'a> {
 }
 
 impl Drop for Transaction<'_> {
+    #[inline]
     fn drop(&mut self) {
         let status = Some(self.status);
         let context = self.context;
@@ -144,6 +145,8 @@ impl Receive {
     }
 
     /// Takes a packet that points to sections. Whatever is wrong with it, it is completed.
+    // Into the one function that calls it.
+    #[inline(always)]
     pub(crate) fn packet(
         this: Option<&Self>,
         context: &Context<'_>,
@@ -152,39 +155,51 @@ impl Receive {
     ) {
         let mut transaction = Transaction {
             id: packet.transaction_id(),
-            status: Status::NVSP_STAT_SUCCESS,
+            status: Status::NVSP_STAT_FAIL,
             context,
         };
-        let Some(this) = this else {
-            transaction.status = Status::NVSP_STAT_FAIL;
-            return context.malformed("packet", &"no receive buffer yet");
-        };
-        let ranges = match received(packet.extra_header(), packet.payload(), &this.sections) {
+        match this {
+            Some(this) => transaction.status = this.sections(context, packet, cx),
+            None => context.malformed("packet", &"no receive buffer yet"),
+        }
+    }
+
+    /// Takes what lies in the sections. Returns whether all was well with it.
+    #[inline(always)]
+    fn sections(
+        &self,
+        context: &Context<'_>,
+        packet: &Packet<'_>,
+        cx: &mut PollContext<'_>,
+    ) -> Status {
+        let ranges = match received(packet.extra_header(), packet.payload(), &self.sections) {
             Ok(ranges) => ranges,
             Err(error) => {
-                transaction.status = Status::NVSP_STAT_FAIL;
-                return context.malformed("packet", &error);
+                context.malformed("packet", &error);
+                return Status::NVSP_STAT_FAIL;
             }
         };
+        let mut status = Status::NVSP_STAT_SUCCESS;
         let mut frame = Coalesced::default();
         let mut left = ranges.count;
         for range in ranges {
             left = left.saturating_sub(1);
             let result = range.and_then(|range| {
                 let message = Message {
-                    memory: this.buffer.memory(),
+                    memory: self.buffer.memory(),
                     offset: range.byte_offset,
                     len: range.byte_count,
                 };
-                this.message(context, &message, &mut frame, left == 0, cx)
+                self.message(context, &message, &mut frame, left == 0, cx)
             });
             if let Err(error) = result {
-                transaction.status = Status::NVSP_STAT_FAIL;
+                status = Status::NVSP_STAT_FAIL;
                 frame = Coalesced::default();
                 cx.count();
                 context.malformed("message in the receive buffer", &error);
             }
         }
+        status
     }
 
     #[inline]
@@ -319,12 +334,23 @@ impl Receive {
                 }
             }
         };
-        Self::deliver(counters, frame, &info, cx);
+        Self::deliver_joined(counters, frame, &info, cx);
         Ok(())
     }
 
+    /// [`Self::deliver`] for a frame that came in pieces.
+    #[inline(never)]
+    fn deliver_joined(
+        counters: &Received,
+        frame: Option<RxPacket>,
+        info: &Ppis,
+        cx: &mut PollContext<'_>,
+    ) {
+        Self::deliver(counters, frame, info, cx);
+    }
+
     /// Gives a frame to the stack, with what the host has said of it. There is none if there was no memory.
-    #[inline]
+    #[inline(always)]
     fn deliver(
         counters: &Received,
         frame: Option<RxPacket>,
