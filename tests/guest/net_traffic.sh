@@ -78,4 +78,7 @@ check jumbo_carrier wait_for 20 carrier "$eth" 1
 check jumbo_echo peer echo 10.0.0.1 150000
 check jumbo_ping ping -c 2 -w 20 -s 8900 10.0.0.1
 check all_returned wait_for 10 all_returned net0
+# Bytes that the stack takes for sent and not yet completed, by its byte queue limits.
+none_in_flight() { for queue in "/sys/class/net/$eth"/queues/tx-*; do [ "$(cat "$queue/byte_queue_limits/inflight")" = 0 ] || return 1; done; }
+check none_in_flight wait_for 10 none_in_flight
 check no_violations equal '' "$(host violations)"
