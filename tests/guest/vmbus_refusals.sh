@@ -16,6 +16,8 @@
 #: ours:bus-refuse-gpadl  the probe fails; offered again, the device works
 #: ours:bus-refuse-open  the probe fails; offered again, the device works
 #: ours:bus-rescind-during-open  the device goes; offered again, it works
+#: c:bus-rescind-after-open  the relid is released without a CLOSECHANNEL
+#: ours:bus-rescind-after-open  the channel is closed and the device goes; offered again, it works
 #: ours:bus-short-message  a line; nothing is lost
 #: ours:bus-unknown-message  nothing is lost
 
@@ -57,6 +59,17 @@ host offer heartbeat
 check rescind_during_open_gone wait_for 15 gone
 host offer heartbeat
 check rescind_during_open_then_works works
+# A rescind right behind the answer: whoever waits for that may find both. The host has opened the channel, and wants it closed.
+behind_the_answer() {
+	for round in $(seq "$1"); do
+		host rescind heartbeat && wait_for 15 gone && host fault heartbeat bus-rescind-after-open 1 && host offer heartbeat &&
+			wait_for 15 taken && wait_for 15 gone && host offer heartbeat && works || { echo "round $round: $(host list)"; return 1; }
+	done
+}
+taken() { [ -z "$(host faults)" ]; }
+before=$(host violations)
+check rescind_after_open_twenty_times behind_the_answer 20
+check each_was_closed equal "$before" "$(host violations)"
 
 # A host that goes on like this fills no log: some lines in a minute, and none where the device has just gone.
 lines() { dmesg | grep -v rlis-check: | grep -cE "$1"; }
@@ -71,7 +84,6 @@ again_and_again() {
 		host fault "$2" "$3" 1 && host offer heartbeat && wait_for 15 "$4" && host rescind heartbeat && wait_for 15 gone || { echo "round $round: $(host list)"; return 1; }
 	done
 }
-taken() { [ -z "$(host faults)" ]; }
 host rescind heartbeat && wait_for 15 gone
 check refused_twenty_times again_and_again 20 heartbeat bus-refuse-open present_unbound
 check refused_gpadl_twenty_times again_and_again 20 vmbus bus-refuse-gpadl present_unbound

@@ -141,8 +141,11 @@ pub(crate) fn connect(channel: &Owned<'_>, userdata: &[u8], callback: Callback) 
             return Err(e);
         }
     }
-    // Not if it was rescinded meanwhile.
-    channel.on(Event::Opened).ok_or(ENODEV)?;
+    if channel.on(Event::Opened).is_none() {
+        // It was rescinded since the host answered, for whom it is open until this.
+        let _ = post_close(channel);
+        return Err(ENODEV);
+    }
     undo_callback.dismiss();
     undo_gpadl.dismiss();
     undo_requestor.dismiss();

@@ -198,6 +198,8 @@ pub enum Fault {
     BusWrongOpenId,
     /// The offer is rescinded instead of an answer to OPENCHANNEL.
     BusRescindDuringOpen,
+    /// The offer is withdrawn right behind the answer to OPENCHANNEL.
+    BusRescindAfterOpen,
     /// OPENCHANNEL is answered VALUE milliseconds late (default 1000); a rescind of the channel waits for that.
     BusSlowOpenResult,
     /// A sub-channel is not withdrawn when the guest closes its primary channel; a socket's connection is not when both

@@ -48,6 +48,9 @@ impl Server {
                         channel.start();
                     }
                 }
+                if faults.hit(&name, Fault::BusRescindAfterOpen) {
+                    self.rescind_relid(state, relid);
+                }
                 Ok(())
             }
             Err(error) => {
