@@ -23,7 +23,7 @@ stand_in() {
 	chmod +x "$top/$1"
 }
 for file in scripts/{check-style,host-test,kunit,fuzz,modules,test-host} tests/packaging/{run,hooks} \
-	tests/scripts/{probe,support,lsvmbus,complaints,exports,style,demo,resume,check_modules,portable_crates,without_ibt}.sh; do
+	tests/scripts/{probe,support,lsvmbus,complaints,exports,style,demo,resume,check_modules,portable_crates,without_ibt,report}.sh; do
 	stand_in "$file"
 done
 # Guests: choosing is the real thing; running prints two checks a scenario, of which one fails if its file says so.
@@ -79,7 +79,7 @@ check what_passed_is_kept has 'guest/fast/c/alpha +passed .*2 passed, 0 failed.*
 check what_failed_is_known has 'guest/fast/rust/beta +failed .*1 passed, 1 failed.*'
 check what_was_cut_short_has_not_passed has 'guest/fast/c/gamma +failed .*'
 all
-check goes_on_with_the_rest ends "$((14 * 2 + 2 + 2 + 2 + 2 + 7 * 2)) passed, 0 failed"
+check goes_on_with_the_rest ends "$((15 * 2 + 2 + 2 + 2 + 2 + 7 * 2)) passed, 0 failed"
 check runs_only_the_rest calls_are 'guest debug rust beta
 guest fast c beta gamma
 guest fast rust beta gamma'
