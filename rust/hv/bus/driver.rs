@@ -299,7 +299,7 @@ contains! {
     }
 }
 
-/// What a driver that is bound by name only gets as its id.
+/// What a driver gets as its id that is bound by name only, or is that of sockets.
 static NO_ID: hv_vmbus_device_id = pin_init::zeroed();
 
 /// Whether the driver is for this device.
@@ -321,9 +321,10 @@ pub(crate) fn probe(dev: &Device, drv: &Driver) -> c_int {
     };
     let class = dev.class();
     let dynamic = drv.dynid(&class);
-    let named = || (drv.is_chosen_for(dev) == Some(true)).then_some(&NO_ID);
+    // Sockets' devices have classes of their own, and a driver for all of them.
+    let without = || dev.channel().is_hvsock() || drv.is_chosen_for(dev) == Some(true);
     let id = (dynamic.as_ref()).or_else(|| drv.find_static(&class));
-    let Some(id) = id.or_else(named) else {
+    let Some(id) = id.or_else(|| without().then_some(&NO_ID)) else {
         // The id was taken back since the driver was found to be for the device.
         return ENODEV.to_errno();
     };
