@@ -3,7 +3,7 @@
 #: host     rlis
 #: drivers  rustbus c
 #: quick    none
-#: modules  hv_vmbus
+#: modules  hv_vmbus hid-hyperv hyperv-keyboard hv_sock hyperv_drm uio_hv_generic hv_netvsc pci-hyperv hv_storvsc hv_utils
 #: cpus     1
 #: seconds  120
 
