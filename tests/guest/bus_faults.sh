@@ -21,11 +21,10 @@ check bus_loads load hv_vmbus
 check utils_load load hv_utils
 check heartbeat wait_for 10 open_and_beating
 
-struck() { [ -z "$(host faults)" ]; }
 # survives DEVICE FAULT: the driver comes and goes under the fault; without it the device works again.
 survives() {
 	unload hv_utils && host fault "$@" && load hv_utils || return 1
-	wait_for 5 struck || { echo "$2 did not strike"; return 1; }
+	wait_for 5 none_armed || { echo "$2 did not strike"; return 1; }
 	unload hv_utils
 	vmbus_device $heartbeat >/dev/null || host offer heartbeat || return 1
 	load hv_utils && wait_for 20 host_says '^heartbeat .* open$' list
@@ -47,7 +46,7 @@ check unknown_packet_type survives heartbeat unknown-packet-type
 alive() { host_says '^0x80004005$' shutdown-flags 0x40; }
 broken_ring() {
 	unload hv_utils && host fault shutdown "$1" && load hv_utils || return 1
-	wait_for 5 struck || { echo "$1 did not strike"; return 1; }
+	wait_for 5 none_armed || { echo "$1 did not strike"; return 1; }
 	sleep 1
 	unload hv_utils && load hv_utils && wait_for 20 alive
 }

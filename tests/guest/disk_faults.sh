@@ -33,7 +33,6 @@ goes_on() {
 	wait_for 90 more_than $(($(rounds) + 1)) || { echo "the load hangs"; return 1; }
 	[ ! -e /tmp/failed ] || { cat /tmp/failed; false; }
 }
-none_armed() { [ -z "$(host faults)" ]; }
 lines() { dmesg | grep -v 'rlis-' | grep -cE 'hv_storvsc|vmbus'; }
 # survives FAULT [COUNT [VALUE]]
 survives() {

@@ -15,7 +15,6 @@ check bus_loads load hv_vmbus
 check storage_loads load hv_storvsc
 check disk wait_for 60 test -b /dev/sda || exit 1
 echo 5 >/sys/block/sda/device/timeout
-none_armed() { [ -z "$(host faults)" ]; }
 check loss_armed host fault scsi0 no-reply 1
 dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null &
 reader=$!

@@ -20,7 +20,6 @@ check storage_loads load hv_storvsc
 both() { disk_of_mib 16 && disk_of_mib 8; }
 check disks wait_for 60 both || exit 1
 a=$(disk_of_mib 16)
-none_armed() { [ -z "$(host faults)" ]; }
 until_time() { while [ "$(uptime)" -lt "$1" ]; do sleep 0.2; done; }
 time_out() { echo "$1" >"/sys/block/$a/device/timeout"; }
 # of LETTER: half a MiB of it.

@@ -31,14 +31,7 @@ check round_trip_2 hibernate
 check disk_came_again wait_for 20 disk_of_mib 18
 # A command ends, with an error.
 reads() { dd if="$lost" of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null; }
-fails() {
-	reads &
-	job=$!
-	ended() { ! kill -0 $job 2>/dev/null; }
-	wait_for 20 ended || { echo "the read hangs"; return 1; }
-	! wait $job
-}
-check lost_adapter_fails_commands fails
+check lost_adapter_fails_commands ends_in_error 20 reads
 check loss_is_told logged 'the channel cannot be opened again, so the adapter is out of use'
 check the_other_reads dd if="$swap" of=/dev/null bs=4096 count=4 iflag=direct
 check swap_off swapoff "$swap"

@@ -53,6 +53,17 @@ wait_for() {
 	done
 }
 
+# ends_in_error SECONDS COMMAND...: COMMAND ends within that time, and fails.
+ends_in_error() {
+	local limit=$1
+	shift
+	"$@" &
+	job=$!
+	ended() { ! kill -0 $job 2>/dev/null; }
+	wait_for "$limit" ended || { echo "it hangs: $*"; return 1; }
+	! wait $job
+}
+
 # load MODULE [PARAMETER...] loads what it depends on too; unload MODULE takes away just it. Which .ko stands behind
 # a name was chosen by DRIVERS= when the guest was made.
 # A module that the kernel has built in is loaded already. Kernels come with a list of those, or sysfs knows the module
@@ -96,6 +107,9 @@ host() {
 		;;
 	esac
 }
+
+# none_armed: the host has no fault left that has not struck.
+none_armed() { [ -z "$(host faults)" ]; }
 
 # host_says PATTERN COMMAND...: the host's answer to COMMAND has a line that matches the extended regular expression.
 host_says() {

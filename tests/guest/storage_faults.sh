@@ -31,13 +31,12 @@ check disk wait_for 30 disk
 echo 5 >/sys/block/sda/device/timeout
 reads() { timeout "${1:-60}" dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct; }
 check reads reads
-struck() { [ -z "$(host faults)" ]; }
 
 # survives FAULT [COUNT [VALUE]]: a read with the fault may fail, the one after it must not.
 survives() {
 	host fault scsi0 "$@" || return 1
 	reads
-	struck || { echo "$1 did not strike"; return 1; }
+	none_armed || { echo "$1 did not strike"; return 1; }
 	reads || { echo "no read after $1"; false; }
 }
 check slow_reply survives slow-reply 1 500
@@ -59,7 +58,7 @@ loses() {
 	host fault scsi0 "$@" || return 1
 	dd if=/dev/sda of=/dev/null bs=4096 count=1 skip=100 iflag=direct 2>/dev/null &
 	lost=$!
-	wait_for 10 struck || { echo "$1 did not strike"; return 1; }
+	wait_for 10 none_armed || { echo "$1 did not strike"; return 1; }
 	reads 100 || { echo "no read after $1"; return 1; }
 	c_drivers && return
 	[ "$1" != no-reply ] || timeout 60 sg_reset -H /dev/sda || { echo "the reset ended with $?"; return 1; }
@@ -75,7 +74,7 @@ check no_reply loses no-reply
 unsendable() {
 	host fault scsi0 ring-read-index-outside 1 3000 || return 1
 	dd if=/dev/sda of=/dev/null bs=4096 count=1 skip=200 iflag=direct 2>/dev/null
-	struck || { echo 'the fault did not strike'; return 1; }
+	none_armed || { echo 'the fault did not strike'; return 1; }
 	dd if=/dev/sda of=/dev/null bs=4096 count=1 skip=300 iflag=direct 2>/dev/null &
 	lost=$!
 	sleep 4

@@ -15,13 +15,12 @@ check storage_loads load hv_storvsc
 disk() { test -b /dev/sda; }
 no_disk() { ! disk; }
 works() { wait_for 30 disk && dd if=/dev/sda of=/dev/null bs=4096 count=4 iflag=direct; }
-struck() { [ -z "$(host faults)" ]; }
 check works_at_first works
 
 # fails FAULT [COUNT [VALUE]]: the driver comes, meets the fault and makes no disk; the next time it does.
 fails() {
 	unload hv_storvsc && host fault scsi0 "$@" && load hv_storvsc || return 1
-	wait_for 10 struck || { echo "$1 did not strike"; return 1; }
+	wait_for 10 none_armed || { echo "$1 did not strike"; return 1; }
 	sleep 1
 	no_disk || { echo "there is a disk in spite of $1"; return 1; }
 	unload hv_storvsc && load hv_storvsc && works

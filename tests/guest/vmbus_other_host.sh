@@ -25,20 +25,12 @@ echo test_resume >/sys/power/disk
 # Whether that says success is the kernel's business: the devices are what is lost.
 hibernate
 check host_here wait_for 20 host ping
-disconnected() { ! host version; }
 check no_connection disconnected
 check version_is_told logged 'the host supports no VMBus version from 6\.0 to 6\.0'
 check bus_is_told logged 'resuming the bus failed: -[0-9]+'
 # What is sent to the disk ends, with an error.
 reads() { dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null; }
-fails() {
-	reads &
-	job=$!
-	ended() { ! kill -0 $job 2>/dev/null; }
-	wait_for 30 ended || { echo "the read hangs"; return 1; }
-	! wait $job
-}
-check disk_fails_commands fails
+check disk_fails_commands ends_in_error 30 reads
 swapoff /dev/sda
 check utils_unload wait_for 60 unload hv_utils
 check storvsc_unloads wait_for 60 unload hv_storvsc

@@ -24,7 +24,6 @@ check works_at_first works
 check disk_comes wait_for 30 test -e /sys/block/sda
 
 gone() { ! vmbus_device $heartbeat >/dev/null; }
-taken() { [ -z "$(host faults)" ]; }
 # storm DEVICE "COUNT [WITHIN]"
 storm() { host offer-storm "$1" $2 && sleep 1; }
 check storm_heartbeat storm heartbeat $storms
@@ -39,7 +38,7 @@ check disk_after_storm wait_for 60 disk
 rescinded_while_opened() {
 	host rescind heartbeat && wait_for 15 gone || return 1
 	for round in $(seq "$1"); do
-		host fault heartbeat bus-rescind-during-open 1 && host offer heartbeat && wait_for 15 taken && wait_for 15 gone || {
+		host fault heartbeat bus-rescind-during-open 1 && host offer heartbeat && wait_for 15 none_armed && wait_for 15 gone || {
 			echo "round $round: $(host list)"
 			return 1
 		}
