@@ -32,6 +32,11 @@ test-all:
 test-list:
 	@scripts/test-all list
 
+## test-record    notes what has passed in Documentation/test-results.tsv, so that a clone elsewhere goes on from there
+.PHONY: test-record
+test-record:
+	@scripts/test-all record
+
 ## check-style    rustfmt, clippy, shellcheck, checkpatch, SPDX lines, where unsafe may stand
 .PHONY: check-style
 check-style:

@@ -50,7 +50,7 @@ done
 printf '#: what a soak\n#: drivers rust\n' >"$top/tests/loop/soak.sh"
 : >"$top/rust/proto/fuzz/fuzz_targets/ring.rs"
 printf '%s\n' 'fast * *' '# a remark' 'debug rust beta' >"$top/tests/matrix"
-printf '%s\n' build /calls '/fail-*' '/cut-*' /cache >"$top/.gitignore"
+printf '%s\n' build /calls /out /errors '/fail-*' '/cut-*' /cache >"$top/.gitignore"
 echo text >"$top/Documentation/page.md"
 git_here() { git -C "$top" -c user.name=test -c user.email=test@localhost "$@"; }
 git_here init -q
@@ -88,7 +88,18 @@ check nothing_is_run_twice calls_are ''
 PART='guest/debug/* kunit' AGAIN=1 all
 check a_choice_is_run_again calls_are 'guest debug rust beta
 kunit '
+# What a clone elsewhere knows: what was recorded.
+all record
+git_here add Documentation
+git_here commit -qm 'results'
+check recorded test "$(wc -l <"$top/Documentation/test-results.tsv")" = 26
+mv "$top/cache" "$top/cache-away"
+all list
+check recorded_is_not_run_again test "$(grep -c ' passed ' "$top/out")" = 26
+rm -rf "$top/cache"
+mv "$top/cache-away" "$top/cache"
 echo more >>"$top/Documentation/page.md"
+check changes_are_not_recorded test "$(all record; echo $?)" != 0
 all
 check documents_ask_for_the_gates_alone calls_are 'check-style 
 style.sh '
@@ -106,6 +117,10 @@ echo more >"$top/tests/host/host.rs"
 git_here add tests/host
 all list
 check changed_host_is_another_state has 'guest/fast/c/beta +missing *'
+git_here add .
+git_here commit -qm more
+all record
+check older_results_stay_on_record grep -q '^guest/fast/rust/alpha' "$top/Documentation/test-results.tsv"
 all table
 check table_says_what_was_not_run has '\| fast \| c \| 3 \| 0 \| - \| 0 \| 0 \|'
 PART=nonsense all list || true
