@@ -128,6 +128,9 @@ extern struct vmbus_connection vmbus_connection;
 /* Ours, as only newer kernels have a place for them above. */
 extern struct completion rlis_all_offers_delivered;
 
+/* Held while a channel moves to another CPU, one at a time. */
+extern struct mutex rlis_retarget_mutex;
+
 /* Exported functions and objects whose prototypes are in the private header too. */
 struct vm_area_desc;
 extern const struct vmbus_device vmbus_devs[];

@@ -67,9 +67,9 @@ impl Completion {
     ///
     /// Nobody should be waiting: such a task would go on waiting.
     pub fn reinit(&self) {
-        // SAFETY: By the type invariant. All that happens is an atomic-sized store to the counter, which the
-        // other functions on a completion expect.
-        unsafe { rlis_sys::reinit_completion(self.inner.get()) };
+        // SAFETY: By the type invariant. It is a store of a word to the counter, which the other functions on a completion
+        // expect.
+        unsafe { (&raw mut (*self.inner.get()).done).write_volatile(0) };
     }
 
     /// Waits at most `timeout` milliseconds; signals do not end the wait. Sleeps.

@@ -59,7 +59,7 @@ impl HostPage {
         let mut page = Self::new()?;
         page.decrypted = true;
         // SAFETY: The page is ours.
-        if unsafe { bindings::set_memory_decrypted(page.start.as_ptr(), PAGE_SIZE) } != 0 {
+        if unsafe { bindings::set_memory_decrypted(page.address(), 1) } != 0 {
             // Its encryption is unknown: it must not go back to the allocator.
             core::mem::forget(page);
             return Err(ENOMEM);
@@ -73,15 +73,19 @@ impl HostPage {
     pub fn start(&self) -> *mut c_void {
         self.start.as_ptr()
     }
+
+    fn address(&self) -> usize {
+        self.start.as_ptr().expose_provenance()
+    }
 }
 
 impl Drop for HostPage {
     fn drop(&mut self) {
-        let start = self.start.as_ptr();
+        let start = self.address();
         // SAFETY: By the invariants nobody uses the page any more.
         unsafe {
-            if !self.decrypted || bindings::set_memory_encrypted(start, PAGE_SIZE) == 0 {
-                bindings::free_page(start);
+            if !self.decrypted || bindings::set_memory_encrypted(start, 1) == 0 {
+                bindings::free_pages(start, 0);
             }
         }
     }

@@ -14,7 +14,7 @@ const PERIOD_MS: u64 = 5000;
 /// Lines in a period.
 const BURST: u32 = 10;
 
-/// Allows ten lines in five seconds.
+/// Allows ten lines in five seconds, or in another period.
 ///
 /// Without locks, so fit for any context. With several CPUs at once, a few lines more may get through.
 ///
@@ -30,15 +30,22 @@ pub struct RateLimit {
     began: Atomic<u64>,
     /// Lines since then.
     lines: Atomic<u32>,
+    period_ms: u64,
 }
 
 impl RateLimit {
     /// Makes a limit that has allowed nothing yet.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
+        Self::every(PERIOD_MS)
+    }
+
+    /// Makes a limit that allows as many lines in a period of so many milliseconds.
+    pub const fn every(period_ms: u64) -> Self {
         Self {
             began: Atomic::new(0),
             lines: Atomic::new(0),
+            period_ms,
         }
     }
 
@@ -53,7 +60,7 @@ impl RateLimit {
     /// Decides on a line at a time in milliseconds.
     fn pass(&self, now: u64) -> Option<u32> {
         let began = self.began.load(Relaxed);
-        if (began == 0 || now.wrapping_sub(began) >= PERIOD_MS)
+        if (began == 0 || now.wrapping_sub(began) >= self.period_ms)
             && self.began.cmpxchg(began, now, Full).is_ok()
         {
             let lines = self.lines.xchg(1, Full);

@@ -48,7 +48,7 @@ impl<T: AlwaysRefCounted, const OFFSET: usize> RefWork<T, OFFSET> {
         // SAFETY: By the invariants it is part of a valid object.
         let kept = ARef::from(unsafe { self.object().as_ref() });
         // SAFETY: The work is initialised, and kept by the reference.
-        if unsafe { rlis_sys::queue_work(queue.raw(), self.0.get()) } {
+        if unsafe { queue.queue(self.0.get()) } {
             // The work's now.
             let _ = ARef::into_raw(kept);
         }

@@ -40,8 +40,7 @@ impl SharedMemory {
         if len == 0 {
             return Err(EINVAL);
         }
-        // SAFETY: No requirements.
-        let start = NonNull::new(unsafe { rlis_sys::alloc_shared(len) }).ok_or(ENOMEM)?;
+        let start = NonNull::new(rlis_sys::vzalloc(len)).ok_or(ENOMEM)?;
         // INVARIANT: The memory was just allocated.
         Ok(Self {
             start: start.cast(),
@@ -134,8 +133,8 @@ impl SharedMemory {
         let mut pages = KVec::with_capacity(self.len / PAGE_SIZE, GFP_KERNEL)?;
         for offset in (0..self.len).step_by(PAGE_SIZE) {
             // SAFETY: The address lies in the memory, which is mapped page by page.
-            let pfn = unsafe { rlis_sys::shared_pfn(self.start.as_ptr().add(offset).cast()) };
-            pages.push(pfn, GFP_KERNEL)?;
+            let pfn = unsafe { rlis_sys::vmalloc_to_pfn(self.start.as_ptr().add(offset).cast()) };
+            pages.push(pfn as u64, GFP_KERNEL)?;
         }
         Ok(pages)
     }
@@ -149,7 +148,7 @@ struct Unaligned(u32);
 impl Drop for SharedMemory {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; nobody refers to the memory any more.
-        unsafe { rlis_sys::free_shared(self.start.as_ptr().cast()) };
+        unsafe { rlis_sys::vfree(self.start.as_ptr().cast()) };
     }
 }
 

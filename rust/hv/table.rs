@@ -3,8 +3,14 @@
 //! Tables of callbacks that the kernel is given: the bus type, files in sysfs, and the like; and the callbacks in them.
 
 use crate::view::Callback;
-use core::cell::UnsafeCell;
-use kernel::ffi::c_int;
+use core::{
+    cell::UnsafeCell,
+    ptr, //
+};
+use kernel::ffi::{
+    c_int,
+    c_ulong, //
+};
 use rlis_sys as bindings;
 
 /// A structure that is registered with the kernel by its address, as a C driver has it in a static variable.
@@ -73,6 +79,22 @@ impl<C, T: Contains<C>> FromKernel<*mut C> for &T {
     unsafe fn from_kernel(arg: *mut C) -> Self {
         // SAFETY: As above.
         unsafe { FromKernel::from_kernel(arg.cast_const()) }
+    }
+}
+
+/// Objects whose address tasklets are called with.
+///
+/// # Safety
+///
+/// Wherever the kernel calls a callback of this bus with a number that is taken for the address of such an object, it is that of
+/// one, which stays valid until the callback returns.
+pub unsafe trait TaskletData {}
+
+impl<T: TaskletData> FromKernel<c_ulong> for &T {
+    #[inline(always)]
+    unsafe fn from_kernel(arg: c_ulong) -> Self {
+        // SAFETY: The implementer of the trait vouches for it.
+        unsafe { &*ptr::with_exposed_provenance(arg) }
     }
 }
 

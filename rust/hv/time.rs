@@ -4,7 +4,11 @@
 
 use kernel::{
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    time::{
+        delay::udelay,
+        Delta, //
+    }, //
 };
 
 /// Nanoseconds in a second.
@@ -32,10 +36,22 @@ pub fn sleep_ms(ms: u32) {
     unsafe { rlis_sys::msleep(ms) };
 }
 
+/// Waits for `us` microseconds, at most a few thousand, without sleeping. Any context.
+pub fn busy_wait_us(us: u32) {
+    udelay(Delta::from_micros(us.into()));
+}
+
+/// Waits for `ms` milliseconds without sleeping. Any context.
+pub fn busy_wait_ms(ms: u32) {
+    for _ in 0..ms {
+        busy_wait_us(1000);
+    }
+}
+
 /// Returns the wall clock, in nanoseconds since 1970. Any context.
 pub fn real_ns() -> u64 {
     // SAFETY: No requirements.
-    u64::try_from(unsafe { rlis_sys::ktime_get_real_ns() }).unwrap_or(0)
+    u64::try_from(unsafe { rlis_sys::ktime_get_real() }).unwrap_or(0)
 }
 
 /// Splits nanoseconds since 1970 into `struct timespec64`.

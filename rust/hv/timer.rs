@@ -3,7 +3,10 @@
 //! Timers that lie in C structures.
 
 use crate::view::View;
-use kernel::types::Opaque;
+use kernel::{
+    time::msecs_to_jiffies,
+    types::Opaque, //
+};
 use rlis_sys as bindings;
 
 /// A C timer.
@@ -26,12 +29,15 @@ impl Timer {
     /// Has it expire in `ms` milliseconds; a time set before is forgotten. Any context.
     pub fn set(&self, ms: u32) {
         // SAFETY: By the invariants. Whoever frees a structure with a timer ends that first.
-        unsafe { bindings::timer_set_ms(self.0.get(), ms) };
+        unsafe {
+            let now = (&raw const bindings::jiffies).read_volatile();
+            bindings::mod_timer(self.0.get(), now.wrapping_add(msecs_to_jiffies(ms)));
+        }
     }
 
     /// Forgets the time that was set, and waits until its function does not run. Sleeps.
     pub fn end(&self) {
         // SAFETY: By the invariants.
-        unsafe { bindings::timer_end(self.0.get()) };
+        unsafe { bindings::timer_delete_sync(self.0.get()) };
     }
 }

@@ -33,7 +33,25 @@ use rlis_sys::{
     delayed_work,
     work_struct,
     workqueue_struct, //
+    wq_flags,
+    wq_flags_WQ_FREEZABLE,
+    wq_flags_WQ_MEM_RECLAIM,
+    wq_flags_WQ_UNBOUND,
+    wq_flags___WQ_LEGACY,
+    wq_flags___WQ_ORDERED,
 };
+
+/// "No CPU in particular", where a function takes one.
+const ANY_CPU: i32 = rlis_sys::wq_misc_consts_WORK_CPU_UNBOUND as i32;
+
+/// What `alloc_ordered_workqueue` adds to a queue's flags.
+const ORDERED: wq_flags = wq_flags_WQ_UNBOUND | wq_flags___WQ_ORDERED;
+
+/// What newer kernels want a queue to say that is not `WQ_UNBOUND`.
+#[cfg(RLIS_HAVE_WQ_PERCPU)]
+const PER_CPU: wq_flags = rlis_sys::wq_flags_WQ_PERCPU;
+#[cfg(not(RLIS_HAVE_WQ_PERCPU))]
+const PER_CPU: wq_flags = 0;
 
 /// What a [`Worker`] does.
 pub trait Task: Send + Sync + 'static {
@@ -168,7 +186,7 @@ impl<T: Task> Worker<T> {
     /// Has [`Task::run`] called. If it runs just now, it is called again afterwards. Any context.
     pub fn queue(&self) {
         // SAFETY: By the type invariant. The destructor waits for the work.
-        unsafe { rlis_sys::queue_work(self.raw_queue(), self.work.get()) };
+        unsafe { rlis_sys::queue_work_on(ANY_CPU, self.raw_queue(), self.work.get()) };
     }
 
     /// Has [`Task::run`] called on a CPU that is online, unless it is queued already. Any context.
@@ -181,7 +199,12 @@ impl<T: Task> Worker<T> {
     pub fn set_timer(&self, after: Msecs) {
         // SAFETY: By the type invariant. The destructor waits for the timer.
         unsafe {
-            rlis_sys::mod_delayed_work(self.raw_queue(), self.timer.get(), msecs_to_jiffies(after))
+            rlis_sys::mod_delayed_work_on(
+                ANY_CPU,
+                self.raw_queue(),
+                self.timer.get(),
+                msecs_to_jiffies(after),
+            )
         };
     }
 
@@ -314,6 +337,15 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
+    /// Makes a queue with `flags` of the kernel's, that runs at most `max_active` pieces of work at a time; 0 leaves that to the
+    /// kernel.
+    fn new(name: &CStr, flags: wq_flags, max_active: i32) -> Result<Self> {
+        // SAFETY: The name is a C string, which the function copies.
+        let queue = unsafe { rlis_sys::new_workqueue(name.as_char_ptr(), flags, max_active) };
+        // INVARIANT: The queue is new.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
     /// Makes a queue that runs one piece of work at a time, in the order in which they were queued, even when
     /// memory is short (`WQ_MEM_RECLAIM`).
     ///
@@ -321,10 +353,7 @@ impl OwnedQueue {
     ///
     /// `ENOMEM`.
     pub fn ordered(name: &CStr) -> Result<Self> {
-        // SAFETY: The name is a C string, which the function copies.
-        let queue = unsafe { rlis_sys::alloc_ordered_workqueue(name.as_char_ptr()) };
-        // INVARIANT: The queue is new.
-        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+        Self::new(name, ORDERED | wq_flags_WQ_MEM_RECLAIM, 1)
     }
 
     /// Makes a queue as [`Self::ordered`] does that is frozen with user space (`WQ_FREEZABLE`): what runs when the system is
@@ -334,10 +363,8 @@ impl OwnedQueue {
     ///
     /// `ENOMEM`.
     pub fn freezable(name: &CStr) -> Result<Self> {
-        // SAFETY: The name is a C string, which the function copies.
-        let queue = unsafe { rlis_sys::alloc_freezable_workqueue(name.as_char_ptr()) };
-        // INVARIANT: The queue is new.
-        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+        let flags = ORDERED | wq_flags_WQ_MEM_RECLAIM | wq_flags_WQ_FREEZABLE;
+        Self::new(name, flags, 1)
     }
 
     /// Makes a queue that runs any amount of work at a time, not bound to a CPU, even when memory is short.
@@ -346,10 +373,7 @@ impl OwnedQueue {
     ///
     /// `ENOMEM`.
     pub fn unbound(name: &CStr) -> Result<Self> {
-        // SAFETY: The name is a C string, which the function copies.
-        let queue = unsafe { rlis_sys::alloc_unbound_workqueue(name.as_char_ptr()) };
-        // INVARIANT: The queue is new.
-        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+        Self::new(name, wq_flags_WQ_UNBOUND | wq_flags_WQ_MEM_RECLAIM, 0)
     }
 
     /// Makes a queue that runs work on the CPU that queues it, one piece at a time, even when memory is short.
@@ -358,10 +382,7 @@ impl OwnedQueue {
     ///
     /// `ENOMEM`.
     pub fn per_cpu(name: &CStr) -> Result<Self> {
-        // SAFETY: The name is a C string, which the function copies.
-        let queue = unsafe { rlis_sys::alloc_per_cpu_workqueue(name.as_char_ptr()) };
-        // INVARIANT: The queue is new.
-        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+        Self::new(name, PER_CPU | wq_flags_WQ_MEM_RECLAIM, 1)
     }
 
     /// Makes a queue for work that adds and removes devices, even when memory is short; with `ordered` one piece after the
@@ -371,21 +392,31 @@ impl OwnedQueue {
     ///
     /// `ENOMEM`.
     pub fn for_devices(name: &CStr, ordered: bool) -> Result<Self> {
-        // SAFETY: The name is a C string, which the function copies.
-        let queue = unsafe { rlis_sys::alloc_device_workqueue(name.as_char_ptr(), ordered) };
-        // INVARIANT: The queue is new.
-        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+        // It needs a rescuer: what is written back to a controller that the host has taken away ends only when it is removed,
+        // and a removal waits for the addition. What drivers wait for there they wait for on the C bus's queues, too;
+        // `__WQ_LEGACY`, which `create_workqueue` sets, says that this is known.
+        let flags = wq_flags___WQ_LEGACY | wq_flags_WQ_MEM_RECLAIM;
+        if ordered {
+            Self::new(name, ORDERED | flags, 1)
+        } else {
+            Self::new(name, wq_flags_WQ_UNBOUND | flags, 0)
+        }
     }
 
-    /// The C object.
-    pub(crate) fn raw(&self) -> *mut workqueue_struct {
-        self.0.as_ptr()
+    /// Queues work, unless it is queued already, and says whether it was not. Any context.
+    ///
+    /// # Safety
+    ///
+    /// The work is initialised, and stays so until its function has begun to run.
+    pub(crate) unsafe fn queue(&self, work: *mut work_struct) -> bool {
+        // SAFETY: By the type invariant, and as the caller promises.
+        unsafe { rlis_sys::queue_work_on(ANY_CPU, self.0.as_ptr(), work) }
     }
 
     /// Waits for the work that is on the queue now. Sleeps.
     pub fn flush(&self) {
         // SAFETY: By the type invariant.
-        unsafe { rlis_sys::flush_workqueue(self.0.as_ptr()) };
+        unsafe { rlis_sys::__flush_workqueue(self.0.as_ptr()) };
     }
 
     /// Waits until the queue is empty, also of work that work itself has queued meanwhile. Sleeps.

@@ -32,9 +32,13 @@
 #include <linux/ptp_clock_kernel.h>
 #include <linux/random.h>
 #include <linux/reboot.h>
+#include <linux/reciprocal_div.h>
 #include <linux/set_memory.h>
+#include <linux/screen_info.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/smpboot.h>
+#include <linux/sysfb.h>
 #include <linux/sysfs.h>
 #include <linux/syscore_ops.h>
 #include <linux/timekeeping.h>

@@ -18,28 +18,17 @@
 
 #include "../../include/vmbus_private.h"
 
-/* Per CPU state and CPU masks. Iterators start with -1 and end with a number >= nr_cpu_ids. */
-void rlis_helper_hv_contexts_init(void);
+/* CPUs. */
 RLIS_SAFE struct hv_per_cpu_context *rlis_helper_hv_cpu_context(unsigned int cpu);
 RLIS_SAFE struct hv_per_cpu_context *rlis_helper_hv_this_cpu_context(void);
-RLIS_SAFE unsigned int rlis_helper_vmbus_nr_cpu_ids(void);
-RLIS_SAFE unsigned int rlis_helper_next_present_cpu(int cpu);
-RLIS_SAFE unsigned int rlis_helper_next_online_cpu(int cpu);
 RLIS_SAFE bool rlis_helper_cpu_housekeeping(unsigned int cpu);
-RLIS_SAFE int rlis_helper_cpu_to_node(unsigned int cpu);
 RLIS_SAFE u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu);
-RLIS_SAFE unsigned int rlis_helper_vmbus_smp_processor_id(void);
 
 /* Hypercalls and registers. */
 u64 rlis_helper_hvcall_post_message(const void *input, size_t len);
 RLIS_SAFE u64 rlis_helper_hvcall_signal_event(u64 param);
-RLIS_SAFE bool rlis_helper_vmbus_root_partition(void);
 RLIS_SAFE bool rlis_helper_hv_recommend_using_aeoi(void);
 RLIS_SAFE bool rlis_helper_hv_paravisor_present(void);
-RLIS_SAFE u64 rlis_helper_hv_shared_gpa_boundary(void);
-RLIS_SAFE u8 rlis_helper_hv_vtl(void);
-RLIS_SAFE u8 rlis_helper_hv_callback_vector(void);
-RLIS_SAFE void rlis_helper_vmbus_interrupt_randomness(void);
 
 /* Synthetic timers that expire with a SynIC message. Nothing in kernels that do not use those. */
 void rlis_helper_stimer_messages_on(unsigned int cpu, int sint);
@@ -50,44 +39,21 @@ RLIS_SAFE void rlis_helper_vmbus_stay_loaded(void);
 
 /* Memory. */
 unsigned long rlis_helper_virt_to_hvpfn(void *addr);
-void *rlis_helper_vmbus_page_address(struct page *page);
-unsigned long rlis_helper_vmbus_page_to_hvpfn(struct page *page);
-RLIS_SAFE unsigned int rlis_helper_vmbus_max_page_order(void);
 RLIS_SAFE struct page *rlis_helper_alloc_ring_pages(int node, unsigned int order, bool insist);
-void rlis_helper_free_ring_page(struct page *page);
 void *rlis_helper_vmap_ring(struct page **pages, unsigned int count, bool confidential);
-void rlis_helper_vmbus_vunmap(const void *addr);
-RLIS_SAFE void *rlis_helper_vmbus_vzalloc(unsigned long size);
-void rlis_helper_vmbus_vfree(const void *addr);
 void rlis_helper_vmbus_keep_vmalloc_pages(void *addr, size_t size);
-RLIS_SAFE struct reciprocal_value rlis_helper_vmbus_reciprocal_value(u32 d);
-
-/* Locks, waiting, work. */
-void rlis_helper_dynids_init(struct hv_driver *drv);
-RLIS_SAFE bool rlis_helper_vmbus_ratelimit(void);
-RLIS_SAFE bool rlis_helper_vmbus_ratelimit_minute(void);
-RLIS_SAFE void rlis_helper_udelay_us(unsigned int us);
-RLIS_SAFE void rlis_helper_mdelay(unsigned int ms);
-RLIS_SAFE void rlis_helper_usleep_range(unsigned int min, unsigned int max);
 
 /* Channels. */
 RLIS_SAFE struct vmbus_channel *rlis_helper_channel_alloc(void);
 void rlis_helper_channel_free(struct vmbus_channel *channel);
 int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *file,
 				 struct vm_area_struct *vma);
-RLIS_SAFE void rlis_helper_vmbus_retarget_begin(void);
-void rlis_helper_vmbus_retarget_end(void);
 
-/*
- * Sets the interrupt handler, and takes it away. Its part that need not be in hard interrupt context, rlis_bus_isr(), is
- * what it calls by run: under PREEMPT_RT that is a thread's, of those that are there as long as the handler; elsewhere it
- * is over when the function returns.
- */
-int rlis_helper_isr_set(void (*handler)(void));
-void rlis_helper_isr_remove(void);
+/* Calls rlis_bus_isr() in the interrupt handler, where that may be: not under PREEMPT_RT. */
 RLIS_SAFE void rlis_helper_isr_run(void);
 
 /* Devices and drivers, ACPI, screens. */
+void rlis_helper_dynids_init(struct hv_driver *drv);
 #ifndef RLIS_HAVE_MATCH_DRIVER_OVERRIDE
 ssize_t rlis_helper_driver_override_show(struct device *dev, struct device_attribute *attr, char *buf);
 ssize_t rlis_helper_driver_override_store(struct device *dev, struct device_attribute *attr,
@@ -99,7 +65,6 @@ int rlis_helper_vmbus_platform_driver_register(struct platform_driver *drv);
 struct acpi_device *rlis_helper_acpi_companion(struct device *dev);
 void rlis_helper_acpi_companion_set(struct device *dev, struct acpi_device *companion);
 RLIS_SAFE bool rlis_helper_efi_boot(void);
-bool rlis_helper_sysfb_framebuffer(u64 *base, u64 *size);
 bool rlis_helper_hyperv_video_bar(struct resource *bar);
 
 /* ---- tracepoints.c ---- */
@@ -132,8 +97,8 @@ void rlis_helper_trace_vmbus_send_modifychannel(const void *msg, int ret);
 #ifndef __BINDGEN__
 extern const struct kobj_type rlis_channel_ktype;
 #endif
-void rlis_bus_on_message(struct hv_per_cpu_context *context);
-void rlis_bus_on_event(struct vmbus_channel *channel);
+void rlis_bus_on_event(unsigned long channel);
+void rlis_bus_look_again(struct timer_list *timer);
 void rlis_bus_isr(void);
 void rlis_bus_add_channel_work(struct work_struct *work);
 void rlis_bus_rescind_channel_work(struct work_struct *work);

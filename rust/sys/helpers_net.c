@@ -337,11 +337,6 @@ bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev)
 	return netif_is_rxfh_configured(dev);
 }
 
-u32 rlis_helper_net_online_cpus(void)
-{
-	return num_online_cpus();
-}
-
 /* The last fragment has room for so many bytes more, which count as its memory already. */
 void rlis_helper_net_grow_frag(struct sk_buff *skb, int index, u32 len)
 {

@@ -96,7 +96,6 @@ void rlis_helper_net_test_xmit(struct sk_buff *skb, struct net_device *dev, u16 
 void rlis_helper_net_bql_completed(struct netdev_queue *queue, u32 packets, u32 bytes);
 void rlis_helper_net_bql_reset(struct netdev_queue *queue);
 bool rlis_helper_net_rxfh_is_configured(const struct net_device *dev);
-u32 rlis_helper_net_online_cpus(void);
 void rlis_helper_net_grow_frag(struct sk_buff *skb, int index, u32 len);
 void rlis_helper_net_fix_ip_checksum(struct sk_buff *skb);
 

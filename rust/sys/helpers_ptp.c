@@ -3,10 +3,8 @@
  * Helpers of the crate rlis_ptp.
  */
 
-#include <linux/clocksource_ids.h>
 #include <linux/hyperv.h>
 #include <linux/ptp_clock_kernel.h>
-#include <linux/timekeeping.h>
 #include <clocksource/hyperv_timer.h>
 
 #include "helpers.h"
@@ -32,30 +30,8 @@ void rlis_helper_ptp_read_system_postts(struct ptp_system_timestamp *sts)
 	ptp_read_system_postts(sts);
 }
 
-struct rlis_cross {
-	int (*at)(void *clock, u64 reference, s64 *ns);
-	void *clock;
-};
-
-/* The clock and the TSC at one moment: the host's page says which reference time a TSC value is. */
-static int rlis_cross_read(ktime_t *device, struct system_counterval_t *counter, void *ctx)
+/* Reads the TSC, and from the host's page which reference time that is; false if there is no such page. */
+bool rlis_helper_hv_read_tsc_page(u64 *tsc, u64 *reference)
 {
-	struct rlis_cross *cross = ctx;
-	u64 tsc, reference;
-
-	if (!hv_read_tsc_page_tsc(hv_get_tsc_page(), &tsc, &reference))
-		return -EOPNOTSUPP;
-	counter->cycles = tsc;
-	counter->cs_id = CSID_X86_TSC;
-	counter->use_nsecs = false;
-	return cross->at(cross->clock, reference, device);
-}
-
-/* -ENODEV while the system's time comes from another counter than the TSC. */
-int rlis_helper_ptp_cross_timestamp(int (*at)(void *clock, u64 reference, s64 *ns), void *clock,
-				    struct system_device_crosststamp *xtstamp)
-{
-	struct rlis_cross cross = { .at = at, .clock = clock };
-
-	return get_device_system_crosststamp(rlis_cross_read, &cross, NULL, xtstamp);
+	return hv_read_tsc_page_tsc(hv_get_tsc_page(), tsc, reference);
 }

@@ -4,17 +4,13 @@
  * so that only modules which need them depend on the SCSI core.
  */
 
-#include <linux/cpumask.h>
 #include <linux/dma-mapping.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
-#include <linux/smp.h>
-#include <linux/topology.h>
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_host.h>
-#include <scsi/scsi_transport_fc.h>
 
 #include "helpers_scsi.h"
 
@@ -76,35 +72,4 @@ void rlis_helper_scsi_set_no_report_opcodes(struct scsi_device *sdev)
 void rlis_helper_scsi_set_no_write_same(struct scsi_device *sdev, bool no)
 {
 	sdev->no_write_same = no;
-}
-
-void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port)
-{
-#if IS_ENABLED(CONFIG_SCSI_FC_ATTRS)
-	/* Only a host with a transport class has this. */
-	if (!host->shost_data)
-		return;
-	fc_host_node_name(host) = node;
-	fc_host_port_name(host) = port;
-#endif
-}
-
-unsigned int rlis_helper_scsi_current_cpu(void)
-{
-	return raw_smp_processor_id();
-}
-
-unsigned int rlis_helper_scsi_online_cpus(void)
-{
-	return num_online_cpus();
-}
-
-unsigned int rlis_helper_scsi_present_cpus(void)
-{
-	return num_present_cpus();
-}
-
-int rlis_helper_scsi_node_of_cpu(unsigned int cpu)
-{
-	return cpu < nr_cpu_ids && cpu_possible(cpu) ? cpu_to_node(cpu) : NUMA_NO_NODE;
 }

@@ -18,11 +18,5 @@ void rlis_helper_scsi_set_offline(struct scsi_device *sdev);
 bool rlis_helper_scsi_vendor_starts_with(const struct scsi_device *sdev, const u8 *prefix, size_t len);
 void rlis_helper_scsi_set_no_report_opcodes(struct scsi_device *sdev);
 void rlis_helper_scsi_set_no_write_same(struct scsi_device *sdev, bool no);
-void rlis_helper_fc_host_set_names(struct Scsi_Host *host, u64 node, u64 port);
-
-unsigned int rlis_helper_scsi_current_cpu(void);
-unsigned int rlis_helper_scsi_online_cpus(void);
-unsigned int rlis_helper_scsi_present_cpus(void);
-int rlis_helper_scsi_node_of_cpu(unsigned int cpu);
 
 #endif

@@ -37,6 +37,7 @@ struct vmbus_connection vmbus_connection = {
 };
 
 struct completion rlis_all_offers_delivered = COMPLETION_INITIALIZER(rlis_all_offers_delivered);
+DEFINE_MUTEX(rlis_retarget_mutex);
 EXPORT_SYMBOL_GPL(vmbus_connection);
 
 __u32 vmbus_proto_version;

@@ -36,11 +36,11 @@ use kernel::{
     }, //
 };
 use rlis_hv::{
+    cpu::online_count,
     work::Worker,
     RcuArc, //
 };
 use rlis_net::{
-    online_cpus,
     MacAddress,
     Napi,
     NetDevice,
@@ -136,7 +136,7 @@ impl Nic {
     /// How many channels a card can have on this machine.
     pub(crate) fn places() -> u16 {
         let most = u32::from(u16::MAX).min(rlis_proto::nvsp::VRSS_CHANNEL_MAX);
-        u16::try_from(online_cpus().clamp(1, most)).unwrap_or(1)
+        u16::try_from(online_count().clamp(1, most)).unwrap_or(1)
     }
 
     pub(crate) fn interface(&self) -> &Arc<NetDevice> {

@@ -12,10 +12,10 @@ use kernel::{
     }, //
 };
 use rlis_hv::{
+    cpu,
     RcuArc,
     Replaced, //
 };
-use rlis_scsi::topology;
 use rlis_vmbus::{
     Channel,
     PinnedChannel, //
@@ -68,7 +68,7 @@ impl Place {
     fn on(cpu: u32) -> Self {
         Self {
             cpu,
-            node: topology::node_of(cpu),
+            node: cpu::node(cpu),
         }
     }
 }
@@ -177,10 +177,10 @@ impl Channels {
             places.push(channel.place, GFP_KERNEL)?;
             open.push(channel.clone(), GFP_KERNEL)?;
         }
-        let cpus = topology::cpu_ids();
+        let cpus = cpu::count();
         let mut of_cpu = KVec::with_capacity(usize::try_from(cpus)?, GFP_KERNEL)?;
         for cpu in 0..cpus {
-            let index = choose(cpu, topology::node_of(cpu), &places);
+            let index = choose(cpu, cpu::node(cpu), &places);
             let open = index.and_then(|index| open.get(index)).ok_or(ENODEV)?;
             of_cpu.push(open.channel.clone(), GFP_KERNEL)?;
         }
@@ -235,7 +235,7 @@ impl Map {
         lowater: u32,
         guard: &'a rcu::Guard,
     ) -> Option<PinnedChannel<'a>> {
-        let node = topology::node_of(cpu);
+        let node = cpu::node(cpu);
         // Each CPU starts at a different channel, so that they do not all choose the same one.
         let first = usize::try_from(cpu).ok()?.checked_rem(self.open.len())?;
         let (before, after) = self.open.split_at_checked(first)?;

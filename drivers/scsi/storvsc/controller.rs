@@ -40,6 +40,7 @@ use kernel::{
     }, //
 };
 use rlis_hv::{
+    cpu,
     work::Worker,
     RateLimit, //
 };
@@ -54,7 +55,6 @@ use rlis_proto::storvsc::{
     Wwn, //
 };
 use rlis_scsi::{
-    topology::current_cpu,
     Command,
     DeviceSetup,
     Direction,
@@ -337,7 +337,7 @@ impl HostOps for Controller {
             return Self::fail(command, rlis_scsi::HostByte::ERROR);
         };
 
-        let cpu = current_cpu();
+        let cpu = cpu::current();
         let guard = rcu::read_lock();
         let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
             return self.give_back(command);

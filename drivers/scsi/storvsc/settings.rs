@@ -95,8 +95,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// The settings for a device of a kind, from the current parameters.
     pub(crate) fn of(kind: StorageKind) -> Self {
-        let present = rlis_scsi::topology::present_cpus().max(1);
-        let online = rlis_scsi::topology::online_cpus().max(1);
+        let present = rlis_hv::cpu::present_count().max(1);
+        let online = rlis_hv::cpu::online_count().max(1);
         let hw_queues = match (kind, MAX_HW_QUEUES.get()) {
             (StorageKind::Ide, _) => 1,
             (_, limit) if (1..=present).contains(&limit) => limit,

@@ -18,7 +18,11 @@ use crate::{
 use core::mem::ManuallyDrop;
 use kernel::{
     error::to_result,
-    ffi::c_void,
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    page::PAGE_SIZE,
     prelude::*, //
 };
 use rlis_hv::{
@@ -82,13 +86,17 @@ impl Memory<'_> {
 
     /// Changes whether the host can read and write the memory.
     fn set_encrypted(self, encrypted: bool) -> Result {
-        let set = |address, bytes| {
+        let set = |address: *mut c_void, bytes: usize| {
+            let (address, pages) = (
+                address.expose_provenance(),
+                bytes.div_ceil(PAGE_SIZE) as c_int,
+            );
             // SAFETY: By the invariants the memory is what the variant says; its owner has set it apart for the host.
             unsafe {
                 if encrypted {
-                    bindings::set_memory_encrypted(address, bytes)
+                    bindings::set_memory_encrypted(address, pages)
                 } else {
-                    bindings::set_memory_decrypted(address, bytes)
+                    bindings::set_memory_decrypted(address, pages)
                 }
             }
         };
@@ -254,5 +262,5 @@ pub(crate) fn alloc_buffer(channel: &Channel, size: u32) -> *mut c_void {
         return core::ptr::null_mut();
     }
     let size = (size as usize).next_multiple_of(HV_HYP_PAGE_SIZE);
-    bindings::vmbus_vzalloc(size)
+    bindings::vzalloc(size)
 }

@@ -166,7 +166,7 @@ impl Drop for Hotplug {
 callbacks! {
     /// Enables the SynIC of this CPU, whose pages there are. With interrupts off.
     fn enable_here(_nothing: *mut c_void) {
-        synic::enable(cpu::this());
+        synic::enable(cpu::current());
     }
 
     /// Undoes that.

@@ -65,9 +65,9 @@ pub fn post(connection_id: u32, message: &[u8], contact: bool, can_sleep: bool) 
 fn pause(us: u32, can_sleep: bool) {
     let ms = us / 1000;
     match (ms, can_sleep) {
-        (0 | 1, _) => bindings::udelay_us(us),
+        (0 | 1, _) => time::busy_wait_us(us),
         (_, true) => time::sleep_ms(ms),
-        (_, false) => bindings::mdelay(ms),
+        (_, false) => time::busy_wait_ms(ms),
     }
 }
 

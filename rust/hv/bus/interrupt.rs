@@ -19,9 +19,23 @@ use crate::{
 };
 use core::sync::atomic::Ordering;
 use kernel::{
-    error::to_result,
+    ffi::c_ulong,
     prelude::*,
-    sync::rcu, //
+    sync::{
+        rcu,
+        Arc, //
+    }, //
+};
+use rlis_hv::{
+    callbacks,
+    contains,
+    cpu_threads::{
+        CpuThreads,
+        CpuWork, //
+    },
+    hyperv,
+    table::TaskletData,
+    RcuArc, //
 };
 use rlis_sys as bindings;
 
@@ -34,21 +48,45 @@ const LOOK_AGAIN_MS: u32 = 500;
 /// done here then.
 #[no_mangle]
 pub(crate) extern "C" fn vmbus_isr() {
-    if !cfg!(CONFIG_PREEMPT_RT) || expire_timer() {
+    if cfg!(CONFIG_PREEMPT_RT) {
+        expire_timer_and_wake();
+    } else {
         bindings::isr_run();
     }
     if cfg!(RLIS_HAVE_STIMER_MESSAGES) {
-        bindings::vmbus_interrupt_randomness();
+        hyperv::interrupt_randomness();
     }
 }
 
-/// Tells the clock event device if its timer has expired. Returns whether there is more: a thread need not wake up for each tick
-/// of a clock.
-fn expire_timer() -> bool {
+/// Tells the clock event device if its timer has expired, and leaves what else there is to this CPU's thread, which need not
+/// wake up for each tick of a clock.
+fn expire_timer_and_wake() {
     let context = synic::this_context();
     let rcu = rcu::read_lock();
     synic::take_timer_message(context, &rcu);
-    synic::has_message(context, &rcu) || synic::has_events_of(context, &rcu)
+    if synic::has_message(context, &rcu) || synic::has_events_of(context, &rcu) {
+        if let Some(threads) = THREADS.get(&rcu) {
+            threads.wake();
+        }
+    }
+}
+
+/// The threads that do the work of the handler under `PREEMPT_RT`, where that takes locks that sleep, and calls drivers that do:
+/// the vector itself is never threaded.
+static THREADS: RcuArc<CpuThreads<Isr>> = RcuArc::new();
+
+struct Isr;
+
+impl CpuWork for Isr {
+    const NAME: &'static CStr = c"vmbus_irq/%u";
+
+    fn threads() -> &'static RcuArc<CpuThreads<Self>> {
+        &THREADS
+    }
+
+    fn run() {
+        rlis_bus_isr();
+    }
 }
 
 /// What the interrupt handler does for channels and messages. With interrupts off, or, under `PREEMPT_RT`, in a thread of the
@@ -132,8 +170,7 @@ impl Found<'_> {
 /// For a batched channel the host's interrupts are masked meanwhile. When the callback has read everything it
 /// is unmasked; if something came in between, the tasklet runs again. If the host's index makes no sense, it runs
 /// again after a while: of what the host writes until then, no signal may come.
-#[no_mangle]
-extern "C" fn rlis_bus_on_event(channel: &Channel) {
+fn on_event(channel: &Channel) {
     channel.trace_event();
     // SAFETY: This is the tasklet.
     let Some(active) = (unsafe { channel.active() }) else {
@@ -161,6 +198,30 @@ extern "C" fn rlis_bus_on_event(channel: &Channel) {
     }
 }
 
+// SAFETY: The only tasklets with such a function are those of channels, which have their channel's address.
+unsafe impl TaskletData for Channel {}
+
+contains! {
+    // SAFETY: The only timers with such a function are those of channels.
+    unsafe {
+        Channel: bindings::timer_list = bindings::rlis_channel, look_again;
+    }
+}
+
+callbacks! {
+    /// The tasklet of a channel.
+    #[no_mangle]
+    fn rlis_bus_on_event(channel: c_ulong => &Channel) {
+        on_event(channel);
+    }
+
+    /// The timer of [`Fields::look_again`](crate::channel::Fields::look_again).
+    #[no_mangle]
+    fn rlis_bus_look_again(channel: *mut bindings::timer_list => &Channel) {
+        channel.callback_event().schedule();
+    }
+}
+
 /// The interrupt handler, with its threads where it has any. Dropping it removes the handler; no interrupt comes any more by
 /// then. Sleeps.
 pub struct Handler(());
@@ -172,9 +233,13 @@ impl Handler {
     ///
     /// `ENOMEM`, where threads are needed.
     pub fn set() -> Result<Self> {
+        if cfg!(CONFIG_PREEMPT_RT) {
+            let threads = Arc::pin_init(CpuThreads::new(), GFP_KERNEL)?;
+            drop(THREADS.replace(Some(threads)));
+        }
         // SAFETY: There is none yet. The handler may be called from here on, and finds the pages, and its threads: a CPU that
         // comes online gets its own before its SynIC is enabled.
-        to_result(unsafe { bindings::isr_set(Some(vmbus_isr)) })?;
+        unsafe { bindings::hv_setup_vmbus_handler(Some(vmbus_isr)) };
         Ok(Self(()))
     }
 }
@@ -182,6 +247,9 @@ impl Handler {
 impl Drop for Handler {
     fn drop(&mut self) {
         // SAFETY: Set by `set`. The SynIC is off on all CPUs.
-        unsafe { bindings::isr_remove() };
+        unsafe { bindings::hv_remove_vmbus_handler() };
+        if cfg!(CONFIG_PREEMPT_RT) {
+            drop(THREADS.replace(None));
+        }
     }
 }

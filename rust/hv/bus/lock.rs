@@ -2,7 +2,14 @@
 
 //! The lock of moving channels.
 
-use core::marker::PhantomData;
+use rlis_hv::{
+    cpu::CpusStay,
+    lock::{
+        Mutex,
+        MutexGuard, //
+    },
+    view::view, //
+};
 use rlis_sys as bindings;
 
 /// Keeps CPUs from going offline, and channels from being moved by anyone else.
@@ -12,20 +19,22 @@ use rlis_sys as bindings;
 /// # Invariants
 ///
 /// The current task has the kernel's lock of CPUs for reading, and the lock of retargeting.
-pub struct Retargeting(PhantomData<*mut ()>);
+pub struct Retargeting {
+    // Given back in this order.
+    _one_at_a_time: MutexGuard<'static>,
+    _cpus: CpusStay,
+}
 
 impl Retargeting {
     /// Sleeps. Not where CPUs are kept from going offline already.
     pub fn begin() -> Self {
-        bindings::vmbus_retarget_begin();
-        // INVARIANT: Just taken.
-        Self(PhantomData)
-    }
-}
-
-impl Drop for Retargeting {
-    fn drop(&mut self) {
-        // SAFETY: Held by the invariants.
-        unsafe { bindings::vmbus_retarget_end() };
+        let cpus = CpusStay::begin();
+        // SAFETY: Initialised statically, and lives forever.
+        let mutex: &Mutex = unsafe { view(&raw mut bindings::rlis_retarget_mutex) };
+        // INVARIANT: Both just taken.
+        Self {
+            _one_at_a_time: mutex.lock(),
+            _cpus: cpus,
+        }
     }
 }

@@ -2,38 +2,33 @@
 
 //! What the hypervisor and the kernel say about this machine.
 
+use rlis_hv::hyperv::info;
+pub use rlis_hv::hyperv::is_isolated;
 use rlis_proto::vmbus::machine::Machine;
 use rlis_sys as bindings;
 
-/// Whether the guest does not trust its host.
-pub fn is_isolated() -> bool {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_is_isolation_supported() }
-}
-
 /// The bit that marks a guest-physical address as shared, or 0.
 pub(crate) fn shared_gpa_boundary() -> u64 {
-    bindings::hv_shared_gpa_boundary()
+    info().shared_gpa_boundary
 }
 
 /// This guest's virtual trust level.
 pub fn vtl() -> u8 {
-    bindings::hv_vtl()
-}
-
-/// Whether the host lets the guest hibernate.
-pub(crate) fn may_hibernate() -> bool {
-    // SAFETY: No requirements.
-    unsafe { bindings::hv_is_hibernation_supported() }
+    info().vtl
 }
 
 /// What the hypervisor and the kernel say about this machine.
 pub fn machine() -> Machine {
-    // SAFETY: No requirements; the variable is set at boot.
+    // SAFETY: No requirements; the variables are set at boot.
     unsafe {
+        #[cfg(RLIS_HAVE_ROOT_PARTITION_FUNCTION)]
+        let root_partition =
+            bindings::hv_curr_partition_type == bindings::hv_partition_type_HV_PARTITION_TYPE_ROOT;
+        #[cfg(not(RLIS_HAVE_ROOT_PARTITION_FUNCTION))]
+        let root_partition = bindings::hv_root_partition;
         Machine {
             hyperv: bindings::hv_is_hyperv_initialized(),
-            root_partition: bindings::vmbus_root_partition(),
+            root_partition,
             nested: bindings::hv_nested,
             paravisor: bindings::hv_paravisor_present(),
             snp: bindings::hv_isolation_type_snp(),

@@ -28,6 +28,7 @@ use kernel::{
 use rlis_hv::{
     c_struct,
     callbacks,
+    screen,
     table::{
         Contains,
         FromKernel, //
@@ -332,22 +333,20 @@ impl Windows {
 
 /// What firmware says of the framebuffer.
 fn firmware() -> Firmware {
-    let (mut start, mut size) = (0, 0);
+    if bindings::efi_boot() {
+        return Firmware::Uefi(screen::framebuffer());
+    }
     let mut bar: bindings::resource = pin_init::zeroed();
-    // SAFETY: The variables are valid for writes; process context.
-    unsafe {
-        if bindings::efi_boot() {
-            let known = bindings::sysfb_framebuffer(&raw mut start, &raw mut size);
-            return Firmware::Uefi(known.then_some((start, size)));
-        }
-        if !bindings::hyperv_video_bar(&raw mut bar) {
-            return Firmware::Bios(None);
-        }
+    // SAFETY: The variable is valid for writes; process context.
+    if !unsafe { bindings::hyperv_video_bar(&raw mut bar) } {
+        return Firmware::Bios(None);
     }
-    if bar.flags & bindings::IORESOURCE_MEM as usize != 0 {
-        (start, size) = (bar.start, length(&bar));
-    }
-    Firmware::Bios(Some((start, size)))
+    let is_memory = bar.flags & bindings::IORESOURCE_MEM as usize != 0;
+    Firmware::Bios(Some(if is_memory {
+        (bar.start, length(&bar))
+    } else {
+        (0, 0)
+    }))
 }
 
 fn length(resource: &bindings::resource) -> u64 {

@@ -56,7 +56,7 @@ callbacks! {
     fn crash(_regs: *mut bindings::pt_regs) {
         panic();
         // SAFETY: Interrupts are off.
-        unsafe { bindings::hv_stimer_cleanup(cpu::this()) };
+        unsafe { bindings::hv_stimer_cleanup(cpu::current()) };
         synic::disable_pages();
     }
 }

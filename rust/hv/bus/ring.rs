@@ -61,6 +61,7 @@ use rlis_hv::{
         Mutex,
         SpinLock, //
     },
+    reciprocal::reciprocal,
     Field, //
 };
 use rlis_proto::ring::{
@@ -251,7 +252,7 @@ impl RingInfo {
 
     /// Sets what C drivers divide by a tenth of the ring with.
     fn set_reciprocal(&self, divisor: u32) {
-        let value = bindings::vmbus_reciprocal_value(divisor);
+        let value = reciprocal(divisor);
         self.reciprocal_m().set(value.m);
         self.reciprocal_sh1().set(value.sh1);
         self.reciprocal_sh2().set(value.sh2);

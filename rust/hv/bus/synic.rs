@@ -24,10 +24,13 @@ use kernel::{
 };
 use rlis_hv::{
     c_struct,
+    callbacks,
+    contains,
     page::{
         HostPage,
         PageSlot, //
     },
+    time,
     Tasklet, //
 };
 use rlis_proto::vmbus::{
@@ -130,8 +133,10 @@ impl Pages {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        // SAFETY: When the module is loaded, before there is an interrupt handler.
-        unsafe { bindings::hv_contexts_init() };
+        for context in cpu::possible().filter_map(context) {
+            // SAFETY: When the module is loaded, before there is an interrupt handler; the function is for this tasklet.
+            unsafe { bindings::tasklet_setup(&raw mut (*context.raw()).msg_dpc, Some(on_message)) };
+        }
         let pages = Self(());
         for context in cpu::present().filter_map(context) {
             context.message_page().put(HostPage::decrypted()?);
@@ -179,7 +184,7 @@ pub(crate) fn enable(cpu: u32) {
         );
     }
     let (vector, auto_eoi) = (
-        bindings::hv_callback_vector(),
+        bindings::HYPERVISOR_CALLBACK_VECTOR as u8,
         bindings::hv_recommend_using_aeoi(),
     );
     write_msr(
@@ -317,9 +322,21 @@ pub(crate) fn take_timer_message(context: &Context, rcu: &rcu::Guard) {
     }
 }
 
-/// The tasklet that takes a message out of a CPU's page; runs on that CPU.
-#[no_mangle]
-extern "C" fn rlis_bus_on_message(context: &Context) {
+contains! {
+    // SAFETY: Only the tasklets of contexts call a function with a tasklet that is taken for a context's.
+    unsafe {
+        Context: bindings::tasklet_struct = bindings::hv_per_cpu_context, msg_dpc;
+    }
+}
+
+callbacks! {
+    /// The tasklet that takes a message out of a CPU's page; runs on that CPU.
+    fn on_message(context: *mut bindings::tasklet_struct => &Context) {
+        take_message(context);
+    }
+}
+
+fn take_message(context: &Context) {
     let rcu = rcu::read_lock();
     let Some(slot) = context.slot(&rcu) else {
         return;
@@ -386,7 +403,7 @@ pub fn poll_for_unload_response(timeout_ms: u32, done: impl Fn() -> bool) -> boo
             found = true;
             break;
         }
-        bindings::mdelay(STEP_MS);
+        time::busy_wait_ms(STEP_MS);
         waited += STEP_MS;
         if waited % NOTE_MS == 0 {
             pr_notice!("Waiting for VMBus UNLOAD to complete\n");

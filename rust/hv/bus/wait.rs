@@ -2,8 +2,11 @@
 
 //! Waiting for what nobody announces.
 
+use kernel::time::{
+    delay::fsleep,
+    Delta, //
+};
 use rlis_hv::time;
-use rlis_sys as bindings;
 
 /// How often it is looked at, in milliseconds.
 const STEP_MS: u32 = 10;
@@ -24,7 +27,7 @@ pub fn until(ms: u32, happened: impl Fn() -> bool) -> bool {
     }
 }
 
-/// Waits a little, 10 to 20 ms. Sleeps.
+/// Waits a little, some 10 ms. Sleeps.
 pub fn pause() {
-    bindings::usleep_range(10_000, 20_000);
+    fsleep(Delta::from_millis(10));
 }

@@ -125,12 +125,6 @@ pub use xdp::{
     XDP_ROOM, //
 };
 
-/// Returns how many CPUs are online.
-pub fn online_cpus() -> u32 {
-    // SAFETY: No requirements.
-    unsafe { rlis_sys_net::net_online_cpus() }
-}
-
 /// Bytes of the key of receive-side scaling.
 pub const HASH_KEY_SIZE: usize = 40;
 

@@ -6,7 +6,10 @@
 //!
 //! C header: [`include/linux/ptp_clock_kernel.h`](srctree/include/linux/ptp_clock_kernel.h)
 
-use core::ptr::NonNull;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     error::{
         from_err_ptr,
@@ -18,10 +21,12 @@ use kernel::{
     types::Opaque, //
 };
 use rlis_sys::{
+    ktime_t,
     ptp_clock,
     ptp_clock_info,
     ptp_clock_request,
     ptp_system_timestamp,
+    system_counterval_t,
     system_device_crosststamp,
     timespec64, //
 };
@@ -150,26 +155,45 @@ impl<T: Clock> Registration<T> {
         info: *mut ptp_clock_info,
         xtstamp: *mut system_device_crosststamp,
     ) -> c_int {
-        let info: *mut Opaque<ptp_clock_info> = info.cast();
-        // SAFETY: The core passes the information of a registered clock, which lies in a pinned `Self`.
-        let this = unsafe { &*kernel::container_of!(info, Self, info) };
-        let clock: *const T = &*this.clock;
-        // SAFETY: The clock lives during the call, and `at` takes it for what it is. The core passes a valid pointer.
-        unsafe { rlis_sys::ptp_cross_timestamp(Some(Self::at), clock.cast_mut().cast(), xtstamp) }
+        // SAFETY: The core passes a valid pointer, and the information of a registered clock, which is what the function is
+        // called with.
+        unsafe {
+            rlis_sys::get_device_system_crosststamp(
+                Some(Self::clock_and_counter),
+                info.cast(),
+                ptr::null_mut(),
+                xtstamp,
+            )
+        }
     }
 
-    /// Tells the time of the clock at a reference time.
+    /// Tells the time of the clock and the TSC at one moment: the host's page says which reference time a TSC value is.
     ///
     /// # Safety
     ///
-    /// `clock` is a `T`, and `ns` valid for a write.
-    unsafe extern "C" fn at(clock: *mut c_void, reference: u64, ns: *mut i64) -> c_int {
-        // SAFETY: By the function's contract. It is only read.
-        let clock = unsafe { &*clock.cast::<T>().cast_const() };
+    /// `info` is that of a registered clock; the other two are valid for writes.
+    unsafe extern "C" fn clock_and_counter(
+        clock: *mut ktime_t,
+        counter: *mut system_counterval_t,
+        info: *mut c_void,
+    ) -> c_int {
+        let info: *mut Opaque<ptp_clock_info> = info.cast();
+        // SAFETY: The information lies in a pinned `Self`.
+        let this = unsafe { &*kernel::container_of!(info, Self, info) };
         from_result(|| {
-            let now = i64::try_from(clock.at(reference)?).map_err(|_| ERANGE)?;
+            let (mut tsc, mut reference) = (0, 0);
+            // SAFETY: Both are valid for writes.
+            if !unsafe { rlis_sys::hv_read_tsc_page(&raw mut tsc, &raw mut reference) } {
+                return Err(EOPNOTSUPP);
+            }
+            let now = i64::try_from(this.clock.at(reference)?).map_err(|_| ERANGE)?;
             // SAFETY: By the function's contract.
-            unsafe { *ns = now };
+            unsafe {
+                *clock = now;
+                (*counter).cycles = tsc;
+                (*counter).cs_id = rlis_sys::clocksource_ids_CSID_X86_TSC;
+                (*counter).use_nsecs = false;
+            }
             Ok(0)
         })
     }

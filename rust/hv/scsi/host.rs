@@ -466,8 +466,15 @@ impl HostRef {
 
     /// Sets the names that a host with the Fibre Channel transport shows; does nothing for others. Any context.
     pub fn set_fc_names(&self, node: u64, port: u64) {
-        // SAFETY: By the type invariant. Fibre Channel's is the only transport that hosts of this crate can have.
-        unsafe { rlis_sys::fc_host_set_names(self.0.as_ptr(), node, port) };
+        // SAFETY: By the type invariant. What a transport keeps for a host does not move; Fibre Channel's is the only transport
+        // that hosts of this crate can have.
+        unsafe {
+            let names: *mut rlis_sys::fc_host_attrs = (*self.0.as_ptr()).shost_data.cast();
+            if !names.is_null() {
+                (*names).node_name = node;
+                (*names).port_name = port;
+            }
+        }
     }
 
     /// Adds the one device at an address.

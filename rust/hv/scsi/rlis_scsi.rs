@@ -20,7 +20,6 @@ pub mod fc;
 pub mod host;
 pub mod scratch;
 pub mod tags;
-pub mod topology;
 
 #[cfg(CONFIG_SCSI_FC_ATTRS)]
 pub use fc::Transport;

@@ -53,7 +53,7 @@ impl Scratch {
     ///
     /// `ENOMEM`.
     pub fn new(words: usize) -> Result<Self> {
-        let cpus = crate::topology::present_cpus().max(1);
+        let cpus = rlis_hv::cpu::present_count().max(1);
         let mut buffers = KVVec::with_capacity(usize::try_from(cpus)?, GFP_KERNEL)?;
         for _ in 0..cpus {
             let buffer = Buffer {

@@ -29,6 +29,7 @@ use rlis_proto::ring::valid_index;
 use rlis_sys::vmbus_channel;
 
 mod buffer;
+mod callback;
 mod close;
 mod open;
 mod packet;

@@ -314,7 +314,7 @@ impl<D: Driver> Registration<D> {
             let data = D::probe(device, D::device_table().find(device.class_id()))
                 .inspect_err(|_| lease::revoke(dev))?;
             // SAFETY: The device is valid. Its driver data belongs to the driver that it is bound to.
-            unsafe { rlis_sys::hv_set_drvdata(dev, data.into_foreign()) };
+            unsafe { (*dev).device.driver_data = data.into_foreign() };
             Ok(0)
         })
     }
@@ -329,11 +329,11 @@ impl<D: Driver> Registration<D> {
         let device = unsafe { Device::<Bound>::from_raw(dev) };
         // SAFETY: The device is valid; the bus calls remove once after a successful probe, which has set the
         // driver data to what `into_foreign` returned.
-        let data = unsafe { D::Data::from_foreign(rlis_sys::hv_get_drvdata(dev)) };
+        let data = unsafe { D::Data::from_foreign((*dev).device.driver_data) };
         D::remove(device, data);
         lease::revoke(dev);
         // SAFETY: The device is valid. Nobody else uses its driver data.
-        unsafe { rlis_sys::hv_set_drvdata(dev, core::ptr::null_mut()) };
+        unsafe { (*dev).device.driver_data = core::ptr::null_mut() };
     }
 
     /// Calls `f` with the device and its data, or returns `None` if it is not probed.
@@ -349,7 +349,7 @@ impl<D: Driver> Registration<D> {
         // SAFETY: As required of the caller.
         let device = unsafe { Device::<Bound>::from_raw(dev) };
         // SAFETY: As required of the caller.
-        let data = unsafe { rlis_sys::hv_get_drvdata(dev) };
+        let data = unsafe { (*dev).device.driver_data };
         if data.is_null() {
             return None;
         }

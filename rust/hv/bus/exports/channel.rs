@@ -52,7 +52,7 @@ extern "C" fn vmbus_alloc_buffer(
 #[no_mangle]
 extern "C" fn vmbus_free_buffer(buffer: *mut c_void, _chunks: *mut *mut page, _chunk_cnt: u32) {
     // SAFETY: The driver's promise: the buffer is of `vmbus_alloc_buffer`, or null, and nobody uses it any more.
-    unsafe { rlis_sys::vmbus_vfree(buffer) };
+    unsafe { rlis_sys::vfree(buffer) };
 }
 
 #[no_mangle]

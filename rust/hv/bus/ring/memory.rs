@@ -268,7 +268,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: By the invariants.
-        unsafe { bindings::vmbus_vunmap(self.start.as_ptr()) };
+        unsafe { bindings::vunmap(self.start.as_ptr()) };
     }
 }
 

@@ -85,7 +85,7 @@ impl PageList {
     /// `ENOMEM`.
     pub(crate) fn alloc(node: i32, count: usize) -> Result<Self> {
         let mut list = Self(PageArray::new(count)?);
-        let mut order = bindings::vmbus_max_page_order();
+        let mut order = bindings::MAX_PAGE_ORDER;
         loop {
             let left = count - list.0.len;
             if left == 0 {
@@ -111,7 +111,7 @@ impl PageList {
     pub(crate) fn alloc_contiguous(node: i32, count: usize) -> Result<Self> {
         let order = count.checked_next_power_of_two().ok_or(ENOMEM)?.ilog2();
         let mut list = Self(PageArray::new(1 << order)?);
-        if order > bindings::vmbus_max_page_order() {
+        if order > bindings::MAX_PAGE_ORDER {
             return Err(ENOMEM);
         }
         let piece = NonNull::new(bindings::alloc_ring_pages(node, order, true));
@@ -134,7 +134,7 @@ impl PageList {
         while self.0.len > count {
             let Some(page) = self.0.pop() else { return };
             // SAFETY: The list owned it, and does no longer.
-            unsafe { bindings::free_ring_page(page) };
+            unsafe { bindings::__free_pages(page, 0) };
         }
     }
 
@@ -158,11 +158,9 @@ impl PageList {
     /// Calls `f` with address and bytes of each piece of the memory that is contiguous in the kernel's address space, until
     /// one call returns something else than 0, and returns that.
     pub(crate) fn each_piece(&self, mut f: impl FnMut(*mut c_void, usize) -> c_int) -> c_int {
-        let mut pieces = self.runs().filter_map(|run| {
-            // SAFETY: The pages of a list are valid.
-            let address = unsafe { bindings::vmbus_page_address(*run.first()?) };
-            Some((address, run.len() * PAGE_SIZE))
-        });
+        let mut pieces = self
+            .runs()
+            .filter_map(|run| Some((address(*run.first()?), run.len() * PAGE_SIZE)));
         pieces
             .find_map(|(address, bytes)| Some(f(address, bytes)).filter(|&error| error != 0))
             .unwrap_or(0)
@@ -199,10 +197,15 @@ impl PageList {
     }
 }
 
+/// Where a page of a list is in the kernel's address space.
+fn address(page: *mut bindings::page) -> *mut c_void {
+    // SAFETY: The pages of a list are valid, and not in high memory.
+    unsafe { bindings::page_address(page) }
+}
+
 /// The number of a page, or of the first in it, that the host counts.
 fn hvpfn(page: *mut bindings::page) -> usize {
-    // SAFETY: The pages of a list are valid.
-    unsafe { bindings::vmbus_page_to_hvpfn(page) }
+    bindings::virt_to_phys(address(page)) as usize / HV_HYP_PAGE_SIZE
 }
 
 /// How many pages of a list, from the first on, lie one after the other.

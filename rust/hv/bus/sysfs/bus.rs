@@ -2,16 +2,14 @@
 
 //! The files of the bus, `/sys/bus/vmbus/`, and of its drivers, `/sys/bus/vmbus/drivers/<driver>/`.
 
-use crate::{
-    driver::Driver,
-    machine, //
-};
+use crate::driver::Driver;
 use kernel::{
     ffi::c_char,
     prelude::*, //
 };
 use rlis_hv::{
     callbacks,
+    power,
     sysfs::{
         addresses,
         attribute,
@@ -55,7 +53,7 @@ callbacks! {
         page: *mut c_char => Page<'_>,
     ) -> isize {
         let mut page = page;
-        let result = page.number(machine::may_hibernate());
+        let result = page.number(power::hibernation_supported());
         page.finish(result)
     }
 

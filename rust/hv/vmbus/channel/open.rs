@@ -3,6 +3,7 @@
 //! Opening and closing channels.
 
 use super::{
+    callback,
     sub_channel::Opener,
     CallbackMode,
     Channel,
@@ -323,8 +324,8 @@ impl<H: ChannelHandler> OpenRaw<H> {
             // A failed open leaves the callback set, and the host may signal a channel that it believes open.
             // SAFETY: The channel is valid and claimed, and not open.
             unsafe { reset(raw) };
-            // SAFETY: The channel is valid. This waits for a call that is under way.
-            unsafe { rlis_sys::vmbus_clear_callback(raw) };
+            // SAFETY: The channel is valid and claimed. This waits for a call that is under way.
+            unsafe { callback::clear(raw) };
             return Err(error);
         }
         // SAFETY: The bus has just opened the channel. It keeps its rings until the caller closes it, which waits for
@@ -332,7 +333,7 @@ impl<H: ChannelHandler> OpenRaw<H> {
         unsafe { context.channel.mark_open() };
         // The callback has ignored the host's signals so far, and it may not repeat them.
         // SAFETY: The channel is valid and open with our callback, which now heeds the call.
-        unsafe { rlis_sys::vmbus_call_callback(raw) };
+        unsafe { callback::call(raw) };
         // INVARIANT: The channel is open with `context`.
         Ok(Self { context, claim })
     }
