@@ -6,7 +6,7 @@
 #: modules  hv_vmbus hv_balloon
 #: args     --no-ic --memory-device --hot-add 1G
 #: memory   512M
-#: seconds  300
+#: seconds  400
 
 check bus_loads load hv_vmbus
 check balloon_loads load hv_balloon pressure_report_delay=0
@@ -22,8 +22,8 @@ grep -q '^Balloon:' /proc/meminfo && check meminfo_has_none grep -qE '^Balloon: 
 check debugfs_has_no_file test ! -e /sys/kernel/debug/hv-balloon
 
 round() { load hv_balloon && wait_for 20 ready && host_says '^pages=513 ' balloon 2052K && unload hv_balloon; }
-rounds() { for round in $(seq 20); do round || { echo "round $round"; return 1; }; done; }
-check comes_and_goes_20 rounds
+rounds() { for round in $(seq 100); do round || { echo "round $round"; return 1; }; done; }
+check comes_and_goes_100 rounds
 check total_is_back_again equal "$before" "$(total)"
 
 # Half a block that nobody onlines: without the module, nobody would know which half.

@@ -285,15 +285,20 @@ goes_by() {
 # all_returned CARD: the guest has completed every packet of the host.
 all_returned() { equal 0 "$(counted "$1" held)"; }
 # peer echo|discard|source|udp ADDRESS BYTES...: uses a service of the peer, or of whoever offers the like, and compares
-# what comes back. ADDRESS is one of IPv4, or of IPv6 as 32 digits with % and the number of an interface.
+# what comes back. ADDRESS is one of IPv4, or of IPv6 as 32 digits with % and the number of an interface, or `vsock` for
+# the same services of the host over Hyper-V sockets.
 # peer listen ADDRESS BYTES: takes one connection on port 7 and echoes.
 peer() {
 	perl -e '$SIG{PIPE} = "IGNORE"; alarm 100; my ($what, $host, @sizes) = @ARGV;
 		sub fail { print "$what: $_[0]: ", $! + 0, "\n"; exit 1 }
 		my $v6 = $host =~ /^([0-9a-f]{32})%(\d+)$/;
 		my @ip = $v6 ? ($1, $2) : split /\./, $host;
-		sub address { $v6 ? pack("SnNH32L", 10, $_[0], 0, @ip) : pack("SnC4x8", 2, $_[0], @ip) }
-		sub make { socket(my $s, $v6 ? 10 : 2, $_[0], 0) or fail("socket"); $s }
+		my $vm = $host eq "vsock";
+		my $family = $vm ? 40 : $v6 ? 10 : 2;
+		sub address { $vm ? pack("SSLLx4", 40, 0, $_[0], 2) : $v6 ? pack("SnNH32L", 10, $_[0], 0, @ip) : pack("SnC4x8", 2, $_[0], @ip) }
+		sub make { socket(my $s, $family, $_[0], 0) or fail("socket");
+			# A connection of that kind is given two seconds otherwise.
+			setsockopt($s, 40, 6, pack("qq", 60, 0)) if $vm; $s }
 		sub pattern { substr(join("", map chr, 0 .. 250) x (int($_[0] / 251) + 1), 0, $_[0]) }
 		sub send_all { my ($to, $b) = @_; while (length $b) { substr($b, 0, syswrite($to, $b, 65536) || fail("write")) = "" } }
 		sub read_all { my ($s, $all) = ($_[0], ""); 1 while sysread $s, $all, 65536, length $all; $all }

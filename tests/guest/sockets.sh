@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Hyper-V sockets with the unmodified C driver: both ways, much data, half closed, many, withdrawn, refused
 #: host     rlis
-#: kernels  stock-6.12
 #: drivers  c rustbus
 #: quick    none
 #: modules  hv_vmbus hv_sock
