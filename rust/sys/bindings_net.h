@@ -12,6 +12,9 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/skbuff.h>
+#ifdef RLIS_HAVE_NETDEV_STAT_OPS
+#include <net/netdev_queues.h>
+#endif
 #include <net/page_pool/helpers.h>
 #include <net/page_pool/types.h>
 

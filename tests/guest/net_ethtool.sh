@@ -165,6 +165,64 @@ sleep 2
 check S_sent wait_for 10 adds_up tx
 check S_received wait_for 10 adds_up rx
 
+counted() { ethtool -S "$eth" | awk -v of="^ *$1:" '$0 ~ of { n += $2 } END { printf "%d\n", n }'; }
+# Statistics of queues by netlink, which the C driver does not have. qstats [queue]: a line of names and numbers for the interface, or
+# for each queue in use.
+qstats() {
+	perl -e 'alarm 60; my ($index, $scope) = @ARGV;
+		my @names; @names[8 .. 34] = qw(rx-packets rx-bytes tx-packets tx-bytes rx-alloc-fail rx-hw-drops rx-hw-drop-overruns rx-csum-complete
+			rx-csum-unnecessary rx-csum-none rx-csum-bad rx-hw-gro-packets rx-hw-gro-bytes rx-hw-gro-wire-packets rx-hw-gro-wire-bytes
+			rx-hw-drop-ratelimits tx-hw-drops tx-hw-drop-errors tx-csum-none tx-needs-csum tx-hw-gso-packets tx-hw-gso-bytes
+			tx-hw-gso-wire-packets tx-hw-gso-wire-bytes tx-hw-drop-ratelimits tx-stop tx-wake);
+		socket(my $s, 16, 3, 16) or die "socket: $!";
+		sub attr { my ($type, $value) = @_; my $len = 4 + length $value; pack("SS", $len, $type) . $value . "\0" x (-$len & 3) }
+		sub attrs { my ($bytes, %found) = @_;
+			while (length $bytes >= 4) { my ($len, $type) = unpack "SS", $bytes; $found{$type} = substr $bytes, 4, $len - 4;
+				substr($bytes, 0, ($len + 3) & ~3) = "" } %found }
+		sub ask { my ($family, $flags, $command, $body) = @_; my @answers;
+			my $message = pack("CCS", $command, 1, 0) . $body;
+			send($s, pack("LSSLL", 16 + length $message, $family, 1 | $flags, 1, 0) . $message, 0) or die "send: $!";
+			for (;;) { recv($s, my $all, 65536, 0); length $all or die "recv: $!";
+				while (length $all) { my ($len, $type) = unpack "LS", $all; my $one = substr $all, 0, ($len + 3) & ~3, "";
+					if ($type == 2 || $type == 3) { my $error = unpack "x16l", $one; $! = -$error; $error and die "refused: $!\n"; return @answers }
+					push @answers, {attrs(substr $one, 20, $len - 20)}; return @answers unless $flags } } }
+		my ($family) = ask(16, 0, 3, attr(2, "netdev\0"));
+		my $body = attr(1, pack "L", $index); $body .= attr(4, pack "L", 1) if $scope;
+		for my $one (ask(unpack("S", $family->{1}), 0x300, 12, $body)) {
+			my @line = defined $one->{2} ? (unpack("L", $one->{2}) ? "tx" : "rx") . unpack("L", $one->{3}) : "all";
+			push @line, "$names[$_]=" . unpack(length $one->{$_} == 8 ? "Q" : "L", $one->{$_}) for grep { $_ >= 8 } sort { $a <=> $b } keys %$one;
+			print "@line\n" }' "$(cat "/sys/class/net/$eth/ifindex")" "$1"
+}
+# qstat WHAT NAME: a number of the interface (`all`) or of a queue (`rx0`).
+qstat() { qstats "$([ "$1" = all ] || echo queue)" | tr ' ' '\n' | awk -F= -v of="$1" -v name="$2" 'NF == 1 { found = $1 == of } found && $1 == name { print $2 }'; }
+qstats_add_up() {
+	for of in rx tx; do for name in packets bytes; do
+		equal "$(cat "/sys/class/net/$eth/statistics/${of}_$name")" "$(qstat all "$of-$name")" || return
+		for n in 0 1 2 3; do equal "$(counted "${of}_queue_${n}_$name")" "$(qstat "$of$n" "$of-$name")" || return; done
+	done; done
+}
+qstats_refused() { ! qstats || { echo 'there are statistics'; false; }; }
+two_queues() { equal 4 "$(qstats queue | wc -l)"; }
+if c_drivers; then
+	check Q_none qstats_refused
+else
+	check Q_names equal 'all rx-packets rx-bytes tx-packets tx-bytes rx-alloc-fail tx-hw-drops tx-stop tx-wake' "$(qstats | sed 's/=[0-9]*//g')"
+	check Q_queues equal 'rx0 rx1 rx2 rx3 tx0 tx1 tx2 tx3' "$(qstats queue | cut -d' ' -f1 | xargs)"
+	check Q_names_of_receiving equal 'rx1 rx-packets rx-bytes rx-alloc-fail' "$(qstats queue | sed -n 's/=[0-9]*//g; s/^rx1 /&/p')"
+	check Q_names_of_sending equal 'tx1 tx-packets tx-bytes tx-hw-drops tx-stop tx-wake' "$(qstats queue | sed -n 's/=[0-9]*//g; s/^tx1 /&/p')"
+	check Q_adds_up wait_for 20 qstats_add_up
+	check Q_stops equal "$(counted stop_queue)" "$(qstat all tx-stop)"
+	# What a channel has counted is not lost when it is not in use any more.
+	check Q_fewer ethtool -L "$eth" combined 2
+	check Q_two_queues equal 'rx0 rx1 tx0 tx1' "$(wait_for 20 two_queues && qstats queue | cut -d' ' -f1 | xargs)"
+	total() { equal "$(cat "/sys/class/net/$eth/statistics/$1_packets")" "$(qstat all "$1-packets")"; }
+	check Q_total_sent wait_for 10 total tx
+	check Q_total_received wait_for 10 total rx
+	check Q_more ethtool -L "$eth" combined 4
+	check Q_four_queues wait_for 20 host_says '^net0 .* channels=4 ' nets
+	check Q_spread wait_for 20 host_says '^net0 .* spread=128 ' nets
+fi
+
 # What was set stays over another MTU.
 check N_before_mtu ethtool -N "$eth" rx-flow-hash udp4 sd
 check X_before_mtu ethtool -X "$eth" weight 1 0 0 1

@@ -7,7 +7,9 @@ use rlis_net::{
     Counter,
     LowerStats,
     QueueStatistics,
-    Stats, //
+    RxQueueStats,
+    Stats,
+    TxQueueStats, //
 };
 
 /// Counters of all channels that a card can have.
@@ -188,6 +190,28 @@ impl Counters {
         }
     }
 
+    /// What a channel has received, for netlink.
+    pub(crate) fn rx_of_queue(&self, number: u16) -> RxQueueStats {
+        self.channel(number)
+            .map_or_else(RxQueueStats::default, |c| RxQueueStats {
+                packets: c.rx.packets.get(),
+                bytes: c.rx.bytes.get(),
+                alloc_fail: c.rx.no_memory.get(),
+            })
+    }
+
+    /// What was sent on a channel, for netlink.
+    pub(crate) fn tx_of_queue(&self, number: u16) -> TxQueueStats {
+        self.channel(number)
+            .map_or_else(TxQueueStats::default, |c| TxQueueStats {
+                packets: c.sent.packets.get(),
+                bytes: c.sent.bytes.get(),
+                hw_drops: c.sent.errors.get(),
+                stop: c.tx.stop_queue.get(),
+                wake: c.sent.wake_queue.get(),
+            })
+    }
+
     /// The totals of the interface.
     pub(crate) fn totals(&self) -> Stats {
         Stats {
@@ -239,6 +263,11 @@ mod tests {
         counters.of_queue(1, &mut of_one);
         assert_eq!(of_one, [0, 0, 7, 0, 6, 0, 8, 0]);
         assert_eq!(counters.totals().rx_bytes, 6);
+        channel(1)?.sent.errors.add(2);
+        let tx = counters.tx_of_queue(1);
+        assert_eq!((tx.hw_drops, tx.wake, tx.stop), (2, 4, 0));
+        assert_eq!(counters.rx_of_queue(1).bytes, 6);
+        assert_eq!(counters.rx_of_queue(2), RxQueueStats::default());
         Ok(())
     }
 }

@@ -34,11 +34,13 @@ use rlis_net::{
     Registers,
     Rings,
     Rtnl,
+    RxQueueStats,
     Sent,
     Stats,
     TableChange,
     TxPacket,
-    TxQueue, //
+    TxQueue,
+    TxQueueStats, //
 };
 use rlis_proto::nvsp::VRSS_SEND_TAB_SIZE;
 
@@ -57,6 +59,7 @@ impl Interface {
 impl rlis_net::Driver for Interface {
     const STATISTICS: &'static [&'static str] = Counters::NAMES;
     const XDP: bool = true;
+    const QUEUE_STATS: bool = true;
     const QUEUE_STATISTICS: &'static [QueueStatistics] = Counters::OF_QUEUE;
     // The channel that the host wants each flow on.
     const REGISTERS: Registers = Registers {
@@ -243,6 +246,14 @@ impl rlis_net::Driver for Interface {
 
     fn queue_statistics(&self, queue: u16, into: &mut [u64]) {
         self.0.port.counters.of_queue(queue, into);
+    }
+
+    fn rx_queue_stats(&self, queue: u16) -> RxQueueStats {
+        self.0.port.counters.rx_of_queue(queue)
+    }
+
+    fn tx_queue_stats(&self, queue: u16) -> TxQueueStats {
+        self.0.port.counters.tx_of_queue(queue)
     }
 
     fn max_channels(&self) -> u16 {

@@ -13,7 +13,11 @@ use crate::{
     frames::Frames,
     lower::Lower,
     queue::TxQueue,
-    stats::Stats,
+    stats::{
+        RxQueueStats,
+        Stats,
+        TxQueueStats, //
+    },
     tx::{
         Sent,
         TxPacket, //
@@ -27,14 +31,16 @@ use kernel::{
 use rlis_sys_net::{
     net_device,
     net_device_ops,
-    netdev_features_t,
     netdev_tx_t,
     rtnl_link_stats64,
     sk_buff, //
 };
 
 pub(crate) mod ethtool;
+mod features;
 mod hash;
+#[cfg(RLIS_HAVE_NETDEV_STAT_OPS)]
+pub(crate) mod queue_stats;
 mod rss;
 mod settings;
 pub(crate) mod xdp;
@@ -60,6 +66,10 @@ pub trait Driver: Sized + Send + Sync + 'static {
 
     /// Statistics that each queue has, too; `ethtool -S` shows them behind the others, queue by queue.
     const QUEUE_STATISTICS: &'static [QueueStatistics] = &[];
+
+    /// Statistics of queues can be had by netlink, where the kernel has that: [`Self::rx_queue_stats`] and
+    /// [`Self::tx_queue_stats`].
+    const QUEUE_STATS: bool = false;
 
     /// What `ethtool -d` dumps: [`Self::registers`] fills it in.
     const REGISTERS: Registers = Registers {
@@ -209,6 +219,18 @@ pub trait Driver: Sized + Send + Sync + 'static {
         let _ = (queue, into);
     }
 
+    /// Returns what a queue has counted on its receiving side, if [`Self::QUEUE_STATS`].
+    fn rx_queue_stats(&self, queue: u16) -> RxQueueStats {
+        let _ = queue;
+        RxQueueStats::default()
+    }
+
+    /// Returns what a queue has counted of frames to be sent, if [`Self::QUEUE_STATS`].
+    fn tx_queue_stats(&self, queue: u16) -> TxQueueStats {
+        let _ = queue;
+        TxQueueStats::default()
+    }
+
     /// Returns how many channels there can be; as many as are in use are [`NetDevice::queues`].
     fn max_channels(&self) -> u16 {
         1
@@ -280,8 +302,8 @@ impl<T: Driver> Vtable<T> {
         ndo_change_rx_flags: Some(Self::change_rx_flags),
         ndo_select_queue: Some(Self::select_queue),
         ndo_features_check: Some(rlis_sys_net::net_features_check),
-        ndo_fix_features: Some(Self::fix_features),
-        ndo_set_features: Some(Self::set_features),
+        ndo_fix_features: Some(features::fix_features::<T>),
+        ndo_set_features: Some(features::set_features::<T>),
         ndo_bpf: if T::XDP { Some(xdp::bpf::<T>) } else { None },
         ndo_xdp_xmit: if T::XDP {
             Some(xdp::xdp_xmit::<T>)
@@ -537,41 +559,5 @@ impl<T: Driver> Vtable<T> {
             }
         };
         this.select_queue(hash, queues) % queues
-    }
-
-    /// The ndo_fix_features function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `open`.
-    unsafe extern "C" fn fix_features(
-        dev: *mut net_device,
-        features: netdev_features_t,
-    ) -> netdev_features_t {
-        let known = Features::from_bits(features);
-        // SAFETY: The interface is registered with this driver.
-        let fixed = unsafe { driver::<T>(dev) }.fix_features(known);
-        features & !known.bits() | fixed.bits() & known.bits()
-    }
-
-    /// The ndo_set_features function of the C API.
-    ///
-    /// # Safety
-    ///
-    /// As of `open`.
-    unsafe extern "C" fn set_features(dev: *mut net_device, features: netdev_features_t) -> c_int {
-        from_result(|| {
-            // SAFETY: As in `open`.
-            unsafe {
-                Self::locked(dev, |this, dev, rtnl| -> Result {
-                    this.set_features(dev, rtnl, Features::from_bits(features))?;
-                    if let Some(lower) = dev.lower(rtnl) {
-                        lower.want_features(features);
-                    }
-                    Ok(())
-                })
-            }?;
-            Ok(0)
-        })
     }
 }

@@ -2,6 +2,8 @@
 
 //! Making interfaces, and showing them to the system.
 
+#[cfg(RLIS_HAVE_NETDEV_STAT_OPS)]
+use crate::ops::queue_stats;
 use crate::{
     device::{
         behind,
@@ -88,6 +90,10 @@ impl<T: Driver> Unregistered<T> {
             (*dev).mtu = params.mtu;
             (*dev).min_mtu = params.min_mtu;
             (*dev).max_mtu = params.max_mtu;
+            #[cfg(RLIS_HAVE_NETDEV_STAT_OPS)]
+            if T::QUEUE_STATS {
+                (*dev).stat_ops = queue_stats::vtable::<T>();
+            }
             if T::XDP {
                 (*dev).xdp_features = xdp::FEATURES;
             }

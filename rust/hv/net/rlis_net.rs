@@ -36,6 +36,7 @@ pub mod register;
 pub mod rx;
 pub mod slots;
 pub mod stats;
+mod stats_tests;
 mod tests;
 pub mod tx;
 pub mod xdp;
@@ -108,7 +109,9 @@ pub use slots::{
 };
 pub use stats::{
     Counter,
-    Stats, //
+    RxQueueStats,
+    Stats,
+    TxQueueStats, //
 };
 pub use tx::{
     Described,

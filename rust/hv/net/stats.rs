@@ -58,3 +58,55 @@ pub struct Stats {
     /// Frames that were not given to the host.
     pub tx_dropped: u64,
 }
+
+/// What a queue has counted of what it received, as the fields of the same names in `struct netdev_queue_stats_rx`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RxQueueStats {
+    /// Frames received.
+    pub packets: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Frames for which there was no memory.
+    pub alloc_fail: u64,
+}
+
+/// What a queue has counted of what is to be sent, as the fields of the same names in `struct netdev_queue_stats_tx`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TxQueueStats {
+    /// Frames sent.
+    pub packets: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Frames that the device has got, and did not send.
+    pub hw_drops: u64,
+    /// How often the queue was stopped, since it was full.
+    pub stop: u64,
+    /// How often it was woken.
+    pub wake: u64,
+}
+
+#[cfg(RLIS_HAVE_NETDEV_STAT_OPS)]
+impl RxQueueStats {
+    /// What both have counted.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.wrapping_add(other.packets),
+            bytes: self.bytes.wrapping_add(other.bytes),
+            alloc_fail: self.alloc_fail.wrapping_add(other.alloc_fail),
+        }
+    }
+}
+
+#[cfg(RLIS_HAVE_NETDEV_STAT_OPS)]
+impl TxQueueStats {
+    /// What both have counted.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.wrapping_add(other.packets),
+            bytes: self.bytes.wrapping_add(other.bytes),
+            hw_drops: self.hw_drops.wrapping_add(other.hw_drops),
+            stop: self.stop.wrapping_add(other.stop),
+            wake: self.wake.wrapping_add(other.wake),
+        }
+    }
+}
