@@ -443,6 +443,24 @@ void rlis_helper_net_fetch_lower(const struct net_device *dev, struct rtnl_link_
 	dev_fetch_sw_netstats(sum, dev->tstats);
 }
 
+/* The same, of one CPU; nothing of one that there cannot be. */
+void rlis_helper_net_fetch_lower_of_cpu(const struct net_device *dev, u32 cpu, struct rtnl_link_stats64 *into)
+{
+	const struct pcpu_sw_netstats *stats;
+	unsigned int start;
+
+	if (cpu >= nr_cpu_ids || !cpu_possible(cpu))
+		return;
+	stats = per_cpu_ptr(dev->tstats, cpu);
+	do {
+		start = u64_stats_fetch_begin(&stats->syncp);
+		into->rx_packets = u64_stats_read(&stats->rx_packets);
+		into->rx_bytes = u64_stats_read(&stats->rx_bytes);
+		into->tx_packets = u64_stats_read(&stats->tx_packets);
+		into->tx_bytes = u64_stats_read(&stats->tx_bytes);
+	} while (u64_stats_fetch_retry(&stats->syncp, start));
+}
+
 /*
  * Whether @dev can be the virtual function of a card: an Ethernet interface of a PCI device, whose slot the host has given a
  * number. What has a card's address since it stands upon it, such as a VLAN, is none.

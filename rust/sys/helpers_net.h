@@ -12,6 +12,10 @@
 
 #include "helpers_net_xdp.h"
 
+#ifndef RLIS_SAFE
+#define RLIS_SAFE
+#endif
+
 /* What a frame to be sent has beside its bytes. */
 struct rlis_net_tx {
 	/* Bytes in front of the TCP or UDP header, if @protocol says that there is one to be worked on. */
@@ -109,6 +113,7 @@ struct rlis_net_function {
 
 void rlis_helper_net_count_lower(struct net_device *dev);
 void rlis_helper_net_fetch_lower(const struct net_device *dev, struct rtnl_link_stats64 *sum);
+void rlis_helper_net_fetch_lower_of_cpu(const struct net_device *dev, u32 cpu, struct rtnl_link_stats64 *into);
 bool rlis_helper_net_is_function(struct net_device *dev, struct rlis_net_function *function);
 void rlis_helper_net_mark_lower(struct net_device *lower);
 bool rlis_helper_net_same_namespace(const struct net_device *a, const struct net_device *b);

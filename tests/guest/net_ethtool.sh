@@ -155,17 +155,34 @@ expected() {
 }
 missing() { expected | while read -r name; do names | grep -qx "$name" || echo "$name"; done; }
 check S_has_all equal '' "$(missing)"
-# What the queues count adds up to what the interface does.
+# What the queues count adds up to what the interface does, and so does what the CPUs count.
+counted() { ethtool -S "$eth" | awk -v of="^ *$1:" '$0 ~ of { n += $2 } END { printf "%d\n", n }'; }
 adds_up() {
 	equal "$(cat "/sys/class/net/$eth/statistics/$1_packets") $(cat "/sys/class/net/$eth/statistics/$1_bytes")" \
-		"$(ethtool -S "$eth" | awk -v of="^ *$1_queue_[0-9]*_packets:" '$0 ~ of { n += $2 } END { print n + 0 }') $(ethtool -S "$eth" |
-			awk -v of="^ *$1_queue_[0-9]*_bytes:" '$0 ~ of { n += $2 } END { print n + 0 }')"
+		"$(counted "$1_$2_packets") $(counted "$1_$2_bytes")"
+}
+by_cpu() {
+	equal "$(cat "/sys/class/net/$eth/statistics/$1_packets") $(cat "/sys/class/net/$eth/statistics/$1_bytes")" \
+		"$(counted "cpu[0-9]*_$1_packets") $(counted "cpu[0-9]*_$1_bytes")"
+}
+# Each CPU has what the channels have counted that interrupt it.
+of_each_cpu() {
+	for n in 0 1 2 3; do
+		sum=0
+		for channel in "/sys/class/net/$eth/device/channels"/*; do
+			[ "$(cat "$channel/cpu")" = $n ] || continue
+			sum=$((sum + $(counted "rx_queue_$(cat "$channel/subchannel_id")_packets")))
+		done
+		equal $sum "$(counted "cpu${n}_rx_packets")" || return
+	done
 }
 sleep 2
-check S_sent wait_for 10 adds_up tx
-check S_received wait_for 10 adds_up rx
+check S_sent wait_for 10 adds_up tx 'queue_[0-9]*'
+check S_received wait_for 10 adds_up rx 'queue_[0-9]*'
+check S_sent_by_cpus wait_for 10 by_cpu tx
+check S_received_by_cpus wait_for 10 by_cpu rx
+check S_of_each_cpu wait_for 10 of_each_cpu
 
-counted() { ethtool -S "$eth" | awk -v of="^ *$1:" '$0 ~ of { n += $2 } END { printf "%d\n", n }'; }
 # Statistics of queues by netlink, which the C driver does not have. qstats [queue]: a line of names and numbers for the interface, or
 # for each queue in use.
 qstats() {

@@ -135,6 +135,18 @@ impl Counters {
         QueueStatistics("rx_queue_", "_xdp_tx"),
     ];
 
+    /// The names of what is shown of each CPU; those of the C driver.
+    pub(crate) const OF_CPU: &'static [QueueStatistics] = &[
+        QueueStatistics("cpu", "_rx_packets"),
+        QueueStatistics("cpu", "_rx_bytes"),
+        QueueStatistics("cpu", "_tx_packets"),
+        QueueStatistics("cpu", "_tx_bytes"),
+        QueueStatistics("cpu", "_vf_rx_packets"),
+        QueueStatistics("cpu", "_vf_rx_bytes"),
+        QueueStatistics("cpu", "_vf_tx_packets"),
+        QueueStatistics("cpu", "_vf_tx_bytes"),
+    ];
+
     /// Of a card with up to `channels` channels.
     pub(crate) fn new(channels: u16) -> Result<Self> {
         let mut all = KVec::with_capacity(channels.into(), GFP_KERNEL)?;
@@ -184,6 +196,33 @@ impl Counters {
             channel.rx.xdp_drop.get(),
             channel.rx.xdp_redirect.get(),
             channel.rx.xdp_tx.get(),
+        ];
+        for (to, from) in into.iter_mut().zip(values) {
+            *to = from;
+        }
+    }
+
+    /// Fills in what is shown of a CPU: of the channels that `is_its` tells of, and of what went through the virtual function on it,
+    /// alone and together.
+    pub(crate) fn of_cpu(
+        &self,
+        is_its: impl Fn(u16) -> bool,
+        function: LowerStats,
+        into: &mut [u64],
+    ) {
+        let own = |get: Get| {
+            let channels = (0..).zip(&self.0).filter(|(number, _)| is_its(*number));
+            channels.fold(0u64, |sum, (_, channel)| sum.wrapping_add(get(channel)))
+        };
+        let values = [
+            own(|c| c.rx.packets.get()).wrapping_add(function.rx_packets),
+            own(|c| c.rx.bytes.get()).wrapping_add(function.rx_bytes),
+            own(|c| c.sent.packets.get()).wrapping_add(function.tx_packets),
+            own(|c| c.sent.bytes.get()).wrapping_add(function.tx_bytes),
+            function.rx_packets,
+            function.rx_bytes,
+            function.tx_packets,
+            function.tx_bytes,
         ];
         for (to, from) in into.iter_mut().zip(values) {
             *to = from;
@@ -263,6 +302,11 @@ mod tests {
         counters.of_queue(1, &mut of_one);
         assert_eq!(of_one, [0, 0, 7, 0, 6, 0, 8, 0]);
         assert_eq!(counters.totals().rx_bytes, 6);
+        let mut of_cpu = [0; Counters::OF_CPU.len()];
+        counters.of_cpu(|number| number == 1, function, &mut of_cpu);
+        assert_eq!(of_cpu, [8, 6, 0, 0, 8, 0, 0, 0]);
+        counters.of_cpu(|_| false, LowerStats::default(), &mut of_cpu);
+        assert_eq!(of_cpu, [0; Counters::OF_CPU.len()]);
         channel(1)?.sent.errors.add(2);
         let tx = counters.tx_of_queue(1);
         assert_eq!((tx.hw_drops, tx.wake, tx.stop), (2, 4, 0));

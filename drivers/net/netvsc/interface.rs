@@ -59,6 +59,7 @@ impl Interface {
 impl rlis_net::Driver for Interface {
     const STATISTICS: &'static [&'static str] = Counters::NAMES;
     const XDP: bool = true;
+    const CPU_STATISTICS: &'static [QueueStatistics] = Counters::OF_CPU;
     const QUEUE_STATS: bool = true;
     const QUEUE_STATISTICS: &'static [QueueStatistics] = Counters::OF_QUEUE;
     // The channel that the host wants each flow on.
@@ -246,6 +247,19 @@ impl rlis_net::Driver for Interface {
 
     fn queue_statistics(&self, queue: u16, into: &mut [u64]) {
         self.0.port.counters.of_queue(queue, into);
+    }
+
+    fn cpu_statistics(&self, cpu: u32, into: &mut [u64]) {
+        let function = self.0.interface().lower_stats_of_cpu(cpu);
+        let guard = rcu::read_lock();
+        let channels = self.0.active.get(&guard);
+        // A channel is that of the CPU which the host interrupts for it now, as with the C driver.
+        let is_its = |number| {
+            let queue = channels.and_then(|channels| channels.queue(number));
+            let channel = queue.and_then(|queue| queue.channel());
+            channel.is_some_and(|channel| channel.target_cpu() == Ok(cpu))
+        };
+        self.0.port.counters.of_cpu(is_its, function, into);
     }
 
     fn rx_queue_stats(&self, queue: u16) -> RxQueueStats {

@@ -28,7 +28,10 @@ use kernel::{
         rcu, //
     }, //
 };
-use rlis_hv::load_once;
+use rlis_hv::{
+    cpu,
+    load_once, //
+};
 use rlis_sys_net::net_device;
 
 /// An Ethernet address.
@@ -102,11 +105,13 @@ pub(crate) struct Private {
     lower_drops: Atomic<u64>,
     /// What frames that are received are shown to.
     pub(crate) program: ProgramSlot,
+    /// CPUs that were present when the interface was made.
+    cpus: u32,
 }
 
 impl Private {
     /// Of an interface that is not registered.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // INVARIANT: There is no driver.
         Self {
             driver: core::ptr::null(),
@@ -115,7 +120,20 @@ impl Private {
             lower: AtomicPtr::new(core::ptr::null_mut()),
             lower_drops: Atomic::new(0),
             program: ProgramSlot::new(),
+            cpus: cpu::present_count(),
         }
+    }
+
+    /// How many CPUs have statistics.
+    pub(crate) fn cpu_count(&self) -> usize {
+        usize::try_from(self.cpus).unwrap_or(0)
+    }
+
+    /// Their numbers, always as many, since there is memory for that many. Should a CPU be gone meanwhile, a number that none
+    /// has comes at the end.
+    pub(crate) fn cpus(&self) -> impl Iterator<Item = u32> {
+        let gone = core::iter::repeat(cpu::count());
+        Iterator::chain(cpu::present(), gone).take(self.cpu_count())
     }
 
     /// The interface below, or null: valid while the RTNL is held, or in an RCU read side.

@@ -366,6 +366,25 @@ impl NetDevice {
         }
     }
 
+    /// Returns what one CPU has counted of them; frames that a lower interface did not take are counted for all CPUs together.
+    pub fn lower_stats_of_cpu(&self, cpu: u32) -> LowerStats {
+        let mut stats: rlis_sys_net::rtnl_link_stats64 = pin_init::zeroed();
+        let _guard = rcu::read_lock();
+        if self.is_registered() {
+            // SAFETY: As in `lower_stats`.
+            unsafe {
+                rlis_sys_net::net_fetch_lower_of_cpu(self.as_raw(), cpu, &raw mut stats);
+            }
+        }
+        LowerStats {
+            rx_packets: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            tx_packets: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+            tx_dropped: 0,
+        }
+    }
+
     /// Has the interface below receive what this one wants; called with the lock of its addresses held.
     pub(crate) fn sync_lower_addresses(&self) {
         let _guard = rcu::read_lock();

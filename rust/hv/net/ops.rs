@@ -67,6 +67,9 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// Statistics that each queue has, too; `ethtool -S` shows them behind the others, queue by queue.
     const QUEUE_STATISTICS: &'static [QueueStatistics] = &[];
 
+    /// Statistics that each CPU has, too, named alike; they come last.
+    const CPU_STATISTICS: &'static [QueueStatistics] = &[];
+
     /// Statistics of queues can be had by netlink, where the kernel has that: [`Self::rx_queue_stats`] and
     /// [`Self::tx_queue_stats`].
     const QUEUE_STATS: bool = false;
@@ -217,6 +220,11 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// Fills in those of a queue.
     fn queue_statistics(&self, queue: u16, into: &mut [u64]) {
         let _ = (queue, into);
+    }
+
+    /// Fills in those of a CPU.
+    fn cpu_statistics(&self, cpu: u32, into: &mut [u64]) {
+        let _ = (cpu, into);
     }
 
     /// Returns what a queue has counted on its receiving side, if [`Self::QUEUE_STATS`].

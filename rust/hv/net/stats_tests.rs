@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Statistics of queues, as the stack asks for them.
+//! Statistics of queues and CPUs, as the stack asks for them.
 
 use kernel::prelude::kunit_tests;
 
@@ -14,6 +14,12 @@ mod counts {
 
     impl Driver for Counts {
         const QUEUE_STATS: bool = true;
+        const STATISTICS: &'static [&'static str] = &["one"];
+        const QUEUE_STATISTICS: &'static [QueueStatistics] = &[QueueStatistics("q", "_frames")];
+        const CPU_STATISTICS: &'static [QueueStatistics] = &[
+            QueueStatistics("cpu", "_frames"),
+            QueueStatistics("cpu", "_bytes"),
+        ];
 
         fn open(&self, _dev: &NetDevice, _rtnl: &Rtnl<'_>) -> Result {
             Ok(())
@@ -41,6 +47,18 @@ mod counts {
 
         fn link(&self) -> LinkSettings {
             LinkSettings::default()
+        }
+
+        fn statistics(&self, into: &mut [u64]) {
+            into.fill(1);
+        }
+
+        fn queue_statistics(&self, queue: u16, into: &mut [u64]) {
+            into.fill(10 + u64::from(queue));
+        }
+
+        fn cpu_statistics(&self, cpu: u32, into: &mut [u64]) {
+            into.fill(100 + u64::from(cpu));
         }
 
         fn rx_queue_stats(&self, queue: u16) -> RxQueueStats {
@@ -73,6 +91,72 @@ mod counts {
             max_mtu: 1500,
             features: Features::default(),
         }
+    }
+}
+
+#[kunit_tests(rlis_net_cpu_statistics)]
+mod of_cpus {
+    use super::{
+        super::*,
+        counts::{
+            params,
+            Counts, //
+        }, //
+    };
+    use kernel::{
+        prelude::*,
+        sync::Arc, //
+    };
+
+    /// The memory for names and numbers is as long as was said: what is more would lie behind it.
+    #[test]
+    fn come_last() -> Result {
+        let interface = Unregistered::<Counts>::new(None, &params())?;
+        let registration = interface.register(Arc::new(Counts, GFP_KERNEL)?)?;
+        let raw = registration.device().as_raw();
+        let set = rlis_sys_net::ethtool_stringset_ETH_SS_STATS;
+        // SAFETY: The interface is registered, and the RTNL held.
+        let (ops, count) = Rtnl::with(|_| unsafe {
+            let ops = (*raw).ethtool_ops.as_ref().ok_or(ENXIO)?;
+            Ok::<_, Error>((ops, ops.get_sset_count.ok_or(ENXIO)?(raw, set as c_int)))
+        })?;
+        let count = usize::try_from(count)?;
+        let cpus: KVec<u32> = {
+            let mut cpus = KVec::new();
+            for cpu in registration.device().private().cpus() {
+                cpus.push(cpu, GFP_KERNEL)?;
+            }
+            cpus
+        };
+        assert_eq!(count, 1 + 4 + 2 * cpus.len());
+        assert!(!cpus.is_empty());
+        assert!(cpus.is_sorted());
+        let mut names = KVec::from_elem(7u8, (count + 1) * 32, GFP_KERNEL)?;
+        let mut values = KVec::from_elem(7u64, count + 1, GFP_KERNEL)?;
+        // SAFETY: As above; there is memory for one more than was said.
+        Rtnl::with(|_| unsafe {
+            ops.get_strings.ok_or(ENXIO)?(raw, set, names.as_mut_ptr());
+            ops.get_ethtool_stats.ok_or(ENXIO)?(raw, core::ptr::null_mut(), values.as_mut_ptr());
+            Ok::<_, Error>(())
+        })?;
+        let name = |at: usize| {
+            let place = names.get(32 * at..32 * at + 32).unwrap_or_default();
+            let name = place.split(|byte| *byte == 0).next().unwrap_or_default();
+            core::str::from_utf8(name).unwrap_or_default()
+        };
+        assert_eq!(
+            (name(0), name(1), name(4)),
+            ("one", "q0_frames", "q3_frames")
+        );
+        let first = u64::from(cpus[0]);
+        if first == 0 {
+            assert_eq!((name(5), name(6)), ("cpu0_frames", "cpu0_bytes"));
+        }
+        assert_eq!(values[..7], [1, 10, 11, 12, 13, 100 + first, 100 + first]);
+        let last = u64::from(cpus[cpus.len() - 1]);
+        assert_eq!(values[count - 1..], [100 + last, 7]);
+        assert!(names[count * 32..].iter().all(|byte| *byte == 7));
+        Ok(())
     }
 }
 

@@ -197,9 +197,11 @@ impl<T: Driver> Vtable<T> {
         unsafe { driver::<T>(dev) }.set_message_level(level);
     }
 
-    /// Returns how many statistics there are.
+    /// Returns how many statistics there are. It stays the same while the RTNL is held.
     fn count(dev: &NetDevice) -> usize {
-        T::STATISTICS.len() + T::QUEUE_STATISTICS.len() * usize::from(dev.queues())
+        T::STATISTICS.len()
+            + T::QUEUE_STATISTICS.len() * usize::from(dev.queues())
+            + T::CPU_STATISTICS.len() * dev.private().cpu_count()
     }
 
     /// The get_sset_count function of the C API.
@@ -231,7 +233,7 @@ impl<T: Driver> Vtable<T> {
         // SAFETY: The stack passes memory for as many names as `get_sset_count` told with the RTNL held, as it still is.
         let into = unsafe { core::slice::from_raw_parts_mut(into, Self::count(&dev) * NAME_LEN) };
         let mut places = into.chunks_exact_mut(NAME_LEN);
-        let mut put = |prefix: &str, number: Option<u16>, suffix: &str| {
+        let mut put = |prefix: &str, number: Option<u32>, suffix: &str| {
             if let Some(place) = places.next() {
                 place.fill(0);
                 let mut name = Name { place, at: 0 };
@@ -248,7 +250,12 @@ impl<T: Driver> Vtable<T> {
         }
         for queue in 0..dev.queues() {
             for QueueStatistics(prefix, suffix) in T::QUEUE_STATISTICS {
-                put(prefix, Some(queue), suffix);
+                put(prefix, Some(queue.into()), suffix);
+            }
+        }
+        for cpu in dev.private().cpus() {
+            for QueueStatistics(prefix, suffix) in T::CPU_STATISTICS {
+                put(prefix, Some(cpu), suffix);
             }
         }
     }
@@ -267,11 +274,19 @@ impl<T: Driver> Vtable<T> {
         let (this, dev) = unsafe { driver_and_device::<T>(dev) };
         // SAFETY: The stack passes memory for as many numbers as `get_sset_count` told with the RTNL held, as it still is.
         let into = unsafe { core::slice::from_raw_parts_mut(into, Self::count(&dev)) };
-        let (own, queues) = into.split_at_mut(T::STATISTICS.len());
+        let (own, rest) = into.split_at_mut(T::STATISTICS.len());
+        let of_queues = T::QUEUE_STATISTICS.len() * usize::from(dev.queues());
+        let (queues, cpus) = rest.split_at_mut(of_queues);
         this.statistics(own);
         if !T::QUEUE_STATISTICS.is_empty() {
             for (queue, into) in (0..).zip(queues.chunks_exact_mut(T::QUEUE_STATISTICS.len())) {
                 this.queue_statistics(queue, into);
+            }
+        }
+        if !T::CPU_STATISTICS.is_empty() {
+            let places = cpus.chunks_exact_mut(T::CPU_STATISTICS.len());
+            for (cpu, into) in dev.private().cpus().zip(places) {
+                this.cpu_statistics(cpu, into);
             }
         }
     }

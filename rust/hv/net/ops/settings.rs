@@ -58,7 +58,7 @@ pub struct Rings {
     pub max_tx: u32,
 }
 
-/// The name of a statistic of a queue: the number of the queue stands between these.
+/// The name of a statistic of a queue, or of a CPU: its number stands between these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueStatistics(pub &'static str, pub &'static str);
 
