@@ -28,7 +28,12 @@ was_down() { [ "$(downs)" -gt "$before" ]; }
 check network_change host net net0 network-change
 check down_for_a_while wait_for 10 was_down
 check up_again wait_for 20 carrier "$eth" 1
+# The C driver does not answer.
+alive=$(c_drivers && echo 0 || echo 1)
 check keepalive host net net0 keepalive
+check sign_of_life wait_for 10 host_says "^net0 .* alive=$alive " nets
+check keepalive_again host net net0 keepalive
+c_drivers || check another_sign_of_life wait_for 10 host_says '^net0 .* alive=2 ' nets
 check offloads_told host net net0 offload-config
 check vf host net net0 vf 2
 check vf_seen wait_for 10 logged 'VF slot 2 added'

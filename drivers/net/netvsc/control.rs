@@ -46,7 +46,8 @@ use rlis_vmbus::{
     Channel,
     Contiguous,
     MpbDescriptor,
-    PacketType, //
+    PacketType,
+    PinnedChannel, //
 };
 
 /// The two uppermost bits of a transaction id tell what it is of; those of frames are 0.
@@ -73,6 +74,10 @@ const REQUEST: usize = 2048;
 /// Pages for messages of RNDIS. One is used again when the host has completed the packet that named it, so with a host
 /// that does not, there is an end to them.
 const PAGES: usize = 4;
+
+/// The page behind those, for the answer to KEEPALIVE, and bytes of that.
+const ANSWER: usize = PAGES;
+const ALIVE: usize = 16;
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -122,7 +127,7 @@ pub(crate) struct Control {
     pages: SharedMemory,
     numbers: KVec<u64>,
     /// For each page the request in it that the host may still read, or 0.
-    with_host: [Atomic<u32>; PAGES],
+    with_host: [Atomic<u32>; PAGES + 1],
 }
 
 /// Errors of what the host said.
@@ -139,9 +144,9 @@ impl Control {
             turn <- new_mutex!(0),
             answer <- AnswerSlot::new(),
             expected: Atomic::new(0),
-            pages: SharedMemory::new(PAGES * PAGE)?,
+            pages: SharedMemory::new((PAGES + 1) * PAGE)?,
             numbers: pages.page_numbers()?,
-            with_host: [const { Atomic::new(0) }; PAGES],
+            with_host: [const { Atomic::new(0) }; PAGES + 1],
         })
     }
 
@@ -315,35 +320,72 @@ impl Control {
         let len = build(&mut message, request).map_err(bad)?;
         let message = message.get(..len).ok_or(ENOSPC)?;
         let free = |state: &Atomic<u32>| state.load(Acquire) == 0;
-        let index = self.with_host.iter().position(free).ok_or(EBUSY)?;
-        let (Some(state), Some(number)) = (self.with_host.get(index), self.numbers.get(index))
-        else {
-            return Err(EBUSY);
-        };
+        let index = self.with_host.iter().take(PAGES).position(free);
+        let index = index.ok_or(EBUSY)?;
+        let state = self.with_host.get(index).ok_or(EBUSY)?;
         self.pages.copy_from(index * PAGE, message)?;
-        let id = RNDIS | u64::try_from(index)? << REQUEST_BITS | u64::from(request);
         state.store(request, Release);
         let sent = self.send(|| {
-            let mut words = [0; MpbDescriptor::words(1)];
-            let range = Contiguous {
-                pfn: *number,
-                offset: 0,
-                len: u32::try_from(len)?,
-            };
-            let mut pages = MpbDescriptor::from_contiguous(&mut words, core::iter::once(range))?;
             let guard = rcu::read_lock();
             let channel = channel.pin(&guard).ok_or(ENODEV)?;
-            channel.send_mpb(
-                &mut pages,
-                &RndisPacket::in_pages(ChannelType::RMC_CONTROL),
-                id,
-            )
+            self.send_page(&channel, index, len, request)
         });
         if sent.is_err() {
             // The host never saw it.
             state.store(0, Release);
         }
         sent
+    }
+
+    /// Sends a message of RNDIS that lies in a page.
+    fn send_page(
+        &self,
+        channel: &PinnedChannel<'_>,
+        index: usize,
+        len: usize,
+        request: u32,
+    ) -> Result {
+        let range = Contiguous {
+            pfn: *self.numbers.get(index).ok_or(EINVAL)?,
+            offset: 0,
+            len: u32::try_from(len)?,
+        };
+        let mut words = [0; MpbDescriptor::words(1)];
+        let mut pages = MpbDescriptor::from_contiguous(&mut words, core::iter::once(range))?;
+        let id = RNDIS | u64::try_from(index)? << REQUEST_BITS | u64::from(request);
+        channel.send_mpb(
+            &mut pages,
+            &RndisPacket::in_pages(ChannelType::RMC_CONTROL),
+            id,
+        )
+    }
+
+    /// Answers a host that wants to know whether somebody is there. Does not wait; any context.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while the host has not read the last such answer, and as [`Channel::send`].
+    #[cold]
+    pub(crate) fn keepalive(&self, channel: &PinnedChannel<'_>, request: u32) -> Result {
+        // Not 0, which says that the host has not got the page.
+        let number = request.max(1);
+        let state = self.with_host.get(ANSWER).ok_or(EBUSY)?;
+        state.cmpxchg(0, number, Full).map_err(|_| EBUSY)?;
+        let sent = self.send_alive(channel, request, number);
+        if sent.is_err() {
+            // The host never saw it.
+            state.store(0, Release);
+        }
+        sent
+    }
+
+    fn send_alive(&self, channel: &PinnedChannel<'_>, request: u32, number: u32) -> Result {
+        let mut message = [0; ALIVE];
+        let status = rndis::Status::RNDIS_STATUS_SUCCESS;
+        let len = rndis::keepalive_complete(&mut message, request, status).map_err(bad)?;
+        let message = message.get(..len).ok_or(ENOSPC)?;
+        self.pages.copy_from(ANSWER * PAGE, message)?;
+        self.send_page(channel, ANSWER, len, number)
     }
 
     /// Waits for the answer to what was sent with this id.
@@ -378,14 +420,12 @@ impl Control {
         // The lower half.
         #[allow(clippy::cast_possible_truncation)]
         let request = id as u32;
-        let index = (id & !KIND) >> REQUEST_BITS;
-        let page = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.with_host.get(index));
+        let index = usize::try_from((id & !KIND) >> REQUEST_BITS).unwrap_or(usize::MAX);
+        let page = self.with_host.get(index);
         let known = request != 0 && page.is_some_and(|page| page.cmpxchg(request, 0, Full).is_ok());
         // Where it does not like the message, no answer will come.
         let status = rlis_proto::nvsp::completion_status(payload);
-        if known && status != Ok(Status::NVSP_STAT_SUCCESS) {
+        if known && index != ANSWER && status != Ok(Status::NVSP_STAT_SUCCESS) {
             self.answer.spoil(RNDIS | u64::from(request));
         }
         known

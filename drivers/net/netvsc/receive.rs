@@ -35,6 +35,7 @@ use rlis_proto::{
         MessageType,
         Piece,
         Ppis,
+        Request,
         Rsc,
         RscError,
         RxChecksum,
@@ -229,7 +230,7 @@ impl Receive {
         Self::answer(context, message, &header)
     }
 
-    /// Takes a message that may be the answer to a request.
+    /// Takes a message that may be the answer to a request, or asks whether somebody is there.
     #[cold]
     fn answer(
         context: &Context<'_>,
@@ -239,11 +240,6 @@ impl Receive {
         let unexpected = ProtoError::Unexpected {
             what: "RNDIS message",
         };
-        // A host that wants to know whether somebody is there is not known to exist; it needs no answer of its own, since the
-        // packet is completed.
-        if header.kind == MessageType::RNDIS_MSG_KEEPALIVE {
-            return Ok(());
-        }
         let mut bytes = [0; MESSAGE];
         let len = usize::try_from(header.len).map_err(|_| unexpected)?;
         let copy = bytes.get_mut(..len).ok_or(unexpected)?;
@@ -252,6 +248,12 @@ impl Receive {
             .memory
             .copy_to(position, copy)
             .map_err(|_| unexpected)?;
+        if let Ok(Request::Keepalive { req_id }) = rndis::request(copy) {
+            if let Err(error) = context.control.keepalive(context.channel, req_id) {
+                context.port.complain("KEEPALIVE is not answered", &error);
+            }
+            return Ok(());
+        }
         if context.control.message(copy) {
             Ok(())
         } else {

@@ -444,6 +444,24 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_of_life_is_asked_for_and_given() {
+        let asked = [8u32, 12, 7];
+        let asked = asked.as_bytes();
+        assert_eq!(request(asked), Ok(Request::Keepalive { req_id: 7 }));
+        for len in 0..asked.len() {
+            assert!(request(&asked[..len]).is_err(), "{len}");
+        }
+        let short = [8u32, 8, 7];
+        assert!(request(short.as_bytes()).is_err());
+        let mut out = [0xff; 16];
+        let status = Status::RNDIS_STATUS_SUCCESS;
+        assert_eq!(encode::keepalive_complete(&mut out, 7, status), Ok(16));
+        assert_eq!(out, [0x8000_0008u32, 16, 7, 0].as_bytes());
+        assert_eq!(answer(&out), Ok(Answer::Keepalive { req_id: 7, status }));
+        assert!(encode::keepalive_complete(&mut out[..15], 7, status).is_err());
+    }
+
+    #[test]
     fn the_host_s_word_on_batches_is_bounded() {
         let batch = |max_pkt_per_msg, pkt_alignment_factor| {
             InitializeComplete {

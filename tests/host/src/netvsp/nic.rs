@@ -18,7 +18,7 @@ mod vf;
 mod vf_tests;
 mod wrong;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -102,6 +102,8 @@ struct Counts {
     coalesced: u64,
     batches: u64,
     on_sub_channels: u64,
+    /// Answers to KEEPALIVE.
+    alive: u64,
 }
 
 /// How the guest wants flows spread.
@@ -136,6 +138,9 @@ struct State {
     path: DataPath,
     vf: Vf,
     mac: EthernetAddress,
+    /// Ids of KEEPALIVE that were not answered, and the last one.
+    asked: BTreeSet<u32>,
+    last_asked: u32,
     /// Messages that wait for sections of the receive buffer.
     waiting: VecDeque<Outgoing>,
     peer: Option<Peer>,
@@ -283,7 +288,10 @@ impl Nic {
             }
             Event::Keepalive => {
                 ensure!(state.initialised, "RNDIS is not initialised");
-                let message = [8u32, 12, 0x4b41].map(u32::to_le_bytes).concat();
+                state.last_asked = state.last_asked.wrapping_add(1);
+                let id = state.last_asked;
+                state.asked.insert(id);
+                let message = [8, 12, id].map(u32::to_le_bytes).concat();
                 self.deliver_control(&mut state, message);
             }
             Event::OffloadConfig => {
@@ -320,7 +328,7 @@ impl Nic {
             "{} mac={} peer={} link={} version={} frame={} filter={:#x} sent={} sent_bytes={} received={} \
              received_bytes={} dropped={} by_section={} by_pages={} refused_by_guest={} late={} too_long={} channels={} held={held} \
              waiting={} path={path} capability={:#x} checksums={} large_sends={} tags={} coalesced={} batches={} \
-             on_sub_channels={} spread={} discarded={} stream={stream} address={} {}",
+             on_sub_channels={} alive={} spread={} discarded={} stream={stream} address={} {}",
             self.spec.name,
             self.permanent.to_string().replace('-', ":"),
             self.spec.peer,
@@ -347,6 +355,7 @@ impl Nic {
             counts.coalesced,
             counts.batches,
             counts.on_sub_channels,
+            counts.alive,
             state.spread.as_ref().map_or(0, |s| s.table.len()),
             state.peer.as_ref().map_or(0, Peer::discarded),
             state.mac.to_string().replace('-', ":"),

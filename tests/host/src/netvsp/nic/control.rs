@@ -2,11 +2,12 @@
 
 //! RNDIS requests: initialisation, questions about the card, and settings.
 
+use anyhow::bail;
 use rlis_proto::rndis::{
-    mac_from_parameter, offload_query_size, request, InitializeComplete, Offload, OffloadParams,
-    Oid, Request, Rss, RssCapabilities, Switch as OnOff, TxRx, MEDIA_CONNECTED, MEDIA_DISCONNECTED,
-    RXCSUM_ALL_TCP4, RXCSUM_ALL_TCP6, RXCSUM_IP4, RXCSUM_UDP4, RXCSUM_UDP6, TXCSUM_ALL_TCP4,
-    TXCSUM_ALL_TCP6, TXCSUM_UDP4, TXCSUM_UDP6,
+    mac_from_parameter, offload_query_size, request, Answer, InitializeComplete, Offload,
+    OffloadParams, Oid, Request, Rss, RssCapabilities, Switch as OnOff, TxRx, MEDIA_CONNECTED,
+    MEDIA_DISCONNECTED, RXCSUM_ALL_TCP4, RXCSUM_ALL_TCP6, RXCSUM_IP4, RXCSUM_UDP4, RXCSUM_UDP6,
+    TXCSUM_ALL_TCP4, TXCSUM_ALL_TCP6, TXCSUM_UDP4, TXCSUM_UDP6,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -39,14 +40,24 @@ impl Nic {
         kind: rndis::MessageType,
         message: &[u8],
     ) -> Result<Option<Vec<u8>>> {
+        let success = rndis::Status::RNDIS_STATUS_SUCCESS;
         if kind == rndis::MessageType::RNDIS_MSG_KEEPALIVE_C {
+            let answer = rndis::answer(message)?;
+            let Answer::Keepalive { req_id, status } = answer else {
+                bail!("{answer:?} as a sign of life");
+            };
+            ensure!(status == success, "a sign of life with status {status:?}");
+            ensure!(
+                state.asked.remove(&req_id),
+                "a sign of life that nobody asked for: {req_id}"
+            );
+            state.counts.alive += 1;
             return Ok(None);
         }
         ensure!(
             state.initialised || kind == rndis::MessageType::RNDIS_MSG_INIT,
             "{kind:?} before RNDIS is initialised"
         );
-        let success = rndis::Status::RNDIS_STATUS_SUCCESS;
         Ok(match request(message)? {
             Request::Initialize(init) => {
                 ensure!(!state.initialised, "RNDIS is initialised twice");

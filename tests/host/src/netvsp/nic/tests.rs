@@ -166,6 +166,20 @@ fn rndis_is_initialised_first_and_once() {
 }
 
 #[test]
+fn signs_of_life_are_counted() {
+    let mut bench = initialised("");
+    let success = rndis::Status::RNDIS_STATUS_SUCCESS;
+    let alive = |id, status| move |out: &mut [u8]| rndis::keepalive_complete(out, id, status);
+    assert!(bench.ask(alive(1, success)).is_err(), "nobody asked");
+    bench.state.asked.extend([1, 2]);
+    assert!(bench.ask(alive(1, rndis::Status(9))).is_err());
+    assert!(bench.ask(alive(1, success)).unwrap().is_none());
+    assert!(bench.ask(alive(1, success)).is_err(), "a second time");
+    assert!(bench.ask(alive(2, success)).unwrap().is_none());
+    assert_eq!(bench.state.counts.alive, 2);
+}
+
+#[test]
 fn questions_are_answered() {
     let mut bench = initialised(",speed=25000");
     let success = rndis::Status::RNDIS_STATUS_SUCCESS;
