@@ -2,7 +2,8 @@
 # shellcheck shell=sh
 #
 # Runs in the guest of scripts/bench, behind profile.sh. Under -icount the guest's clock counts instructions, of all CPUs together:
-# each line `rlis-bench: NAME N` says that one read took N of them.
+# each line `rlis-bench: NAME N` says that one read took N tenths of them, NAME.signals how many signals to the host there were
+# for ten thousand reads, NAME.needless how many of those the host had no use for, and NAME.interrupts how often it interrupted.
 # CPUS and SUBCHANNELS come from the runner.
 
 # measure NAME BYTES DEPTH COUNT
@@ -16,7 +17,15 @@ measure() {
 			return
 		}
 	done
-	echo "rlis-bench: $1 $(($(cat $bus/load) * 10 / (reads * CPUS)))" >/dev/kmsg
+	reads=$((reads * CPUS))
+	sed "s/[a-z]\+ //g" $bus/load | while read -r ns signals needless interrupts; do
+		{
+			echo "rlis-bench: $1 $((ns * 10 / reads))"
+			echo "rlis-bench: $1.signals $((signals * 10000 / reads))"
+			echo "rlis-bench: $1.needless $((needless * 10000 / reads))"
+			echo "rlis-bench: $1.interrupts $((interrupts * 10000 / reads))"
+		} | while read -r line; do echo "$line" >/dev/kmsg; done
+	done
 }
 
 start softirq=1 luns=1 lun_mib=32 subchannels="$SUBCHANNELS" || exit 1

@@ -3,8 +3,9 @@
 
     report.py FOLDER LIMIT
 
-FOLDER/results has lines `DRIVER ROW TENTHS`: tenths of instructions for one read. Ends with 1 if a row's ratio of
-rust to c is above LIMIT.
+FOLDER/results has lines `DRIVER ROW TENTHS`: tenths of instructions for one read; and, for ten thousand reads,
+`DRIVER ROW.signals N`, signals to the host, `ROW.needless`, those that the host had no use for, and `ROW.interrupts`,
+interrupts of the host. Ends with 1 if a row's ratio of rust to c is above LIMIT.
 """
 
 import json
@@ -20,6 +21,10 @@ TEXT = {
 }
 
 
+# What is counted beside instructions, and the width of its column for the C driver.
+KINDS = {"signals": 10, "needless": 11, "interrupts": 13}
+
+
 def describe(row):
     """The row's name for people."""
     match = re.fullmatch(r"read_4k_qd32_cpus(\d+)_channels(\d+)", row)
@@ -29,13 +34,18 @@ def describe(row):
 
 
 def load(path):
-    """Rows in the order in which they were measured: name, instructions by driver."""
-    rows = {}
+    """Rows in the order in which they were measured: name, instructions by driver; and what is counted beside them, by row,
+    kind and driver."""
+    rows, beside = {}, {}
     with open(path, encoding="ascii") as file:
         for line in file:
-            driver, row, tenths = line.split()
-            rows.setdefault(row, {})[driver] = int(tenths) / 10
-    return {name: row for name, row in rows.items() if {"c", "rust"} <= row.keys()}
+            driver, row, value = line.split()
+            name, _, kind = row.partition(".")
+            if kind:
+                beside.setdefault(name, {}).setdefault(kind, {})[driver] = int(value) / 10000
+            else:
+                rows.setdefault(name, {})[driver] = int(value) / 10
+    return {name: row for name, row in rows.items() if {"c", "rust"} <= row.keys()}, beside
 
 
 def scaling(rows, driver):
@@ -79,7 +89,7 @@ def svg(rows):
 def main():
     """Reads, writes, prints, judges."""
     folder, limit = sys.argv[1], float(sys.argv[2])
-    rows = load(os.path.join(folder, "results"))
+    rows, beside = load(os.path.join(folder, "results"))
     if not rows:
         sys.exit("nothing was measured")
     width = max(len(describe(name)) for name in rows)
@@ -89,13 +99,22 @@ def main():
         ratio = row["rust"] / row["c"]
         worst = max(worst, ratio)
         print(f"{describe(name):{width}} {row['c']:10.1f} {row['rust']:10.1f} {ratio:7.3f}{'  above the limit' if ratio > limit else ''}")
+    print(f"{'for one read':{width}} {'signals C':>10} {'Rust':>7} {'needless C':>11} {'Rust':>7} {'interrupts C':>13} {'Rust':>7}")
+    for name in rows:
+        line = f"{describe(name):{width}}"
+        for kind, column in KINDS.items():
+            line += f" {beside[name][kind]['c']:{column}.4f} {beside[name][kind]['rust']:7.4f}"
+        print(line)
     scales = {driver: scaling(rows, driver) for driver in ("c", "rust")}
     for setup, factor in scales["c"].items():
         print(f"IOPS of {setup} relative to one CPU: C {factor:.2f}, Rust {scales['rust'][setup]:.2f}")
     result = {
         "unit": "instructions per read",
         "limit": limit,
-        "rows": {name: {"what": describe(name), **row, "ratio": round(row["rust"] / row["c"], 4)} for name, row in rows.items()},
+        "rows": {
+            name: {"what": describe(name), **row, "ratio": round(row["rust"] / row["c"], 4), **beside[name]}
+            for name, row in rows.items()
+        },
         "scaling": scales,
     }
     with open(os.path.join(folder, "storage.json"), "w", encoding="ascii") as file:

@@ -208,6 +208,7 @@ int vmbus_connect_ring(struct vmbus_channel *ch, void (*callback)(void *context)
 		return err;
 	}
 	lc->host_read = 0;
+	clear_bit(0, &lc->rung);
 	ch->onchannel_callback = callback;
 	ch->channel_callback_context = context;
 	ch->state = CHANNEL_OPENED_STATE;
@@ -302,10 +303,26 @@ EXPORT_SYMBOL_GPL(vmbus_close);
 
 /* ---- guest to host ---- */
 
+/*
+ * Whether the host has no use for a signal: it was signalled before and has not begun to read, does not want to be, or has
+ * read all there is.
+ */
+static bool is_needless(struct loop_channel *lc)
+{
+	struct hv_ring_buffer *ring = lc->ch.outbound.ring_buffer;
+
+	return test_and_set_bit(0, &lc->rung) || READ_ONCE(ring->interrupt_mask) ||
+	       READ_ONCE(ring->read_index) == READ_ONCE(ring->write_index);
+}
+
 void vmbus_setevent(struct vmbus_channel *ch)
 {
+	struct loop_channel *lc = to_loop_channel(ch);
+
 	++ch->sig_events;
-	loop_doorbell(to_loop_channel(ch));
+	if (READ_ONCE(lc->open) && is_needless(lc))
+		lc->needless++;
+	loop_doorbell(lc);
 }
 EXPORT_SYMBOL_GPL(vmbus_setevent);
 
@@ -479,7 +496,8 @@ void hv_pkt_iter_close(struct vmbus_channel *ch)
 	if (room - freed > pending || room <= pending)
 		return;
 	++ch->intr_in_full;
-	vmbus_setevent(ch);
+	++ch->sig_events;
+	loop_doorbell(to_loop_channel(ch));
 }
 EXPORT_SYMBOL_GPL(hv_pkt_iter_close);
 

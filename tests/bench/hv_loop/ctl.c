@@ -14,7 +14,8 @@
  *   cpu DEV CHANNEL CPU                                     moves a channel
  *   ring DEV CHANNEL READ_INDEX                             overwrites the read index that the guest sees; -1 restores
  *   dma DEV BITS                                            narrows the DMA mask, 64 restores
- *   load 0 PATH BYTES DEPTH COUNT CPUS                      reads, and puts the nanoseconds into .../load
+ *   load DEV PATH BYTES DEPTH COUNT CPUS                    reads a disk of DEV; what it took is in .../load: nanoseconds, signals
+ *                                                           of the guest, those that the host had no use for, interrupts
  *   send DEV INTERFACE BYTES BATCH BURST COUNT [clone] [redirect]       frames of the guest; what it took is in .../netload
  *   take DEV INTERFACE BYTES BATCH RANGES COUNT [coalesced] [dropped] [socket]  frames of the host, likewise
  */
@@ -161,10 +162,30 @@ static int ctl_ring(struct loop_dev *dev, const char *args)
 	return err;
 }
 
-static s64 load_ns;
+/* What a load took: time, signals of the guest, those that the host had no use for, interrupts of the host. */
+static struct loop_load_result {
+	s64 ns;
+	u64 signals, needless, interrupts;
+} load_result;
 
-static int ctl_load(const char *args)
+static struct loop_load_result counted(struct loop_dev *dev)
 {
+	struct loop_load_result sum = { };
+	unsigned int i;
+
+	mutex_lock(&dev->lock);
+	for (i = 0; i < dev->n_channels; i++) {
+		sum.signals += dev->channels[i]->ch.sig_events;
+		sum.needless += dev->channels[i]->needless;
+		sum.interrupts += dev->channels[i]->ch.interrupts;
+	}
+	mutex_unlock(&dev->lock);
+	return sum;
+}
+
+static int ctl_load(struct loop_dev *dev, const char *args)
+{
+	struct loop_load_result before, after;
 	unsigned int bytes, depth, cpus;
 	char path[64];
 	u64 count;
@@ -172,16 +193,25 @@ static int ctl_load(const char *args)
 
 	if (sscanf(args, "%63s %u %u %llu %u", path, &bytes, &depth, &count, &cpus) != 5)
 		return -EINVAL;
+	before = counted(dev);
 	ns = loop_load(path, bytes, depth, count, cpus);
 	if (ns < 0)
 		return ns;
-	load_ns = ns;
+	after = counted(dev);
+	load_result = (struct loop_load_result) {
+		.ns = ns,
+		.signals = after.signals - before.signals,
+		.needless = after.needless - before.needless,
+		.interrupts = after.interrupts - before.interrupts,
+	};
 	return 0;
 }
 
 static int load_show(struct seq_file *m, void *unused)
 {
-	seq_printf(m, "%lld\n", load_ns);
+	const struct loop_load_result *r = &load_result;
+
+	seq_printf(m, "ns %lld signals %llu needless %llu interrupts %llu\n", r->ns, r->signals, r->needless, r->interrupts);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(load);
@@ -245,7 +275,7 @@ static int ctl_run(char *line)
 		return 0;
 	}
 	if (!strcmp(verb, "load"))
-		return ctl_load(line);
+		return ctl_load(dev, line);
 	if (!strcmp(verb, "send") || !strcmp(verb, "take"))
 		return ctl_netload(dev, line, verb[0] == 's');
 	if (!strcmp(verb, "lun"))
@@ -307,9 +337,9 @@ static int stat_show(struct seq_file *m, void *unused)
 			list_for_each_entry(held, &lc->held, list)
 				n++;
 			spin_unlock_irq(&lc->reply_lock);
-			seq_printf(m, "chan %u.%u open %d cpu %u requests %llu bytes %llu replies %llu held %u doorbells %llu interrupts %llu full %llu contended %llu violations %llu\n",
-				   i, k, lc->open, lc->ch.target_cpu, lc->requests, lc->bytes, lc->replies, n, lc->doorbells,
-				   lc->ch.interrupts, lc->ch.out_full_total, lc->lock_contended, lc->violations);
+			seq_printf(m, "chan %u.%u open %d cpu %u requests %llu bytes %llu replies %llu held %u signals %llu needless %llu doorbells %llu interrupts %llu full %llu contended %llu violations %llu\n",
+				   i, k, lc->open, lc->ch.target_cpu, lc->requests, lc->bytes, lc->replies, n, lc->ch.sig_events,
+				   lc->needless, lc->doorbells, lc->ch.interrupts, lc->ch.out_full_total, lc->lock_contended, lc->violations);
 		}
 		mutex_unlock(&dev->lock);
 	}

@@ -94,6 +94,7 @@ static void serve(struct loop_channel *lc)
 	/* With what vmbus_connect_ring() has set up. */
 	if (!smp_load_acquire(&lc->open))
 		return;
+	clear_bit(0, &lc->rung);
 	stall = net ? 0 : loop_vstor_stall(lc);
 	if (unlikely(stall)) {
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 1);

@@ -162,7 +162,9 @@ struct loop_channel {
 	bool open;
 	u32 host_read;			/* the host's place in the outbound ring */
 	u8 *pkt;			/* the host's private copy of the request that it works on */
+	unsigned long rung;		/* bit 0: the guest has signalled, and the host not yet begun to read */
 	u64 requests, bytes, replies, doorbells, lock_contended;
+	u64 needless;			/* signals that told the host nothing */
 	u64 frames;			/* that the guest of a network card has sent */
 	u64 host_cycles;		/* that the network host took */
 	u64 violations;			/* what the guest sent and must not send */
