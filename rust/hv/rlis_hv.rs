@@ -11,6 +11,7 @@ pub mod hyperv;
 pub mod kv;
 pub mod list;
 pub mod lock;
+pub mod mapped_ring;
 pub mod once_arc;
 pub mod ordered;
 pub mod page;
@@ -38,6 +39,7 @@ pub mod work;
 pub use answer::AnswerSlot;
 pub use completion::Completion;
 pub use kv::KvSlice;
+pub use mapped_ring::MappedRing;
 pub use once_arc::OnceArc;
 pub use ratelimit::RateLimit;
 pub use rcu_arc::{

@@ -7,7 +7,7 @@
 //!
 //! How packets lie in the data, who may touch which index and who has to be signalled when is in
 //! [`rlis_proto::ring`], which is checked against the C11 memory model; here is the memory that it works on
-//! ([`Mapped`]), where the pages come from ([`memory`], [`pages`]), and the state of `struct hv_ring_buffer_info` around it
+//! ([`MappedRing`]), where the pages come from ([`memory`], [`pages`]), and the state of `struct hv_ring_buffer_info` around it
 //! ([`outbound`], [`inbound`]). Each operation takes its side of the ring up anew: the structure keeps the private
 //! read index only, and programs that map the rings (uio_hv_generic) move the other indices themselves.
 
@@ -42,17 +42,9 @@ pub(crate) use self::{
     pages::PageList,
 };
 
-use core::{
-    ptr,
-    sync::atomic::{
-        fence,
-        AtomicU32,
-        Ordering, //
-    }, //
-};
+use core::ptr::NonNull;
 use kernel::{
     ffi::c_void,
-    page::PAGE_SIZE,
     prelude::*, //
 };
 use rlis_hv::{
@@ -62,7 +54,8 @@ use rlis_hv::{
         SpinLock, //
     },
     reciprocal::reciprocal,
-    Field, //
+    Field,
+    MappedRing, //
 };
 use rlis_proto::ring::{
     HeaderField,
@@ -70,141 +63,6 @@ use rlis_proto::ring::{
     RingMem, //
 };
 use rlis_sys as bindings;
-
-/// A ring that is mapped. Copied out of `struct hv_ring_buffer_info` for one operation.
-///
-/// # Invariants
-///
-/// `base` points to a header page followed by twice `datasize` bytes, mapped for the life of the value.
-#[derive(Clone, Copy)]
-struct Mapped {
-    base: *mut u8,
-    datasize: u32,
-}
-
-impl Mapped {
-    #[inline]
-    fn word(&self, field: HeaderField) -> &AtomicU32 {
-        // SAFETY: Within the header page; shared with the host, and only accessed atomically.
-        unsafe { AtomicU32::from_ptr(self.base.add(field.offset()).cast()) }
-    }
-
-    /// Where an access of `len` bytes at `offset` begins, if it is one that the double mapping has room for.
-    #[inline]
-    fn at(&self, offset: u32, len: usize) -> Option<*mut u8> {
-        (offset < self.datasize && len <= self.datasize as usize)
-            .then(|| self.base.wrapping_add(PAGE_SIZE + offset as usize))
-    }
-}
-
-/// Bytes up to which packets are copied by words. Beyond, the string instructions of `memcpy` pay for their start.
-const SHORT: usize = 128;
-
-/// Whether an access is worth copying by words, and can be.
-#[inline]
-fn by_words(offset: u32, len: usize) -> bool {
-    len <= SHORT && len % 8 == 0 && offset % 8 == 0
-}
-
-impl RingHeader for Mapped {
-    #[inline]
-    fn load(&self, field: HeaderField) -> u32 {
-        self.word(field).load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn load_acquire(&self, field: HeaderField) -> u32 {
-        self.word(field).load(Ordering::Acquire)
-    }
-
-    #[inline]
-    fn store(&self, field: HeaderField, value: u32) {
-        self.word(field).store(value, Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn store_release(&self, field: HeaderField, value: u32) {
-        self.word(field).store(value, Ordering::Release);
-    }
-
-    #[inline]
-    fn full_barrier(&self) {
-        // Not `smp_mb()`, which a kernel for one processor leaves out: the other side is the host.
-        fence(Ordering::SeqCst);
-    }
-
-    #[inline]
-    fn publish(&self, field: HeaderField, value: u32) {
-        // On x86 a locked instruction is a full barrier, and cheaper than a store with one behind it. Of other
-        // architectures C11 promises no more than what the model of rust/proto/tests has.
-        if cfg!(target_arch = "x86_64") {
-            self.word(field).swap(value, Ordering::SeqCst);
-        } else {
-            self.store_release(field, value);
-            self.full_barrier();
-        }
-    }
-}
-
-impl RingMem for Mapped {
-    #[inline]
-    fn size(&self) -> u32 {
-        self.datasize
-    }
-
-    #[inline]
-    fn read_at(&self, offset: u32, dst: &mut [u8]) {
-        let Some(from) = self.at(offset, dst.len()) else {
-            return;
-        };
-        let to = dst.as_mut_ptr();
-        // SAFETY: It begins below `datasize` and is no longer than that: within the double mapping, which begins at a
-        // page. The host may change the bytes meanwhile; whoever gets the copy takes it for anything. Volatile, so that
-        // the compiler does not make a call of `memcpy` of the loop.
-        unsafe {
-            if by_words(offset, dst.len()) {
-                for i in 0..dst.len() / 8 {
-                    let word = from.cast::<u64>().add(i).read_volatile();
-                    to.cast::<u64>().add(i).write_unaligned(word);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, dst.len());
-            }
-        }
-    }
-
-    #[inline]
-    fn write_at(&self, offset: u32, src: &[u8]) {
-        let Some(to) = self.at(offset, src.len()) else {
-            return;
-        };
-        let from = src.as_ptr();
-        // SAFETY: As above.
-        unsafe {
-            if by_words(offset, src.len()) {
-                for i in 0..src.len() / 8 {
-                    let word = from.cast::<u64>().add(i).read_unaligned();
-                    to.cast::<u64>().add(i).write_volatile(word);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, src.len());
-            }
-        }
-    }
-
-    #[inline]
-    fn load_descriptor(&self, offset: u32) -> [u64; 2] {
-        match self.at(offset, 16) {
-            Some(from) if offset % 8 == 0 => {
-                let from = from.cast::<u64>();
-                // SAFETY: Within the double mapping, see `read_at`, and aligned. Volatile, so that what is checked is
-                // what is used, whatever the host writes meanwhile.
-                unsafe { [from.read_volatile(), from.add(1).read_volatile()] }
-            }
-            _ => [0; 2],
-        }
-    }
-}
 
 /// Sizes and indices of a ring, for sysfs.
 pub(crate) struct DebugInfo {
@@ -241,13 +99,10 @@ impl RingInfo {
     ///
     /// It is not unmapped while the value is used: the channel is open, or the ring's mutex held.
     #[inline]
-    unsafe fn mapped(&self) -> Option<Mapped> {
+    unsafe fn mapped(&self) -> Option<MappedRing> {
         let (base, datasize) = (self.ring_buffer().get(), self.ring_datasize().get());
-        // INVARIANT: `memory::init` mapped it so, and wrote both fields under the mutex.
-        (!base.is_null()).then_some(Mapped {
-            base: base.cast(),
-            datasize,
-        })
+        // SAFETY: `memory::init` mapped it so, and wrote both fields under the mutex.
+        NonNull::new(base).map(|base| unsafe { MappedRing::new(base.cast(), datasize) })
     }
 
     /// Sets what C drivers divide by a tenth of the ring with.
@@ -273,7 +128,7 @@ impl RingInfo {
         );
         // Numbers for people: indices out of range must only not overflow.
         let to_write = if write >= read {
-            ring.datasize.saturating_sub(write - read)
+            ring.size().saturating_sub(write - read)
         } else {
             read - write
         };
@@ -281,7 +136,7 @@ impl RingInfo {
             interrupt_mask: ring.load(HeaderField::InterruptMask),
             read_index: read,
             write_index: write,
-            to_read: ring.datasize.saturating_sub(to_write),
+            to_read: ring.size().saturating_sub(to_write),
             to_write,
         })
     }

@@ -7,7 +7,6 @@
 //! time. [`Reader::receive`] drops it. The next packet is looked at then; only where the next one begins is unknown after a bad
 //! length, so that all that is in the ring goes with it.
 
-use super::Mapped;
 use crate::{
     channel::Fields,
     ratelimit,
@@ -19,14 +18,18 @@ use core::{
     slice, //
 };
 use kernel::prelude::*;
-use rlis_hv::time::uptime_ms;
+use rlis_hv::{
+    time::uptime_ms,
+    MappedRing, //
+};
 use rlis_proto::ring::{
     packet::DESCRIPTOR_SIZE,
     HeaderField,
     IncomingRing,
     ReadError,
     RingError,
-    RingHeader, //
+    RingHeader,
+    RingMem, //
 };
 use rlis_sys as bindings;
 
@@ -67,7 +70,7 @@ impl Contents {
 /// The value is with the channel's only reader, and the channel stays open while the value is used.
 pub(crate) struct Reader<'a> {
     channel: &'a Fields,
-    ring: Mapped,
+    ring: MappedRing,
 }
 
 impl<'a> Reader<'a> {
@@ -117,13 +120,13 @@ impl<'a> Reader<'a> {
     /// The ring from the private index on, for who does not commit what is read: `init` had the size checked, and set the
     /// index to 0; later ones are what a reader has said.
     #[inline]
-    fn resume(&self) -> IncomingRing<Mapped> {
+    fn resume(&self) -> IncomingRing<MappedRing> {
         IncomingRing::resume(self.ring, self.read_index())
     }
 
     /// The same for who commits.
     #[inline]
-    fn committer(&self) -> Option<IncomingRing<Mapped>> {
+    fn committer(&self) -> Option<IncomingRing<MappedRing>> {
         let committed = self.ring.load(HeaderField::ReadIndex);
         IncomingRing::with_indices(self.ring, self.read_index(), committed).ok()
     }
@@ -131,7 +134,7 @@ impl<'a> Reader<'a> {
     /// Bad packets that one call drops: as many as the ring can hold at once. What the host has written since the first was
     /// dropped, it has to signal; and it shall not keep us here forever.
     fn most_dropped(&self) -> u32 {
-        self.ring.datasize / DESCRIPTOR_SIZE
+        self.ring.size() / DESCRIPTOR_SIZE
     }
 
     /// Lets the host signal again, and tells whether there is something that it has not signalled (`hv_end_read`).
@@ -147,7 +150,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn commit(&self, ring: &mut IncomingRing<Mapped>) {
+    fn commit(&self, ring: &mut IncomingRing<MappedRing>) {
         if ring.commit().needed() {
             self.channel.intr_in_full().count();
             signal(self.channel);
@@ -176,7 +179,10 @@ impl<'a> Reader<'a> {
 
     /// See [`Self::first`].
     #[inline(always)]
-    fn copy_packet(&self, mut ring: IncomingRing<Mapped>) -> *mut bindings::vmpacket_descriptor {
+    fn copy_packet(
+        &self,
+        mut ring: IncomingRing<MappedRing>,
+    ) -> *mut bindings::vmpacket_descriptor {
         let Some(buffer) = self.buffer() else {
             return ptr::null_mut();
         };
@@ -221,7 +227,7 @@ impl<'a> Reader<'a> {
 
     /// Moves the reader past a packet that cannot be read; false if that holds for all.
     #[cold]
-    fn drop_packet(&self, ring: &mut IncomingRing<Mapped>, e: ReadError) -> bool {
+    fn drop_packet(&self, ring: &mut IncomingRing<MappedRing>, e: ReadError) -> bool {
         let index = matches!(e, ReadError::Corrupt(RingError::WriteIndex(_)));
         // An index that stays wrong is looked at again and again.
         if !index || self.may_tell_index() {

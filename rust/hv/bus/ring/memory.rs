@@ -4,7 +4,6 @@
 
 use super::{
     pages::PageArray,
-    Mapped,
     PageList,
     RingInfo, //
 };
@@ -24,7 +23,10 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*, //
 };
-use rlis_hv::KvSlice;
+use rlis_hv::{
+    KvSlice,
+    MappedRing, //
+};
 use rlis_proto::{
     ring::OutgoingRing,
     vmbus::{
@@ -256,12 +258,9 @@ impl Mapping {
 
 impl Mapping {
     /// The ring, which is not used longer than the mapping.
-    fn ring(&self) -> Mapped {
-        // INVARIANT: By those of `self`.
-        Mapped {
-            base: self.start.as_ptr().cast(),
-            datasize: self.bytes - PAGE_SIZE as u32,
-        }
+    fn ring(&self) -> MappedRing {
+        // SAFETY: By the invariants of `self`.
+        unsafe { MappedRing::new(self.start.cast(), self.bytes - PAGE_SIZE as u32) }
     }
 }
 
