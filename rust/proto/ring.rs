@@ -17,6 +17,8 @@
 //! * After publishing a packet the writer signals only if the ring was empty before and the reader has not
 //!   masked interrupts. A reader must therefore look at the ring again after it has published its last
 //!   `read_index` and cleared the mask: [`IncomingRing::finish`].
+//! * A writer of several packets may signal once, when it has published the last: if the reader has not masked interrupts and
+//!   stands in front of one of them, be it the first or, since it was still reading, another: [`OutgoingRing::signal_for`].
 //! * A writer that finds no room may store the size it needs in `pending_send_sz` and look again:
 //!   [`OutgoingRing::wait_for_space`]. A reader signals when its progress takes the free space from "at most"
 //!   to "more than" that size: [`IncomingRing::commit`].

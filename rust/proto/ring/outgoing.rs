@@ -3,7 +3,7 @@
 //! The writer's side of a ring.
 
 use super::packet::{Descriptor, PacketType, DESCRIPTOR_SIZE};
-use super::{advance, bytes_to_write, check_size, valid_index};
+use super::{advance, bytes_to_read, bytes_to_write, check_size, valid_index};
 use super::{HeaderField, RingError, RingMem, Signal, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER};
 use core::fmt;
 use zerocopy::IntoBytes;
@@ -187,6 +187,30 @@ impl<M: RingMem> OutgoingRing<M> {
         })
     }
 
+    /// Whether the reader has to be signalled, for whoever has written packets with [`Filled::publish_quietly`]: the last
+    /// `bytes` in the ring, trailers included, are packets of which the reader was not told. More than there are will do.
+    ///
+    /// It has to be if it does not read by itself and stands in front of one of them. If it stands in front of an earlier one, it
+    /// was signalled for that, and finds the others behind it.
+    ///
+    /// Between the publication of the packets and this there has to be a full barrier. Each publication ends with one; who asks for
+    /// packets that another thread has written makes one first.
+    #[inline]
+    pub fn signal_for(&self, bytes: u32) -> Signal {
+        if self.mem.load_acquire(HeaderField::InterruptMask) != 0 {
+            return Signal::NotNeeded;
+        }
+        let read = self.mem.load(HeaderField::ReadIndex);
+        if !valid_index(read, self.size) {
+            // Rather once too often than never.
+            return Signal::Needed;
+        }
+        match bytes_to_read(read, self.write, self.size) {
+            unread if (1..=bytes).contains(&unread) => Signal::Needed,
+            _ => Signal::NotNeeded,
+        }
+    }
+
     /// Writes a packet whose payload is given in slices, without descriptor extension.
     ///
     /// # Errors
@@ -345,10 +369,37 @@ pub struct Filled<'a, M> {
     len8: u16,
 }
 
-impl<M: RingMem> Filled<'_, M> {
+impl<'a, M: RingMem> Filled<'a, M> {
     /// Writes the descriptor and publishes the packet.
     #[inline]
     pub fn publish(self, ty: PacketType, flags: u16, trans_id: u64) -> Signal {
+        let (ring, start) = self.put_descriptor(ty, flags, trans_id);
+        if ring.mem.load_acquire(HeaderField::InterruptMask) != 0 {
+            return Signal::NotNeeded;
+        }
+        // If the reader has not come up to this packet it is still busy with an earlier one and will find it.
+        if ring.mem.load(HeaderField::ReadIndex) == start {
+            Signal::Needed
+        } else {
+            Signal::NotNeeded
+        }
+    }
+
+    /// As [`Self::publish`], but leaves it to a later [`OutgoingRing::signal_for`] whether to signal. Until then the reader may
+    /// not find the packet.
+    #[inline]
+    pub fn publish_quietly(self, ty: PacketType, flags: u16, trans_id: u64) {
+        self.put_descriptor(ty, flags, trans_id);
+    }
+
+    /// Returns where the packet begins.
+    #[inline]
+    fn put_descriptor(
+        self,
+        ty: PacketType,
+        flags: u16,
+        trans_id: u64,
+    ) -> (&'a mut OutgoingRing<M>, u32) {
         let Self {
             ring,
             end,
@@ -368,14 +419,6 @@ impl<M: RingMem> Filled<'_, M> {
         // The reader clears its mask (or publishes its index) and then looks for data; this side publishes
         // data and then looks at mask and index. With a full barrier on both sides one sees the other.
         ring.mem.publish(HeaderField::WriteIndex, end);
-        if ring.mem.load_acquire(HeaderField::InterruptMask) != 0 {
-            return Signal::NotNeeded;
-        }
-        // If the reader has not come up to this packet it is still busy with an earlier one and will find it.
-        if ring.mem.load(HeaderField::ReadIndex) == start {
-            Signal::Needed
-        } else {
-            Signal::NotNeeded
-        }
+        (ring, start)
     }
 }

@@ -207,6 +207,113 @@ fn reader_of_the_bus(shared: &Shared, count: u64, words: usize) {
     }
 }
 
+/// What the writers of one ring share under its lock: how many bytes the reader was not told of.
+type Untold = Mutex<u32>;
+
+/// Sends packets with these ids as hv_storvsc does: under a lock that all writers of the ring take, each taking the ring up
+/// anew, with one signal behind the last of them, and before it waits for room. Packets of other writers that were not yet
+/// told of are covered, too.
+fn batch_writer(shared: &Shared, untold: &Untold, ids: std::ops::Range<u64>) {
+    let tell = |ring: &OutgoingRing<&LoomRing>, untold: &mut u32| {
+        if ring.signal_for(std::mem::take(untold)).needed() {
+            shared.to_reader.raise();
+        }
+    };
+    let last = ids.end - 1;
+    for id in ids {
+        loop {
+            let mut untold = untold.lock().unwrap();
+            let mut ring = OutgoingRing::new(&shared.ring).unwrap();
+            match ring.reserve(16, 0) {
+                Ok(room) => {
+                    let bytes = room.ring_bytes();
+                    let filled = room.fill(&[], &[]).unwrap();
+                    filled.publish_quietly(INBAND, 0, id);
+                    *untold += bytes;
+                    if id == last {
+                        tell(&ring, &mut untold);
+                    }
+                    break;
+                }
+                Err(WriteError::Full { need, .. }) => {
+                    fence(Ordering::SeqCst);
+                    tell(&ring, &mut untold);
+                    let space = ring.wait_for_space(need).unwrap();
+                    drop(untold);
+                    if space == Space::WillSignal {
+                        shared.to_writer.wait();
+                    }
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+/// Receives `count` packets in any order of their ids.
+fn reader_of_any(shared: &Shared, count: u64, masked: bool) {
+    let mut ring = IncomingRing::new(&shared.ring).unwrap();
+    let mut buf = [0; SIZE];
+    let (mut seen, mut got) = (0u64, 0);
+    while got < count {
+        shared.to_reader.wait();
+        if masked {
+            ring.mask_interrupts();
+        }
+        loop {
+            while let Some(p) = ring.read(&mut buf).unwrap() {
+                let id = p.header().trans_id();
+                assert_eq!(seen & (1 << id), 0);
+                seen |= 1 << id;
+                got += 1;
+            }
+            let end = ring.finish(masked).unwrap();
+            if end.signal.needed() {
+                shared.to_writer.raise();
+            }
+            if !end.more {
+                break;
+            }
+            if masked {
+                ring.mask_interrupts();
+            }
+        }
+    }
+}
+
+/// Writers on as many threads, each with a batch of so many packets. The ring holds two.
+fn batches(preemptions: usize, each: &'static [u64], masked: bool) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || {
+        let shared = Arc::new((
+            Shared {
+                ring: LoomRing::new(),
+                to_reader: Event::new(),
+                to_writer: Event::new(),
+            },
+            Untold::new(0),
+        ));
+        OutgoingRing::new(&shared.0.ring)
+            .unwrap()
+            .enable_pending_send_sz();
+        let mut first = 0;
+        let writers: Vec<_> = each
+            .iter()
+            .map(|count| {
+                let other = shared.clone();
+                let ids = first..first + count;
+                first = ids.end;
+                thread::spawn(move || batch_writer(&other.0, &other.1, ids))
+            })
+            .collect();
+        reader_of_any(&shared.0, first, masked);
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    });
+}
+
 #[derive(Clone, Copy)]
 enum Reader {
     Plain,
@@ -266,4 +373,19 @@ fn no_wake_up_is_lost_either_way_with_mask() {
 fn no_wake_up_is_lost_on_the_bus() {
     model(3, 3, 0, Reader::Bus);
     model(3, 3, 2, Reader::Bus);
+}
+
+/// One signal for several packets, more of them than fit into the ring.
+#[test]
+fn no_wake_up_is_lost_in_a_batch() {
+    batches(3, &[2], false);
+    batches(3, &[3], false);
+    batches(3, &[3], true);
+}
+
+/// The same of two writers with one ring: who signals for both must not leave out what the other is still to be told of.
+#[test]
+fn no_wake_up_is_lost_in_batches_of_two_writers() {
+    batches(3, &[2, 1], false);
+    batches(3, &[2, 1], true);
 }
