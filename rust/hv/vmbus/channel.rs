@@ -23,11 +23,13 @@ use rlis_hv::{
         load_acquire,
         test_and_set, //
     },
-    ReadSide, //
+    ReadSide,
+    Single, //
 };
 use rlis_proto::ring::valid_index;
 use rlis_sys::vmbus_channel;
 
+mod batch;
 mod buffer;
 mod callback;
 mod close;
@@ -37,6 +39,7 @@ mod params;
 mod reader;
 mod sub_channel;
 
+pub use batch::Tell;
 pub use buffer::GrantedMemory;
 pub use close::Closed;
 pub use open::{
@@ -98,6 +101,10 @@ pub struct Channel {
     /// Whether a [`Reader`] exists that `try_reader` made.
     reading: Atomic<bool>,
     mode: CallbackMode,
+    /// [`ChannelHandler::BATCHES`]: all packets go through `batch`.
+    batches: bool,
+    /// How many bytes at the end of the outbound ring are packets that the host was not told of. Used under the ring's lock.
+    untold: Single<u32>,
     relid: u32,
     sub_channel_index: u16,
     device: ARef<Device>,
@@ -115,7 +122,12 @@ impl Channel {
     /// # Safety
     ///
     /// `raw` must be a channel of `device`.
-    unsafe fn new(raw: NonNull<vmbus_channel>, device: ARef<Device>, mode: CallbackMode) -> Self {
+    unsafe fn new(
+        raw: NonNull<vmbus_channel>,
+        device: ARef<Device>,
+        mode: CallbackMode,
+        batches: bool,
+    ) -> Self {
         // SAFETY: The offer does not change while the channel exists.
         let offer = unsafe { &raw const (*raw.as_ptr()).offermsg };
         // SAFETY: As above; the message is packed, so it is read by value.
@@ -128,6 +140,8 @@ impl Channel {
             state: Atomic::new(OPENING),
             reading: Atomic::new(false),
             mode,
+            batches,
+            untold: Single::new(0),
             relid,
             sub_channel_index: index,
             device,
@@ -426,6 +440,9 @@ impl<'a> PinnedChannel<'a> {
         request_id: u64,
         completion: bool,
     ) -> Result {
+        if self.0.batches {
+            return self.write(packet_type, payload, request_id, completion, Tell::Now);
+        }
         let len = packet::checked_len(packet::DESCRIPTOR_LEN, payload.len())?;
         let flags = if completion { COMPLETION_REQUESTED } else { 0 };
         // SAFETY: By the type invariant the channel is open, and `payload` is valid for `len` bytes, which the
@@ -457,6 +474,9 @@ impl<'a> PinnedChannel<'a> {
         payload: &[u8],
         request_id: u64,
     ) -> Result {
+        if self.0.batches {
+            return self.write_mpb(descriptor, payload, request_id, Tell::Now);
+        }
         let size = descriptor.size();
         let len = packet::checked_len(size, payload.len())?;
         // SAFETY: By the type invariant the channel is open; the descriptor is valid for reads and writes of `size`
@@ -499,7 +519,7 @@ mod tests {
             // SAFETY: The device lives to the end of the test, and this reference is never given up.
             let device = unsafe { ARef::from_raw(device.cast::<Device>()) };
             // SAFETY: The channel is zeroed, as one that was never opened is, where it matters.
-            let channel = ManuallyDrop::new(unsafe { Channel::new(raw, device, mode) });
+            let channel = ManuallyDrop::new(unsafe { Channel::new(raw, device, mode, false) });
             assert!(!channel.is_open());
             assert!(channel.is_rescinded());
             assert!(channel.pin(&rcu::read_lock()).is_none());

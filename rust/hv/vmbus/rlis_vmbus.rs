@@ -54,7 +54,8 @@ pub use channel::{
     PinnedChannel,
     Reader,
     RequestIds,
-    SubChannelOffer, //
+    SubChannelOffer,
+    Tell, //
 };
 pub use device::{
     Bound,

@@ -52,6 +52,8 @@ pub trait ChannelHandler: Send + Sync + 'static {
     const RESCIND: bool = false;
     /// Whether the driver wants [`Self::on_target_cpu`].
     const TARGET_CPU: bool = false;
+    /// Whether the driver wants [`PinnedChannel::write`]. Its requests keep their ids then ([`RequestIds::AsGiven`]).
+    const BATCHES: bool = false;
 
     /// The host has signalled or the channel was just opened, so there may be packets; modes [`CallbackMode::Batched`] and
     /// [`CallbackMode::Direct`].
@@ -286,11 +288,14 @@ impl<H: ChannelHandler> OpenRaw<H> {
         params: &OpenParams<'_>,
         handler: Arc<H>,
     ) -> Result<Self> {
+        if H::BATCHES && params.request_ids != RequestIds::AsGiven {
+            return Err(EINVAL);
+        }
         let user_data_len = u32::try_from(params.user_data.len()).map_err(|_| EINVAL)?;
         // From here on nobody else opens this channel.
         let claim = registry::Claim::new(raw.as_ptr())?;
         // SAFETY: As required of the caller.
-        let channel = unsafe { Channel::new(raw, device.into(), params.mode) };
+        let channel = unsafe { Channel::new(raw, device.into(), params.mode, H::BATCHES) };
         let context = Context::new(channel, handler)?;
         let raw = raw.as_ptr();
 

@@ -4,6 +4,7 @@
 
 use core::mem::size_of_val;
 use kernel::prelude::*;
+use zerocopy::IntoBytes;
 
 /// Size of `struct vmpacket_descriptor`, the header of every packet, in bytes.
 pub(super) const DESCRIPTOR_LEN: u32 = 16;
@@ -290,6 +291,15 @@ impl<'a> MpbDescriptor<'a> {
     pub(super) fn size(&self) -> u32 {
         // `new` has checked that this is below 2^19.
         u32::try_from(size_of_val(&*self.words)).unwrap_or(u32::MAX)
+    }
+
+    /// Returns what lies between the common descriptor of a packet and its payload.
+    #[inline]
+    pub(super) fn extension(&self) -> &[u8] {
+        let [_, _, extension @ ..] = &*self.words else {
+            return &[];
+        };
+        extension.as_bytes()
     }
 
     /// Returns the C struct.
