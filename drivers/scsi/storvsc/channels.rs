@@ -2,6 +2,7 @@
 
 //! Which CPU sends through which channel.
 
+use crate::batch::Set;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -197,9 +198,10 @@ impl Channels {
         Ok(())
     }
 
-    /// Polls the ring of each channel, as if the host had signalled. Returns whether the host has corrupted one, so that
-    /// completions in it cannot be read. Any context.
+    /// Polls the ring of each channel, as if the host had signalled, and tells it of what it was not told. Returns whether the host
+    /// has corrupted one, so that completions in it cannot be read. Any context.
     pub(crate) fn look_again(&self) -> bool {
+        self.tell(Set::ALL);
         let guard = rcu::read_lock();
         let mut ruined = false;
         for open in self.map.get(&guard).into_iter().flat_map(|map| &map.open) {
@@ -207,6 +209,19 @@ impl Channels {
             ruined |= open.channel.is_readable() == Ok(false);
         }
         ruined
+    }
+
+    /// Tells the host of the commands in these channels that it was not told of. Any context.
+    pub(crate) fn tell(&self, some: Set) {
+        let guard = rcu::read_lock();
+        for open in self.map.get(&guard).into_iter().flat_map(|map| &map.open) {
+            // A channel that is not in the map is closed, or about to be: its commands are recovered.
+            if some.meets(Set::of(&open.channel)) {
+                if let Some(channel) = open.channel.pin(&guard) {
+                    channel.tell();
+                }
+            }
+        }
     }
 
     /// Returns the channel for a CPU to send through: its own, unless no more than `lowater` per cent of its ring is free and

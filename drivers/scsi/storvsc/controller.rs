@@ -3,6 +3,10 @@
 //! A controller: its state, and sending commands.
 
 use crate::{
+    batch::{
+        Batches,
+        Set, //
+    },
     channels::Channels,
     control::Control,
     events::{
@@ -12,6 +16,7 @@ use crate::{
     },
     recovery::{
         report,
+        watch,
         Recovery,
         Trouble, //
     },
@@ -76,7 +81,8 @@ use rlis_vmbus::{
     OpenParams,
     PacketType,
     Reader,
-    SubChannelOffer, //
+    SubChannelOffer,
+    Tell, //
 };
 use zerocopy::IntoBytes;
 
@@ -105,6 +111,7 @@ pub(crate) struct Controller {
     scratch: SetOnce<Scratch>,
     #[pin]
     pub(crate) channels: Channels,
+    batches: Batches,
     #[pin]
     pub(crate) control: Control,
     pub(crate) events: Arc<Worker<Events>>,
@@ -141,6 +148,7 @@ impl Controller {
         recovery: Arc<Worker<Recovery<Self>>>,
     ) -> Result<Arc<Self>> {
         let tags = Tags::new(settings.hw_queues, settings.can_queue)?;
+        let batches = Batches::new(settings.hw_queues)?;
         Arc::pin_init(
             try_pin_init!(Self {
                 device,
@@ -149,6 +157,7 @@ impl Controller {
                 tags,
                 scratch: SetOnce::new(),
                 channels <- Channels::new(),
+                batches,
                 control <- Control::new(),
                 events,
                 recovery,
@@ -266,6 +275,89 @@ impl Controller {
         Queued::accepted()
     }
 
+    /// Sends a command of a batch. With [`Tell::Now`], `told` gets the channel that was told of all that it holds.
+    #[inline]
+    fn send(&self, mut command: Command, queue: u32, tell: Tell, told: &mut Set) -> Queued {
+        let Some((path_id, target_id, lun)) = command.address() else {
+            return Self::fail(command, rlis_scsi::HostByte::BAD_TARGET);
+        };
+        let direction = match command.direction() {
+            Direction::None => DataDirection::None,
+            Direction::Out => DataDirection::Write,
+            Direction::In => DataDirection::Read,
+            Direction::Other => return Self::fail(command, rlis_scsi::HostByte::ERROR),
+        };
+        let [port_number, ..] = self.port.load(Relaxed).to_le_bytes();
+        let address = SrbAddress {
+            port_number,
+            path_id,
+            target_id,
+            lun,
+        };
+        let (len, tagged) = (command.len(), command.tagged_supported());
+        let Ok(packet) = VstorPacket::execute_srb(address, command.cdb(), direction, len, tagged)
+        else {
+            return Self::fail(command, rlis_scsi::HostByte::ERROR);
+        };
+
+        let cpu = cpu::current();
+        let guard = rcu::read_lock();
+        let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
+            return self.give_back(command);
+        };
+        let Some(mut buffer) = self
+            .scratch
+            .as_ref()
+            .and_then(|scratch| scratch.borrow(cpu))
+        else {
+            return command.busy();
+        };
+        // The descriptor lies in `buffer`, not in the command: once sent, the command may be completed and reused before
+        // `write_mpb` returns.
+        let descriptor = match command.map() {
+            Err(_) => return command.busy(),
+            Ok(None) => None,
+            Ok(Some(pages)) => {
+                match MpbDescriptor::from_pages(&mut buffer, pages.len(), pages.offset(), pages) {
+                    Ok(descriptor) => Some(descriptor),
+                    // A list with gaps, or longer than the limit: the mid-layer was told not to send these.
+                    Err(_) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
+                }
+            }
+        };
+        // From here on the command is in flight, before the host can see it.
+        let id = match self.tags.launch(command) {
+            Ok(id) => id,
+            Err(command) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
+        };
+        let sent = match descriptor {
+            Some(descriptor) => channel.write_mpb(&descriptor, packet.as_bytes(), id, tell),
+            None => {
+                let kind = PacketType::DATA_INBAND;
+                channel.write(kind, packet.as_bytes(), id, true, tell)
+            }
+        };
+        if sent.is_ok() {
+            match tell {
+                Tell::Now => *told = Set::told(channel.channel()),
+                Tell::Later if self.batches.note(queue, Set::of(channel.channel())) => {
+                    watch(&self.recovery);
+                }
+                Tell::Later => channel.tell(),
+            }
+        }
+        self.sent(sent, id)
+    }
+
+    /// No other command of a hardware queue follows at once: tells the host of those it was not told of, but for those in `told`.
+    #[inline]
+    fn end_batch(&self, queue: u32, told: Set) {
+        let left = self.batches.take(queue).without(told);
+        if !left.is_empty() {
+            self.channels.tell(left);
+        }
+    }
+
     /// Decides what happens to a command, depending on whether it was sent.
     #[inline]
     fn sent(&self, sent: Result, id: u64) -> Queued {
@@ -314,64 +406,21 @@ impl HostOps for Controller {
         &self.tags
     }
 
-    fn queue(&self, mut command: Command) -> Queued {
-        let Some((path_id, target_id, lun)) = command.address() else {
-            return Self::fail(command, rlis_scsi::HostByte::BAD_TARGET);
-        };
-        let direction = match command.direction() {
-            Direction::None => DataDirection::None,
-            Direction::Out => DataDirection::Write,
-            Direction::In => DataDirection::Read,
-            Direction::Other => return Self::fail(command, rlis_scsi::HostByte::ERROR),
-        };
-        let [port_number, ..] = self.port.load(Relaxed).to_le_bytes();
-        let address = SrbAddress {
-            port_number,
-            path_id,
-            target_id,
-            lun,
-        };
-        let (len, tagged) = (command.len(), command.tagged_supported());
-        let Ok(packet) = VstorPacket::execute_srb(address, command.cdb(), direction, len, tagged)
-        else {
-            return Self::fail(command, rlis_scsi::HostByte::ERROR);
-        };
+    fn queue(&self, command: Command) -> Queued {
+        // Once it is sent, the command may be completed and be another one.
+        let (queue, _) = command.queue_and_tag();
+        let is_last = command.is_last();
+        let tell = if is_last { Tell::Now } else { Tell::Later };
+        let mut told = Set::NONE;
+        let queued = self.send(command, queue, tell, &mut told);
+        if is_last {
+            self.end_batch(queue, told);
+        }
+        queued
+    }
 
-        let cpu = cpu::current();
-        let guard = rcu::read_lock();
-        let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
-            return self.give_back(command);
-        };
-        let Some(mut buffer) = self
-            .scratch
-            .as_ref()
-            .and_then(|scratch| scratch.borrow(cpu))
-        else {
-            return command.busy();
-        };
-        // The descriptor lies in `buffer`, not in the command: once sent, the command may be completed and reused before
-        // `send_mpb` returns.
-        let descriptor = match command.map() {
-            Err(_) => return command.busy(),
-            Ok(None) => None,
-            Ok(Some(pages)) => {
-                match MpbDescriptor::from_pages(&mut buffer, pages.len(), pages.offset(), pages) {
-                    Ok(descriptor) => Some(descriptor),
-                    // A list with gaps, or longer than the limit: the mid-layer was told not to send these.
-                    Err(_) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
-                }
-            }
-        };
-        // From here on the command is in flight, before the host can see it.
-        let id = match self.tags.launch(command) {
-            Ok(id) => id,
-            Err(command) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
-        };
-        let sent = match descriptor {
-            Some(mut descriptor) => channel.send_mpb(&mut descriptor, packet.as_bytes(), id),
-            None => channel.send(PacketType::DATA_INBAND, packet.as_bytes(), id, true),
-        };
-        self.sent(sent, id)
+    fn commit(&self, queue: u32) {
+        self.end_batch(queue, Set::NONE);
     }
 
     fn reset(&self, command: InFlight<'_>) -> Result {
@@ -386,7 +435,8 @@ impl HostOps for Controller {
     }
 
     fn timed_out(&self, command: InFlight<'_>) -> TimeoutAction {
-        // The completion may be in the ring, and only the signal lost. If the ring cannot be read, only a reset helps.
+        // The host may not know of the command; or the completion may be in the ring, and only the signal lost. If the ring
+        // cannot be read, only a reset helps.
         if self.channels.look_again() {
             self.suspect.xchg(1, Full);
         }
@@ -427,6 +477,7 @@ impl ChannelHandler for Controller {
     const SUB_CHANNELS: bool = true;
     const RESCIND: bool = true;
     const TARGET_CPU: bool = true;
+    const BATCHES: bool = true;
 
     fn on_event(&self, _channel: &Arc<Channel>, mut reader: Reader<'_>) {
         for _ in 0..BUDGET {

@@ -9,7 +9,10 @@ use crate::{
         Event,
         Events, //
     },
-    recovery::Recovery,
+    recovery::{
+        self,
+        Recovery, //
+    },
     settings::Settings,
     DEVICES, //
 };
@@ -196,7 +199,7 @@ impl Storage {
             return Ok(());
         }
         let connected = controller.connect(dev);
-        controller.recovery.enable();
+        recovery::enable(&controller.recovery);
         controller.events.enable();
         let properties = connected.inspect_err(|error| controller.lost(*error))?;
         controller.set_version(properties.version);

@@ -4,14 +4,28 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        Arc, //
+    },
+    time::Msecs, //
 };
-use rlis_hv::work::{
-    Flags,
-    Target,
-    Task,
-    Worker, //
+use rlis_hv::{
+    load_once,
+    work::{
+        Flags,
+        Target,
+        Task,
+        Worker, //
+    }, //
 };
+
+/// For how long the host may not know of a command, in milliseconds, if the mid-layer does not say that a batch has ended: for
+/// example because it ended the last command itself, of a device that is being removed.
+const UNTOLD_MS: Msecs = 20;
 
 /// Bits of `Recovery::flags`.
 const RESET: u32 = 1;
@@ -33,6 +47,9 @@ pub(crate) trait Recover: Send + Sync + 'static {
 
     /// The host has rescinded a sub-channel, or is about to rescind the device. Sleeps.
     fn withdrawn(&self);
+
+    /// There may be commands that the host was not told of in time.
+    fn untold(&self);
 }
 
 /// The pending troubles of one adapter.
@@ -42,6 +59,8 @@ pub(crate) trait Recover: Send + Sync + 'static {
 #[pin_data]
 pub(crate) struct Recovery<T: Recover> {
     flags: Flags,
+    /// Not 0 from the time of a command that the host is to be told of later until [`Recover::untold`].
+    watching: Atomic<u32>,
     /// What recovers the adapter, from probe to remove.
     #[pin]
     pub(crate) target: Target<Arc<T>>,
@@ -51,6 +70,7 @@ impl<T: Recover> Recovery<T> {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             flags: Flags::new(),
+            watching: Atomic::new(0),
             target <- Target::new(),
         })
     }
@@ -65,7 +85,36 @@ pub(crate) fn report<T: Recover>(worker: &Worker<Recovery<T>>, trouble: Trouble)
     worker.queue();
 }
 
+/// Has the host told of a command a little later, whatever happens; to be called when it lies in the ring. Any context.
+#[inline]
+pub(crate) fn watch<T: Recover>(worker: &Worker<Recovery<T>>) {
+    if load_once(&worker.watching) == 0 {
+        start_to_watch(worker);
+    }
+}
+
+#[cold]
+fn start_to_watch<T: Recover>(worker: &Worker<Recovery<T>>) {
+    if worker.watching.xchg(1, Full) == 0 {
+        worker.set_timer(UNTOLD_MS);
+    }
+}
+
+/// Recovery is possible again after it was disabled, when a timer may have been lost.
+pub(crate) fn enable<T: Recover>(worker: &Worker<Recovery<T>>) {
+    worker.enable();
+    worker.watching.xchg(0, Full);
+}
+
 impl<T: Recover> Task for Recovery<T> {
+    fn expired(this: &Worker<Self>) {
+        // Who sends a command and still finds it set has that told here.
+        this.watching.xchg(0, Full);
+        if let Some(target) = this.target.get() {
+            target.untold();
+        }
+    }
+
     fn run(this: &Worker<Self>) {
         let Some(target) = this.target.get() else {
             return;

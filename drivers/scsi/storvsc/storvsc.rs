@@ -6,6 +6,7 @@
 //! - `device`: probe, remove, suspend and resume
 //! - `controller`: commands and completions; opening, closing and reopening the channel; resets
 //! - `channels`: which CPU sends through which channel
+//! - `batch`: commands that the host is told of together
 //! - `control`: the driver's own requests and their answers
 //! - `events`: work for process context: scans, LUNs that appear and disappear
 //! - `identity`: whether a LUN is still the same disk
@@ -18,6 +19,7 @@ use rlis_vmbus::{
     Registration, //
 };
 
+mod batch;
 mod channels;
 mod control;
 mod controller;

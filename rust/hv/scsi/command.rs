@@ -232,6 +232,14 @@ impl Command {
         unsafe { (*(*self.raw.as_ptr()).device).tagged_supported() != 0 }
     }
 
+    /// Returns whether no other command follows at once: [`HostOps::commit`](crate::HostOps::commit) is not called for this one.
+    #[inline]
+    pub fn is_last(&self) -> bool {
+        // SAFETY: As in `cdb`.
+        let flags = unsafe { (*self.raw.as_ptr()).flags };
+        flags & rlis_sys::SCMD_LAST as c_int != 0
+    }
+
     /// The host adapter that the command is for.
     #[inline]
     pub(crate) fn host(&self) -> NonNull<Scsi_Host> {

@@ -51,6 +51,12 @@ pub trait HostOps: Send + Sync + 'static {
     /// Carries out a command. Must not sleep; called for different hardware queues at the same time.
     fn queue(&self, command: Command) -> Queued;
 
+    /// Of the commands of a hardware queue that came last, none was marked as the last one ([`Command::is_last`]), but no other
+    /// follows: whatever waits for it does so no longer. Must not sleep.
+    fn commit(&self, queue: u32) {
+        let _ = queue;
+    }
+
     /// Resets the adapter and all that is behind it (`eh_host_reset_handler`): when this returns `Ok`, the device
     /// works on no command any more that it had before. Sleeps.
     ///
@@ -261,6 +267,7 @@ impl<T: HostOps> Host<T> {
             name: params.name.as_char_ptr(),
             proc_name: params.proc_name.as_char_ptr(),
             queuecommand: Some(Self::queuecommand),
+            commit_rqs: Some(Self::commit_rqs),
             eh_host_reset_handler: Some(Self::eh_host_reset),
             eh_timed_out: Some(Self::eh_timed_out),
             #[cfg(RLIS_HAVE_SDEV_CONFIGURE)]
@@ -320,6 +327,17 @@ impl<T: HostOps> Host<T> {
         // SAFETY: The mid-layer never passes a null pointer, and the command is ours now.
         let command = unsafe { Command::from_raw(NonNull::new_unchecked(cmd), false) };
         ops.queue(command).into_raw()
+    }
+
+    /// The commit_rqs function of the C API.
+    ///
+    /// # Safety
+    ///
+    /// Only for the mid-layer to call, with what the C API prescribes.
+    unsafe extern "C" fn commit_rqs(host: *mut Scsi_Host, queue: u16) {
+        // SAFETY: It follows commands, so the host is registered.
+        let ops = unsafe { &*data::<T>(host).hot };
+        ops.commit(queue.into());
     }
 
     /// The eh_host_reset_handler function of the C API.

@@ -6,7 +6,10 @@ use super::{
     Controller,
     CONTROL_MS, //
 };
-use crate::recovery::Recover;
+use crate::{
+    batch::Set,
+    recovery::Recover, //
+};
 use kernel::{
     prelude::*,
     sync::atomic::Full,
@@ -109,6 +112,10 @@ impl Controller {
 }
 
 impl Recover for Controller {
+    fn untold(&self) {
+        self.channels.tell(Set::ALL);
+    }
+
     fn late(&self) {
         // Errors have been logged.
         let _ = self.reset_bus();
