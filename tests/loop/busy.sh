@@ -40,6 +40,8 @@ shrinks() {
 	ctl fault 0 error 0 0 0 0 0 0 0
 	[ "$(depth)" -lt "$before" ] || { echo "queue depth $before stays in round $round"; return 1; }
 }
+# The lines of the scan are as many as there may be in five seconds.
+sleep 6
 check queue_depth_shrinks shrinks
 
 # SG_IO learns the status, and no error of the host adapter's.
