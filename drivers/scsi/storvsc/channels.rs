@@ -235,7 +235,7 @@ impl Channels {
     ) -> Option<PinnedChannel<'a>> {
         let map = self.map.get(guard)?;
         let own = map.of_cpu.get(usize::try_from(cpu).ok()?)?.pin(guard)?;
-        if own.percent_to_write() > lowater {
+        if own.has_room(lowater) {
             return Some(own);
         }
         Some(map.another(cpu, lowater, guard).unwrap_or(own))
@@ -257,7 +257,7 @@ impl Map {
         let others = || Iterator::chain(after.iter(), before);
         let with_room = |open: &'a Open| {
             let channel = open.channel.pin(guard)?;
-            (channel.percent_to_write() > lowater).then_some(channel)
+            channel.has_room(lowater).then_some(channel)
         };
         others()
             .filter(|open| open.place.node == node)

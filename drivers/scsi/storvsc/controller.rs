@@ -46,6 +46,7 @@ use kernel::{
 };
 use rlis_hv::{
     cpu,
+    load_once,
     work::Worker,
     RateLimit, //
 };
@@ -95,6 +96,10 @@ pub(crate) const CONTROL_MS: Msecs = 180_000;
 
 /// Time-out of a command, in seconds. After it the mid-layer asks what to do.
 const COMMAND_SECONDS: u32 = 180;
+
+/// The longest data whose page list is made on the stack, in bytes; and how many words that takes.
+const FEW_BYTES: u32 = 4096;
+const FEW_WORDS: usize = MpbDescriptor::words(2);
 
 /// Packets that are taken from a ring before the tasklet yields.
 const BUDGET: u32 = 512;
@@ -287,7 +292,7 @@ impl Controller {
             Direction::In => DataDirection::Read,
             Direction::Other => return Self::fail(command, rlis_scsi::HostByte::ERROR),
         };
-        let [port_number, ..] = self.port.load(Relaxed).to_le_bytes();
+        let [port_number, ..] = load_once(&self.port).to_le_bytes();
         let address = SrbAddress {
             port_number,
             path_id,
@@ -305,12 +310,17 @@ impl Controller {
         let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
             return self.give_back(command);
         };
-        let Some(mut buffer) = self
-            .scratch
-            .as_ref()
-            .and_then(|scratch| scratch.borrow(cpu))
-        else {
-            return command.busy();
+        let (mut few, mut borrowed);
+        let buffer: &mut [u64] = if len <= FEW_BYTES {
+            few = [0; FEW_WORDS];
+            &mut few
+        } else {
+            let scratch = self.scratch.as_ref();
+            let Some(lent) = scratch.and_then(|scratch| scratch.borrow(cpu)) else {
+                return command.busy();
+            };
+            borrowed = lent;
+            &mut borrowed
         };
         // The descriptor lies in `buffer`, not in the command: once sent, the command may be completed and reused before
         // `write_mpb` returns.
@@ -318,7 +328,7 @@ impl Controller {
             Err(_) => return command.busy(),
             Ok(None) => None,
             Ok(Some(pages)) => {
-                match MpbDescriptor::from_pages(&mut buffer, pages.len(), pages.offset(), pages) {
+                match MpbDescriptor::from_pages(buffer, pages.len(), pages.offset(), pages) {
                     Ok(descriptor) => Some(descriptor),
                     // A list with gaps, or longer than the limit: the mid-layer was told not to send these.
                     Err(_) => return Self::fail(command, rlis_scsi::HostByte::ERROR),

@@ -15,15 +15,16 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed,
-            Release, //
-        },
+        atomic::{Acquire, Atomic, Relaxed},
         Mutex,
         MutexGuard, //
+    }, //
+};
+use rlis_hv::{
+    load_once,
+    ordered::{
+        compare_exchange,
+        store_release, //
     }, //
 };
 use rlis_sys::{
@@ -152,7 +153,7 @@ impl Tags {
     /// Whether a host is that of these tags.
     #[inline]
     fn is_own(&self, host: NonNull<Scsi_Host>) -> bool {
-        self.host.load(Relaxed) == host.as_ptr()
+        load_once(&self.host) == host.as_ptr()
     }
 
     // Not inlined into other crates: lockdep wants one name for the lock's class, at one address.
@@ -217,21 +218,20 @@ impl Tags {
         else {
             return Err(command);
         };
-        let before = slot.id.load(Relaxed);
+        let before = load_once(&slot.id);
         if in_use(before) {
             // Two commands with one tag at a time: the mid-layer never does that.
             return Err(command);
         }
         let (raw, mapped) = command.into_raw();
-        slot.command.store(
-            raw.as_ptr()
-                .map_addr(|address| address | if mapped { MAPPED } else { 0 }),
-            Relaxed,
-        );
+        let tagged = raw
+            .as_ptr()
+            .map_addr(|address| address | if mapped { MAPPED } else { 0 });
+        store_release(&slot.command, tagged);
         let id = next_id(before, queue, tag);
         // INVARIANT: The command was stored before. Nobody else writes to the slot: it is not in use, and all commands
         // that come here are of one host, which gives a tag to one at a time.
-        slot.id.store(id, Release);
+        store_release(&slot.id, id);
         Ok(id)
     }
 
@@ -246,8 +246,10 @@ impl Tags {
         if !in_use(id) {
             return None;
         }
-        slot.id.cmpxchg(id, idle(id), Full).ok()?;
-        let tagged = slot.command.load(Relaxed);
+        if !compare_exchange(&slot.id, id, idle(id)) {
+            return None;
+        }
+        let tagged = load_once(&slot.command);
         let raw = NonNull::new(untagged(tagged))?;
         // SAFETY: By the type invariant of `Slot`, this is what `into_raw` returned, and it is ours alone.
         Some(unsafe { Command::from_raw(raw, tagged.addr() & MAPPED != 0) })

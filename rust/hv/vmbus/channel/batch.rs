@@ -50,6 +50,7 @@ c_struct! {
         fn lock -> SpinLock = outbound.ring_lock;
         fn ring -> Field<*mut rlis_sys::hv_ring_buffer> = outbound.ring_buffer;
         fn datasize -> Field<u32> = outbound.ring_datasize;
+        fn size -> Field<u32> = outbound.ring_size;
         fn rescind -> Field<bool> = rescind;
         fn out_full_flag -> Field<bool> = out_full_flag;
         fn out_full_first -> Field<u64> = out_full_first;
@@ -92,6 +93,22 @@ impl PinnedChannel<'_> {
     fn fields(&self) -> &Fields {
         // SAFETY: By the type invariant the channel is open, so it stays valid as long as `self`.
         unsafe { view::<Fields>(self.0.raw.as_ptr()) }
+    }
+
+    /// Returns whether more than `percent` per cent of the outbound ring are free. It is out of date at once.
+    #[inline]
+    pub fn has_room(&self, percent: u32) -> bool {
+        let fields = self.fields();
+        let Some(free) = self
+            .0
+            .outgoing(fields)
+            .ok()
+            .and_then(|ring| ring.free().ok())
+        else {
+            // Who sends is told what is wrong.
+            return true;
+        };
+        u64::from(free) * 100 >= (u64::from(percent) + 1) * u64::from(fields.size().get())
     }
 
     /// Sends a packet with its data inside the ring, as [`Self::send`].
