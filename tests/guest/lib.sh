@@ -64,6 +64,22 @@ ends_in_error() {
 	! wait $job
 }
 
+# repeated COUNT COMMAND...: COMMAND succeeds so many times, one after the other; if it does not, this tells when, and its last words.
+repeated() {
+	local count=$1 round said
+	shift
+	for round in $(seq "$count"); do
+		said=$("$@" 2>&1) || { echo "round $round of $count: $(echo "$said" | tail -n 3)"; return 1; }
+	done
+}
+
+# kernel_memory: what the kernel has in use for itself, in kB, without caches that it can give back. free_memory: what nobody uses.
+kernel_memory() {
+	echo 3 >/proc/sys/vm/drop_caches
+	awk '/^(Slab|Percpu):/ { n += $2 } END { print n }' /proc/meminfo
+}
+free_memory() { awk '/^MemFree:/ { print $2 }' /proc/meminfo; }
+
 # load MODULE [PARAMETER...] loads what it depends on too; unload MODULE takes away just it. Which .ko stands behind
 # a name was chosen by DRIVERS= when the guest was made.
 # A module that the kernel has built in is loaded already. Kernels come with a list of those, or sysfs knows the module
@@ -301,7 +317,7 @@ peer() {
 			setsockopt($s, 40, 6, pack("qq", 60, 0)) if $vm; $s }
 		sub pattern { substr(join("", map chr, 0 .. 250) x (int($_[0] / 251) + 1), 0, $_[0]) }
 		sub send_all { my ($to, $b) = @_; while (length $b) { substr($b, 0, syswrite($to, $b, 65536) || fail("write")) = "" } }
-		sub read_all { my ($s, $all) = ($_[0], ""); 1 while sysread $s, $all, 65536, length $all; $all }
+		sub read_all { my ($s, $all) = ($_[0], ""); while (my $n = sysread($s, $all, 65536, length $all) // fail("read")) { } $all }
 		sub same { $_[0] eq $_[1] or fail(length($_[0]) . " bytes came back, not the same " . length $_[1]) }
 		if ($what eq "listen") {
 			my $s = make(1); setsockopt($s, 1, 2, pack("i", 1));
@@ -319,6 +335,55 @@ peer() {
 		if ($what eq "source") { send_all($s, "$n\n"); same(read_all($s), pattern($n)) }
 		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), "$n bytes\n") }
 		else { unless (fork) { alarm 100; send_all($s, pattern($n)); shutdown $s, 1; exit } same(read_all($s), pattern($n)); wait }' "$@"
+}
+# Traffic in the background, until `quiet`. A transfer may fail while something happens to its card, but it ends, and what arrives is
+# right: what is not, is told in /tmp/wrong.
+traffic_begins() {
+	touch /tmp/go
+	: >/tmp/wrong
+}
+quiet() {
+	rm /tmp/go
+	wait
+}
+# transfers ARGUMENT...: `peer` with these, again and again; a line for each in /tmp/rounds-WHAT.
+transfers() {
+	while [ -e /tmp/go ]; do
+		peer "$@" >"/tmp/out-$1" 2>&1 || { grep -q 'not the same' "/tmp/out-$1" && echo "$*: $(cat "/tmp/out-$1")" >>/tmp/wrong; sleep 1; }
+		echo >>"/tmp/rounds-$1"
+	done
+}
+# flood ADDRESS: datagrams of all lengths to the echo service there, eight at once, whatever becomes of them; those that come back are
+# compared, and ten of them are a line in /tmp/flooded.
+flood() {
+	: >/tmp/flooded
+	perl -e '$| = 1; my $to = pack("SnC4x8", 2, 7, split /\./, $ARGV[0]); my ($n, $back) = (0, 0); socket(my $s, 2, 2, 0) or die;
+		my $bytes = join("", map chr, 0 .. 250) x 8; my $all = ""; vec($all, fileno $s, 1) = 1;
+		sub datagram { pack("N", $_[0]) . substr($bytes, $_[0] % 251, $_[0] * 37 % 1469) }
+		while (-e "/tmp/go") {
+			for (1 .. 8) { send($s, datagram($n), 64, $to); $n = ($n + 1) & 0xffffffff }
+			while (select(my $ready = $all, undef, undef, 0.01) > 0) { defined recv($s, my $b, 65536, 64) or last;
+				length $b >= 4 && $b eq datagram(unpack "N", $b) or do { open my $wrong, ">>", "/tmp/wrong"; print $wrong "a datagram of ", length $b, " bytes\n"; exit 1 };
+				++$back % 10 or print "\n" }
+			select(undef, undef, undef, 0.005) }' "$1" >>/tmp/flooded
+}
+# flood_comes_back: what was sent since this was called.
+flood_comes_back() {
+	local came
+	came=$(wc -l </tmp/flooded)
+	floods() { [ "$(wc -l </tmp/flooded)" -ge $((came + 2)) ]; }
+	wait_for 30 floods || { echo "nothing comes back; $((came * 10)) datagrams did before"; return 1; }
+}
+# asks_for_links: until `quiet`, somebody asks for all interfaces; a line in /tmp/slow for whoever waited longer than five seconds.
+asks_for_links() {
+	: >/tmp/slow
+	while [ -e /tmp/go ]; do
+		asked=$(uptime)
+		ip link >/dev/null 2>&1
+		took=$(($(uptime) - asked))
+		[ $took -le $((5 * PATIENCE)) ] || echo "ip link took $took s, until $(uptime)" >>/tmp/slow
+		sleep 0.5
+	done
 }
 # ethtool_refuses ARGUMENT...: it fails.
 ethtool_refuses() { ! ethtool "$@" >/tmp/said 2>&1 || { echo "ethtool $*: $(cat /tmp/said)"; false; }; }

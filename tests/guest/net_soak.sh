@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     Mixed load on network cards while cables, sizes, channels, drivers and cards come and go and the host misbehaves
 #: host     rlis
-#: drivers  c rustbus
+#: drivers  c rust rustbus
 #: quick    none
 #: when     all
 #: modules  hv_vmbus hv_netvsc
@@ -38,15 +38,7 @@ check near_up near_up
 check far_up far_up
 check across wait_for 20 pings 10.1.0.2
 
-# What must hold: a transfer may fail while something happens to its card, but what arrives is right, and it ends.
-touch /tmp/go
-: >/tmp/wrong
-transfers() {
-	while [ -e /tmp/go ]; do
-		peer "$@" >"/tmp/out-$1" 2>&1 || { grep -q 'not the same' "/tmp/out-$1" && echo "$*: $(cat "/tmp/out-$1")" >>/tmp/wrong; sleep 1; }
-		echo >>"/tmp/rounds-$1"
-	done
-}
+traffic_begins
 transfers echo 10.0.0.1 100000 &
 transfers source 10.0.0.1 200000 &
 transfers udp 10.0.0.1 1 200 1472 3000 &
@@ -106,8 +98,7 @@ while [ "$(uptime)" -lt "$until" ] && [ $result = 0 ]; do
 done
 check answers_throughout equal '' "$(cat /tmp/answers)"
 check nothing_wrong_arrived equal '' "$(cat /tmp/wrong)"
-rm /tmp/go
-wait
+quiet
 check events test $events -gt 20
 for what in echo source udp; do check "rounds_$what" test -s "/tmp/rounds-$what"; done
 # Whatever was left as it was, this makes it work.

@@ -41,21 +41,10 @@ round() {
 	[ "$(ls /sys/bus/vmbus/devices | wc -l)" = "$devices" ] || { echo 'other devices than before'; return 1; }
 	[ "$(sums)" = "$contents" ] || { echo 'other contents than before'; return 1; }
 }
-rounds() {
-	for number in $(seq "$1"); do
-		said=$(round 2>&1) || { echo "round $number: $said"; return 1; }
-	done
-}
-# What is in use for good after the first rounds, in kB.
-used() {
-	echo 3 >/proc/sys/vm/drop_caches
-	awk '/^(Slab|Percpu):/ { n += $2 } END { print n }' /proc/meminfo
-}
-available() { awk '/^MemFree:/ { print $2 }' /proc/meminfo; }
-check reload_5 rounds 5
-before=$(used) free=$(available)
-check reload_15_more rounds 15
-after=$(used) left=$(available)
+check reload_5 repeated 5 round
+before=$(kernel_memory) free=$(free_memory)
+check reload_15_more repeated 15 round
+after=$(kernel_memory) left=$(free_memory)
 note "kernel memory before $before kB, after $after kB; free before $free kB, after $left kB"
 check kernel_memory_does_not_grow test $((after - before)) -lt 2048
 # Rings and buffers: a module that kept its own would take this much in four rounds.
