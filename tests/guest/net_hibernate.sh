@@ -27,7 +27,9 @@ check four_channels wait_for 20 host_says '^net0 .* channels=4 ' nets
 
 # What a user sets. All flows go to channels 0 and 3.
 check mtu ip link set "$eth" mtu 4000
-check address ip link set "$eth" address 02:15:5d:00:00:77
+# The C driver takes another address only while it is down.
+other_address() { ip link set "$eth" down && ip link set "$eth" address 02:15:5d:00:00:77 && ip link set "$eth" up; }
+check address other_address
 check promiscuous ip link set "$eth" promisc on
 check features ethtool -K "$eth" lro off tso off rxhash off
 check key ethtool -X "$eth" hkey "$(for n in $(seq 10 49); do echo $n; done | paste -sd:)"
