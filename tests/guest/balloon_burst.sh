@@ -34,7 +34,7 @@ check nothing_was_killed not_killed
 check memory_was_added test "$(total)" -ge $((before + 768 * 1024))
 holds() { for n in $(seq 50); do [ "$(md5sum <"/mnt/$n")" = "$(cat "/mnt/$n.sum")" ] || { echo "file $n changed"; return 1; }; done; }
 check content_stays holds
-rm -rf /mnt/*
+rm -rf /mnt/[0-9]*
 less_promised() { host_says ' available=[0-9]{6}' memory; }
 check report_says_it_is_free wait_for 20 less_promised
 check no_violations equal '' "$(host violations)"

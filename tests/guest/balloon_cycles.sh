@@ -26,7 +26,7 @@ churn() {
 	local n=0 sum
 	while [ ! -e /tmp/stop ]; do
 		n=$((n + 1))
-		rm -rf "/mnt/$1"
+		rm -rf "/mnt/${1:?}"
 		mkdir "/mnt/$1"
 		dd if=/dev/urandom of="/mnt/$1/large" bs=64K count=$((16 + n % 5 * 32)) 2>/dev/null || return
 		sum=$(md5sum <"/mnt/$1/large")
