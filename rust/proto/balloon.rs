@@ -11,6 +11,7 @@
 //! All numbers of pages and all page numbers here count pages of 4 KiB, whatever those of the guest are.
 
 mod caps;
+mod cold_discard;
 mod hot_add;
 mod incoming;
 mod message;
@@ -21,6 +22,11 @@ mod range;
 mod span_set;
 
 pub use caps::Caps;
+pub use cold_discard::{
+    hinted_pages, hinted_ranges, AfterFailure, Failures, Hint, HvStatus, Progress,
+    CAPABILITY_COLD_DISCARD, HINTED_AT_ONCE, HINT_HEADER, MAX_HINTED, MEMORY_HEAT_HINT,
+    QUERY_CAPABILITIES,
+};
 pub use hot_add::{answer_hot_add, HotAddStep, HotMemory, MemoryEvent, Runs, Shortfall};
 pub use incoming::{incoming, refused, CapabilitiesAnswer, HotAddRequest, Incoming, Ranges};
 pub use message::{

@@ -95,6 +95,44 @@ macro_rules! layout_suites {
 
 rlis_proto::for_each_wire_struct!(layout_suites);
 
+/// Hints that memory is free are made of words, whose bits the kernel declares as fields.
+#[kunit_tests(rlis_layout_hints)]
+mod hint_layouts {
+    use super::c::*;
+    use core::mem::size_of;
+    use rlis_proto::balloon::*;
+
+    fn range(start: u64, end: u64) -> Option<u64> {
+        hinted_ranges(Span::new(start, end)).next()
+    }
+
+    #[test]
+    fn ranges() {
+        type Small = hv_gpa_page_range__bindgen_ty_1;
+        type Large = hv_gpa_page_range__bindgen_ty_2;
+        let small = Small::new_bitfield_1(2, 0, 0x1234).get(0, 64);
+        assert_eq!(range(0x1234, 0x1237), Some(small));
+        // Two pages of 2 MiB.
+        let count = Small::new_bitfield_1(1, 1, 0).get(0, 64);
+        let large = Large::new_bitfield_1(0, 0, 0, 0x8000 >> 9).get(0, 64);
+        assert_eq!(range(0x8000, 0x8400), Some(count | large));
+        assert_eq!(size_of::<hv_gpa_page_range>(), size_of::<u64>());
+    }
+
+    #[test]
+    fn calls() {
+        assert_eq!(
+            u32::from(QUERY_CAPABILITIES),
+            HV_EXT_CALL_QUERY_CAPABILITIES
+        );
+        assert_eq!(u32::from(MEMORY_HEAT_HINT), HV_EXT_CALL_MEMORY_HEAT_HINT);
+        let kind = u64::from(HV_EXT_MEMORY_HEAT_HINT_TYPE_COLD_DISCARD);
+        assert_eq!(HINT_HEADER, kind);
+        assert_eq!(4096 / size_of::<u64>() - 1, MAX_HINTED);
+        assert_eq!(size_of::<hv_memory_hint>(), size_of::<u64>());
+    }
+}
+
 // include/vmbus_private.h mirrors the kernel's private header, through which other modules use these objects.
 macro_rules! private_mirror_suite {
     ( $( $c:ident { $( $field:ident ),* $(,)? } )* ) => {
