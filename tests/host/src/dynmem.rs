@@ -4,9 +4,10 @@
 //! that have it do so.
 //!
 //! [`device`] speaks the protocol (rust/proto/balloon), [`ledger`] knows which pages are whose, [`region`] has the
-//! memory that can be added, [`wrong`] is what such a host can do wrong.
+//! memory that can be added, [`discard`] takes hints of free memory, [`wrong`] is what such a host can do wrong.
 
 mod device;
+mod discard;
 mod ledger;
 mod region;
 mod spec;
@@ -24,6 +25,7 @@ use crate::size::parse_size;
 use spec::{parse_hex, parse_offset, parse_pages, parse_version, Message, Named};
 
 pub use device::MemoryDevice;
+pub use discard::Hints;
 pub use region::Region;
 
 /// Whether the machine has the device.
@@ -39,12 +41,16 @@ pub struct Options {
     /// How much can be added to the guest's memory while it runs.
     #[arg(long, value_parser = parse_size, requires = "memory_device")]
     pub hot_add: Option<u64>,
+    /// Take hints that memory is free, and empty it: cold discard, by an extended hypercall.
+    #[arg(long, requires = "memory_device")]
+    pub cold_discard: bool,
 }
 
 /// What a host does with a guest's memory. Sizes are made of pages of 4 KiB.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Dynamic memory: what was agreed with the guest, its last report, pages that the host has and that were added.
+    /// Dynamic memory: what was agreed with the guest, its last report, pages that the host has, that were added, and that were
+    /// hinted to be free.
     Memory,
     /// Take memory from the guest; tells how many pages it gave, and in how many messages.
     Balloon {

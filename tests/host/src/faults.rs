@@ -182,6 +182,10 @@ pub enum Fault {
     MemoryInfo,
     /// Dynamic memory: information whose message says that it has VALUE bytes (default 0xffff), before a request.
     MemoryInfoSize,
+    /// Dynamic memory: a hint that memory is free is refused with status VALUE (default 5, HV_STATUS_INVALID_PARAMETER).
+    MemoryRefuseHint,
+    /// Dynamic memory: a hint that memory is free succeeds, and nothing of it is done.
+    MemoryStuckHint,
     /// No answer to INITIATE_CONTACT.
     BusNoVersionResponse,
     /// Every version is refused.

@@ -4,6 +4,7 @@
 //! KVM emulates the registers; what KVM leaves to its user is here.
 
 pub mod cpuid;
+pub mod extended;
 pub mod hypercall;
 pub mod hypercall_page;
 pub mod remap;

@@ -48,6 +48,12 @@ pub trait Plug: Send + Sync {
     fn plug(&self, start: u64, len: u64) -> Result<()>;
 }
 
+/// Takes what is in the guest's memory.
+pub trait Discard: Send + Sync {
+    /// From now on there are zeroes in `len` bytes of `memory` from `start` on. Both are made of pages.
+    fn discard(&self, memory: &Memory, start: u64, len: u64) -> Result<()>;
+}
+
 /// Reserves `size` bytes of RAM for a guest to which nothing is added.
 #[cfg(test)]
 pub fn allocate(size: u64) -> Result<Memory> {

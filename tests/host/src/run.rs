@@ -14,10 +14,11 @@ use anyhow::{bail, Context, Result};
 use crate::bystander::Bystander;
 use crate::cli::{Ic, RunArgs};
 use crate::control;
-use crate::dynmem::{MemoryDevice, Region};
+use crate::dynmem::{Hints, MemoryDevice, Region};
 use crate::faults::Faults;
 use crate::host::{Components, Host};
 use crate::hyperv::cpuid::{Features, Stimer};
+use crate::hyperv::extended::ColdDiscard;
 use crate::hyperv::remap::Remapper;
 use crate::hyperv::synic::Synic;
 use crate::ic::{fcopy, heartbeat, kvp, shutdown, timesync, vss, Component};
@@ -29,6 +30,7 @@ use crate::sockets::Sockets;
 use crate::storvsp::adapter::{Adapter, Adapters, Class};
 use crate::storvsp::lun;
 use crate::violations::{self, Violations};
+use crate::vm::kvm::Discarder;
 use crate::vm::mmio::Mmio;
 use crate::vm::pm::Pm;
 use crate::vm::ports::Ports;
@@ -150,6 +152,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let features = Features {
         stimer: args.stimer,
         invariant_tsc: args.invariant_tsc,
+        cold_discard: args.dynmem.cold_discard,
     };
     let (machine, lines) = Machine::new(&kvm, &memory, below, args.cpus, features)?;
     let synic = Arc::new(Synic::new(
@@ -174,6 +177,15 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         violations: violations.clone(),
         faults: Arc::new(Faults::default()),
     };
+    let hints = args.dynmem.cold_discard.then(|| {
+        let faults = shared.faults.clone();
+        Hints::new(
+            memory.clone(),
+            Box::new(Discarder),
+            violations.clone(),
+            faults,
+        )
+    });
     let mmio = Arc::new(Mmio::default());
     let remapper = Remapper::new(machine.msi_line(), args.cpus.into(), violations.clone());
     let remapper = Arc::new(remapper);
@@ -192,7 +204,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         memory: args.dynmem.memory_device.then(|| {
             let region = |(start, len)| Region::new(start, len, machine.plugger(memory.clone()));
             let newest = args.dynmem.memory_version;
-            MemoryDevice::new(newest, args.memory, memory.clone(), hot.map(region))
+            MemoryDevice::new(newest, args.memory, memory.clone(), hot.map(region), hints)
         }),
         input: Input::new(&args.input),
         sockets: args.sockets.then(|| Sockets::new(&server)),
@@ -270,6 +282,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         com2,
         pm: Mutex::new(Pm::new()),
     });
+    let discard = host.memory.clone().filter(|_| args.dynmem.cold_discard);
     let shared = vcpu::Shared {
         memory,
         ports,
@@ -277,6 +290,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         remapper,
         synic,
         receiver: server,
+        discard: discard.map(|device| device as Arc<dyn ColdDiscard>),
         outcome,
     };
     // The messages of timers are KVM's.

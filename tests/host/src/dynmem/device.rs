@@ -17,11 +17,14 @@ use rlis_proto::guid::class::HV_DM_GUID;
 use rlis_proto::Guid;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::discard::Hints;
 use super::ledger::Ledger;
 use super::region::Region;
 use super::spec::{Named, NAME, PAGE};
 use super::wrong;
 use crate::faults::Fault;
+use crate::hyperv::extended::ColdDiscard;
+use crate::hyperv::hypercall::INVALID_PARAMETER;
 use crate::ic::instance;
 use crate::memory::Memory;
 use crate::vmbus::channel::Channel;
@@ -82,6 +85,7 @@ struct State {
     trans_id: u32,
     ledger: Ledger,
     region: Option<Region>,
+    hints: Option<Hints>,
     /// Pages that the guest says it has added.
     added: u64,
     pending: VecDeque<Pending>,
@@ -236,6 +240,7 @@ impl MemoryDevice {
         size: u64,
         memory: Arc<Memory>,
         region: Option<Region>,
+        hints: Option<Hints>,
     ) -> Arc<Self> {
         Arc::new(Self {
             newest,
@@ -249,6 +254,7 @@ impl MemoryDevice {
                 trans_id: 0,
                 ledger: Ledger::new(memory),
                 region,
+                hints,
                 added: 0,
                 pending: VecDeque::new(),
                 answer: None,
@@ -422,7 +428,7 @@ impl MemoryDevice {
         let pressure = state.pressure.unwrap_or_default();
         format!(
             "{NAME} version={version} ready={} balloon={} hot-add={} alignment={}M reports={} available={} committed={} \
-             ballooned={} plugged={} added={} unanswered={}",
+             ballooned={} plugged={} added={} hinted={} unanswered={}",
             u8::from(state.ready().is_ok()),
             u8::from(caps.balloon),
             u8::from(caps.hot_add),
@@ -433,6 +439,7 @@ impl MemoryDevice {
             state.ledger.count(),
             state.region.as_ref().map_or(0, Region::plugged),
             state.added,
+            state.hints.as_ref().map_or(0, Hints::pages),
             state.pending.len()
         )
     }
@@ -521,6 +528,22 @@ impl MemoryDevice {
             (step, message) => bail!("{message:?} at step {step:?}"),
         }
         Ok(())
+    }
+}
+
+impl ColdDiscard for MemoryDevice {
+    fn hint(&self, ranges: &[u64]) -> (usize, u16) {
+        let state = &mut *self.state();
+        match &mut state.hints {
+            Some(hints) => hints.take(ranges, &state.ledger, state.region.as_ref()),
+            None => (0, INVALID_PARAMETER),
+        }
+    }
+
+    fn wrong(&self, what: String) {
+        if let Some(hints) = &self.state().hints {
+            hints.wrong(&what);
+        }
     }
 }
 

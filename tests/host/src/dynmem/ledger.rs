@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{bail, ensure, Context, Result};
-use rlis_proto::balloon::{PageRange, MAX_COUNT};
+use rlis_proto::balloon::{PageRange, Span, MAX_COUNT};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::spec::PAGE;
@@ -36,6 +36,11 @@ impl Ledger {
     /// How many pages the host has.
     pub fn count(&self) -> usize {
         self.pages.len()
+    }
+
+    /// The first of `pages` that the host has.
+    pub fn first_of(&self, pages: Span) -> Option<u64> {
+        self.pages.range(pages.start..pages.end).next().copied()
     }
 
     /// The guest gives a page.
@@ -114,6 +119,8 @@ mod tests {
         assert!(ledger.take(256).is_err(), "there is no such page");
         assert!(ledger.take(u64::MAX / PAGE).is_err());
         assert_eq!(ledger.count(), 5);
+        assert_eq!(ledger.first_of(Span::new(6, 200)), Some(6));
+        assert_eq!(ledger.first_of(Span::new(10, 200)), None);
         let range = |start, count| PageRange::new(start, count).unwrap();
         let (ranges, touched) = ledger.give_back(4);
         assert_eq!(ranges, [range(5, 3), range(9, 1)]);

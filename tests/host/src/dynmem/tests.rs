@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use clap::Parser;
 use rlis_proto::balloon::{
-    answer_hot_add, incoming, BalloonAnswer, Capabilities, Caps, HotAddResponse, Incoming,
-    MemoryState, PageRange, Pressure, Status, UnballoonResponse, Version, VersionRequest,
+    answer_hot_add, hinted_ranges, incoming, BalloonAnswer, Capabilities, Caps, HotAddResponse,
+    Incoming, MemoryState, PageRange, Pressure, Span, Status, UnballoonResponse, Version,
+    VersionRequest,
 };
 use vm_memory::{Bytes, GuestAddress};
 use zerocopy::IntoBytes;
 
 use super::*;
 use crate::faults::Fault;
+use crate::hyperv::extended::ColdDiscard;
 use crate::memory::Plug;
+use crate::vm::kvm::Discarder;
 use crate::vmbus::guest::{Guest, GuestChannel};
 use crate::vmbus::ring::{Packet, DATA_INBAND};
 
@@ -53,7 +56,10 @@ impl Bench {
         let mut guest = Guest::new();
         let plugged = Plugged::default();
         let region = Region::new(REGION, 1 << 30, Box::new(plugged.clone()));
-        let device = MemoryDevice::new(newest, 4 << 20, guest.memory.clone(), Some(region));
+        let memory = guest.memory.clone();
+        let (violations, faults) = (guest.shared.violations.clone(), guest.shared.faults.clone());
+        let hints = Hints::new(memory.clone(), Box::new(Discarder), violations, faults);
+        let device = MemoryDevice::new(newest, 4 << 20, memory, Some(region), Some(hints));
         let (_, channel) = guest.open_device(device.offer());
         Self {
             guest,
@@ -452,4 +458,63 @@ fn a_command_needs_the_device() {
     let line = Line::parse_from(["line", "balloon", "4K"]);
     let error = execute(None, line.command).unwrap_err().to_string();
     assert!(error.contains("without --memory-device"), "{error}");
+}
+
+/// Hints about pages from `start` on, without `end`.
+fn hinted(start: u64, end: u64) -> Vec<u64> {
+    hinted_ranges(Span::new(start, end)).collect()
+}
+
+#[test]
+fn what_is_hinted_is_emptied() {
+    let bench = Bench::open(Version::V3);
+    let word = |page: u64| GuestAddress(page * 4096);
+    for page in 0x200..0x208 {
+        bench.guest.memory.write_obj(7u64, word(page)).unwrap();
+    }
+    let ranges = [hinted(0x201, 0x203), hinted(0x206, 0x207)].concat();
+    assert_eq!(bench.device.hint(&ranges), (2, 0));
+    let read = |page| bench.guest.memory.read_obj::<u64>(word(page)).unwrap();
+    let all: Vec<u64> = (0x200..0x208).map(read).collect();
+    assert_eq!(all, [7, 0, 0, 7, 7, 7, 0, 7]);
+    assert!(bench.device.describe().contains(" hinted=3 "));
+    assert!(bench.guest.violations().is_empty());
+}
+
+#[test]
+fn hints_of_what_is_not_free_are_recorded() {
+    let mut bench = Bench::ready();
+    let given = bench.during(balloon(2), |bench| {
+        bench.told(|m| matches!(m, Incoming::Balloon { pages: 2 }));
+        bench.give(0x300, 2, false);
+    });
+    given.unwrap();
+    // A page that the host has, beside one that is free; memory that was never plugged in; no memory; no range.
+    let host = [hinted(0x2F0, 0x2F1), hinted(0x2FF, 0x301)].concat();
+    for (ranges, what) in [
+        (host, "page 0x300, which the host has"),
+        (hinted(REGION / 4096, REGION / 4096 + 1), "are not there"),
+        (hinted(0x400, 0x401), "no such memory"),
+        (vec![u64::MAX], "a hint of 0xffffffffffffffff"),
+    ] {
+        let done = ranges.len() - 1;
+        assert_eq!(bench.device.hint(&ranges), (done, 5));
+        let told = bench.guest.shared.violations.take().concat();
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn hints_are_refused_and_stuck() {
+    let bench = Bench::open(Version::V3);
+    let faults = &bench.guest.shared.faults;
+    let ranges = hinted(0x200, 0x201);
+    faults.arm("memory", Fault::MemoryRefuseHint, 1, None);
+    assert_eq!(bench.device.hint(&ranges), (0, 5));
+    faults.arm("memory", Fault::MemoryRefuseHint, 1, Some(0x1D));
+    assert_eq!(bench.device.hint(&ranges), (0, 0x1D));
+    faults.arm("memory", Fault::MemoryStuckHint, 1, None);
+    assert_eq!(bench.device.hint(&ranges), (0, 0));
+    assert_eq!(bench.device.hint(&ranges), (1, 0));
+    assert!(bench.guest.violations().is_empty());
 }

@@ -24,6 +24,8 @@ pub struct Features {
     /// A TSC that goes on evenly for ever, so that the guest may take its time from it rather than from the reference TSC
     /// page (HV_ACCESS_TSC_INVARIANT, as hosts offer from Windows Server 2019 on).
     pub invariant_tsc: bool,
+    /// Extended hypercalls, by which hints of free memory are given.
+    pub cold_discard: bool,
 }
 
 /// HV_X64_MSR_VP_RUNTIME may be read (bits of leaf 0x40000003 EAX, TLFS 2.4.5 partition privileges).
@@ -50,6 +52,8 @@ const ACCESS_TSC_INVARIANT: u32 = 1 << 15;
 const POST_MESSAGES: u32 = 1 << 4;
 /// HvSignalEvent is allowed (EBX).
 const SIGNAL_EVENTS: u32 = 1 << 5;
+/// HvExtCallQueryCapabilities and what it tells of are allowed (EBX).
+const EXTENDED_HYPERCALLS: u32 = 1 << 20;
 /// The frequency registers exist (EDX).
 const FREQUENCY_MSRS: u32 = 1 << 8;
 /// The crash registers exist (EDX).
@@ -72,6 +76,10 @@ pub fn leaves(features: Features) -> [(u32, [u32; 4]); 6] {
         | ACCESS_VP_INDEX
         | ACCESS_REFERENCE_TSC
         | ACCESS_FREQUENCY;
+    let mut calls = POST_MESSAGES | SIGNAL_EVENTS;
+    if features.cold_discard {
+        calls |= EXTENDED_HYPERCALLS;
+    }
     let mut misc = FREQUENCY_MSRS | CRASH_MSRS;
     if features.invariant_tsc {
         privileges |= ACCESS_TSC_INVARIANT;
@@ -92,10 +100,7 @@ pub fn leaves(features: Features) -> [(u32, [u32; 4]); 6] {
         (0x4000_0001, [word(b"Hv#1"), 0, 0, 0]),
         // Build, version (major.minor 10.0), service pack, branch: what Windows Server 2022 says.
         (0x4000_0002, [20348, 10 << 16, 0, 0]),
-        (
-            0x4000_0003,
-            [privileges, POST_MESSAGES | SIGNAL_EVENTS, 0, misc],
-        ),
+        (0x4000_0003, [privileges, calls, 0, misc]),
         // EBX: never recommend a hypercall instead of spinning.
         (0x4000_0004, [RELAXED_TIMING | NO_AUTO_EOI, u32::MAX, 0, 0]),
         // Limits: virtual processors, logical processors.
@@ -135,5 +140,11 @@ mod tests {
             ..Features::default()
         };
         assert_ne!(leaves(features)[3].1[0] & ACCESS_TSC_INVARIANT, 0);
+        assert_eq!(leaves(features)[3].1[1] & EXTENDED_HYPERCALLS, 0);
+        let features = Features {
+            cold_discard: true,
+            ..Features::default()
+        };
+        assert_ne!(leaves(features)[3].1[1] & EXTENDED_HYPERCALLS, 0);
     }
 }

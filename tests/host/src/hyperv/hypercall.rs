@@ -25,7 +25,7 @@ const POST_MESSAGE: u16 = 0x5C;
 /// HvCallSignalEvent.
 const SIGNAL_EVENT: u16 = 0x5D;
 /// Bit 16 of the control word: the input is in registers.
-const FAST: u64 = 1 << 16;
+pub const FAST: u64 = 1 << 16;
 /// struct hv_input_post_message: connection id, reserved, message type, payload size, payload.
 const POST_HEADER: usize = 16;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the KVM crates leave raw: registering memory, and the exit record of the Hyper-V interface.
+//! What the KVM crates leave raw: registering memory, taking what is in it, and the exit record of the Hyper-V interface.
 //!
 //! The only file of this crate with `unsafe` code.
 #![allow(unsafe_code)]
@@ -13,7 +13,7 @@ use kvm_bindings::{kvm_userspace_memory_region, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_
 use kvm_ioctls::{VcpuFd, VmFd};
 use vm_memory::{Address, GuestAddress, GuestMemory, GuestMemoryRegion};
 
-use crate::memory::{Memory, Plug};
+use crate::memory::{Discard, Memory, Plug};
 
 /// What made a vCPU leave the guest with KVM_EXIT_HYPERV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +31,15 @@ pub enum HypervExit {
     Hypercall {
         /// The hypercall input value (TLFS 3.7): call code in bits 0-15, fast flag in bit 16.
         input: u64,
-        /// First parameter: the GPA of the input page, or the first 8 bytes of input if the call is fast.
-        param: u64,
+        /// The GPAs of input and output, or the first 16 bytes of input if the call is fast.
+        params: [u64; 2],
     },
     /// Something that a guest of ours has no reason to do (the kernel debugger's registers).
     Other(u32),
 }
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
 
 /// Tells KVM about every region of `memory` below the address `hot`. The mapping must stay for as long as `vm` is used;
 /// the caller keeps `memory` alive for the whole run.
@@ -104,6 +107,30 @@ impl Plug for Plugger {
     }
 }
 
+/// Takes what is in memory that this process has mapped, whether a guest runs in it or not.
+pub struct Discarder;
+
+impl Discard for Discarder {
+    fn discard(&self, memory: &Memory, start: u64, len: u64) -> Result<()> {
+        let place = memory.to_region_addr(GuestAddress(start));
+        let (region, offset) = place.context("there is no such memory")?;
+        let room = region.len().saturating_sub(offset.raw_value());
+        ensure!(
+            len <= room && (start | len) % PAGE == 0,
+            "that memory is not in one piece"
+        );
+        let host = region
+            .get_host_address(offset)
+            .context("a memory region has no host address")?;
+        // SAFETY: These are `len` bytes of a private mapping that `memory` owns, as was looked at above. All access to them is by
+        // copies, which find other bytes from now on, as they do when the guest writes.
+        let result =
+            unsafe { libc::madvise(host.cast(), usize::try_from(len)?, libc::MADV_DONTNEED) };
+        ensure!(result == 0, "madvise: {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+}
+
 /// Reads the record of a KVM_EXIT_HYPERV exit. Call it only right after `VcpuExit::Hyperv`.
 pub fn hyperv_exit(vcpu: &mut VcpuFd) -> HypervExit {
     let run = vcpu.get_kvm_run();
@@ -125,7 +152,7 @@ pub fn hyperv_exit(vcpu: &mut VcpuFd) -> HypervExit {
             let call = unsafe { exit.u.hcall };
             HypervExit::Hypercall {
                 input: call.input,
-                param: call.params[0],
+                params: call.params,
             }
         }
         other => HypervExit::Other(other),
@@ -147,4 +174,30 @@ pub fn internal_error(vcpu: &mut VcpuFd) -> (u32, Vec<u64>) {
 pub fn set_hypercall_result(vcpu: &mut VcpuFd, result: u64) {
     let run = vcpu.get_kvm_run();
     run.__bindgen_anon_1.hyperv.u.hcall.result = result;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::Bytes;
+
+    #[test]
+    fn what_is_discarded_reads_as_zero() {
+        let memory = crate::memory::allocate(1 << 20).unwrap();
+        for page in 0..8 {
+            memory.write_obj(7u64, GuestAddress(page * PAGE)).unwrap();
+        }
+        Discarder.discard(&memory, 2 * PAGE, 3 * PAGE).unwrap();
+        let read = |page: u64| memory.read_obj::<u64>(GuestAddress(page * PAGE)).unwrap();
+        let all: Vec<u64> = (0..8).map(read).collect();
+        assert_eq!(all, [7, 7, 0, 0, 0, 7, 7, 7]);
+        for (start, len) in [
+            (1 << 20, PAGE),
+            (100, PAGE),
+            (0, 100),
+            (0, (1 << 20) + PAGE),
+        ] {
+            assert!(Discarder.discard(&memory, start, len).is_err());
+        }
+    }
 }

@@ -28,6 +28,7 @@ use super::mmio::Mmio;
 use super::ports::Ports;
 use super::{cpuid, Outcome, OutcomeSender};
 use crate::hyperv::cpuid::Features;
+use crate::hyperv::extended::{self, ColdDiscard};
 use crate::hyperv::hypercall::{self, Receiver};
 use crate::hyperv::hypercall_page;
 use crate::hyperv::remap::{MsiLine, Remapper};
@@ -60,6 +61,8 @@ pub struct Shared {
     pub synic: Arc<Synic>,
     /// Who takes hypercalls.
     pub receiver: Arc<dyn Receiver>,
+    /// Who takes hints of free memory.
+    pub discard: Option<Arc<dyn ColdDiscard>>,
     /// Where the end of the run is reported.
     pub outcome: OutcomeSender,
 }
@@ -404,10 +407,14 @@ fn run(mut vcpu: VcpuFd, index: u32, shared: &Shared) -> Outcome {
                         return Outcome::Fault(format!("SynIC of vCPU {index}: {error:#}"));
                     }
                 }
-                HypervExit::Hypercall { input, param } => {
-                    let status =
-                        hypercall::handle(&shared.memory, &*shared.receiver, index, input, param);
-                    kvm::set_hypercall_result(&mut vcpu, status.into());
+                HypervExit::Hypercall { input, params } => {
+                    let (memory, receiver) = (&shared.memory, &*shared.receiver);
+                    let result = if extended::is_extended(input) {
+                        extended::handle(memory, shared.discard.as_deref(), input, params)
+                    } else {
+                        hypercall::handle(memory, receiver, index, input, params[0]).into()
+                    };
+                    kvm::set_hypercall_result(&mut vcpu, result);
                 }
                 HypervExit::Other(kind) => {
                     return Outcome::Fault(format!(
