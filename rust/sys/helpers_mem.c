@@ -13,7 +13,10 @@
 #include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/page-flags.h>
+#include <linux/page_reporting.h>
+#include <linux/pageblock-flags.h>
 #include <linux/range.h>
+#include <linux/scatterlist.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -288,8 +291,139 @@ void rlis_helper_debug_file_write(struct seq_file *to, const u8 *text, size_t le
 
 /* ---- hints for the hypervisor -------------------------------------------------------------------------- */
 
-/* Whether the hypervisor takes hints that free memory is of no use. Sleeps. */
-bool rlis_helper_mem_cold_discard(void)
+/*
+ * Whether the hypervisor takes hints that free memory is of no use, and is to be given any: not by a root partition or one that is
+ * nested, whose memory is another's, nor where free pages have to keep a pattern. Sleeps.
+ */
+bool rlis_helper_mem_takes_cold_discard(void)
 {
+#ifdef RLIS_HAVE_ROOT_PARTITION_FUNCTION
+	bool root = hv_root_partition();
+#else
+	bool root = hv_root_partition;
+#endif
+
+	if (root || hv_nested || page_poisoning_enabled_static())
+		return false;
 	return hv_query_ext_cap(HV_EXT_CAPABILITY_MEMORY_COLD_DISCARD_HINT);
 }
+
+/*
+ * Makes a hypercall whose input is INPUT, of no more than a page. Any context. Where this CPU has no page for it the result is that of
+ * a hypercall which found no memory.
+ */
+u64 rlis_helper_mem_hint(u64 control, const u64 *input, u32 words)
+{
+	u64 result = HV_STATUS_INSUFFICIENT_MEMORY;
+	unsigned long flags;
+	u64 *page;
+
+	local_irq_save(flags);
+	page = *this_cpu_ptr(hyperv_pcpu_input_arg);
+	if (page) {
+		memcpy(page, input, words * sizeof(*input));
+		result = hv_do_hypercall(control, page, NULL);
+	}
+	local_irq_restore(flags);
+	return result;
+}
+
+#ifdef RLIS_HAVE_EXPORT_page_reporting_order
+
+/* It has no header. */
+extern unsigned int page_reporting_order;
+
+/* Where the kernel chooses the smallest blocks. */
+#ifndef PAGE_REPORTING_ORDER_UNSPECIFIED
+#define PAGE_REPORTING_ORDER_UNSPECIFIED 0
+#endif
+
+struct reporting {
+	struct page_reporting_dev_info info;
+	int (*report)(void *data, const u64 *blocks, size_t count);
+	void *data;
+};
+
+static int reporting_report(struct page_reporting_dev_info *info, struct scatterlist *list, unsigned int entries)
+{
+	struct reporting *reporting = container_of(info, struct reporting, info);
+	/* Of each block, its first page and how many there are. */
+	u64 blocks[2 * PAGE_REPORTING_CAPACITY];
+	struct scatterlist *entry;
+	unsigned int i;
+
+	if (WARN_ON_ONCE(entries > PAGE_REPORTING_CAPACITY))
+		return -EINVAL;
+	for_each_sg(list, entry, entries, i) {
+		blocks[2 * i] = page_to_pfn(sg_page(entry));
+		blocks[2 * i + 1] = PAGES(entry->length);
+	}
+	return reporting->report(reporting->data, blocks, entries);
+}
+
+/*
+ * From now on REPORT is told of free pages, in process context and never twice at a time; the kernel does not use them until it
+ * returns. What it is told of is told again only if it fails, or after the pages were in use. Sleeps.
+ */
+int rlis_helper_mem_reporting_new(int (*report)(void *data, const u64 *blocks, size_t count), void *data, void **reporting)
+{
+	struct reporting *new = kzalloc(sizeof(*new), GFP_KERNEL);
+	int ret;
+
+	if (!new)
+		return -ENOMEM;
+	new->info.report = reporting_report;
+	new->info.order = PAGE_REPORTING_ORDER_UNSPECIFIED;
+	new->report = report;
+	new->data = data;
+	ret = page_reporting_register(&new->info);
+	if (ret) {
+		kfree(new);
+		return ret;
+	}
+	*reporting = new;
+	return 0;
+}
+
+/* Waits for a report that is under way. Sleeps. */
+void rlis_helper_mem_reporting_remove(void *reporting)
+{
+	page_reporting_unregister(&((struct reporting *)reporting)->info);
+	kfree(reporting);
+}
+
+/* Smaller blocks than those of so many pages, as a power of two, are not reported. */
+u32 rlis_helper_mem_reporting_order(void)
+{
+	return READ_ONCE(page_reporting_order);
+}
+
+/* From now on nothing below the kernel's blocks of pages, of 2 MiB or more, is reported. Returns the order of these. */
+u32 rlis_helper_mem_report_large_only(void)
+{
+	WRITE_ONCE(page_reporting_order, pageblock_order);
+	return pageblock_order;
+}
+
+#else
+
+int rlis_helper_mem_reporting_new(int (*report)(void *data, const u64 *blocks, size_t count), void *data, void **reporting)
+{
+	return -EOPNOTSUPP;
+}
+
+void rlis_helper_mem_reporting_remove(void *reporting)
+{
+}
+
+u32 rlis_helper_mem_reporting_order(void)
+{
+	return 0;
+}
+
+u32 rlis_helper_mem_report_large_only(void)
+{
+	return 0;
+}
+
+#endif

@@ -40,6 +40,12 @@ void *rlis_helper_debug_file_new(const char *name, void (*show)(void *data, stru
 void rlis_helper_debug_file_remove(void *file);
 void rlis_helper_debug_file_write(struct seq_file *to, const u8 *text, size_t len);
 
-RLIS_SAFE bool rlis_helper_mem_cold_discard(void);
+RLIS_SAFE bool rlis_helper_mem_takes_cold_discard(void);
+u64 rlis_helper_mem_hint(u64 control, const u64 *input, u32 words);
+
+int rlis_helper_mem_reporting_new(int (*report)(void *data, const u64 *blocks, size_t count), void *data, void **reporting);
+void rlis_helper_mem_reporting_remove(void *reporting);
+RLIS_SAFE u32 rlis_helper_mem_reporting_order(void);
+RLIS_SAFE u32 rlis_helper_mem_report_large_only(void);
 
 #endif

@@ -7,6 +7,7 @@
 //! - [`session`]: what comes through it, and what is told by it
 //! - [`pages`]: pages for the host, and from it
 //! - [`hot_add`]: memory that is added
+//! - [`hints`]: hints that free memory is of no use
 //! - [`counters`]: numbers for the host and for debugfs
 //! - [`settings`]: module parameters
 //!
@@ -18,6 +19,7 @@ use rlis_vmbus::Registration;
 
 mod counters;
 mod device;
+mod hints;
 mod hot_add;
 mod pages;
 mod service;

@@ -7,6 +7,7 @@ use crate::{
         Counters,
         Doing, //
     },
+    hints::Hints,
     hot_add::HotAdd,
     session::{
         Session,
@@ -68,6 +69,7 @@ pub(crate) struct Service {
     channel: Pin<KBox<Mutex<Option<OpenChannel<Endpoint>>>>>,
     session: Arc<Worker<Session>>,
     counters: Arc<Counters>,
+    hints: Arc<Hints>,
     // Nothing depends on it.
     _file: Option<DebugFile<Counters>>,
 }
@@ -81,17 +83,17 @@ impl Service {
     pub(crate) fn new(dev: &Device<Bound>) -> Result<Self> {
         let plug = rlis_mem::current();
         let counters = Arc::new(Counters::new(plug.clone()), GFP_KERNEL)?;
-        let session = Session::new(HotAdd::new(plug), counters.clone())?;
+        let hints = Arc::pin_init(Hints::new(), GFP_KERNEL)?;
+        let session = Session::new(HotAdd::new(plug), counters.clone(), hints.clone())?;
         let this = Self {
             channel: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
             session: Arc::pin_init(Worker::new(workqueue::system_long(), session), GFP_KERNEL)?,
             counters: counters.clone(),
+            hints,
             _file: DebugFile::new(c"hv-balloon", counters).ok(),
         };
         this.open(dev)?;
-        if rlis_mem::takes_cold_discard_hints() {
-            pr_info!("Cold memory discard hint of the host is not used\n");
-        }
+        this.hints.begin();
         Ok(this)
     }
 
@@ -160,12 +162,13 @@ impl Service {
     ///
     /// As [`Self::new`].
     pub(crate) fn resume(&self, dev: &Device<Bound>) -> Result {
-        self.open(dev)
+        self.open(dev).inspect_err(|_| self.hints.end())
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
+        self.hints.end();
         self.close();
     }
 }

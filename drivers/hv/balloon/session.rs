@@ -10,6 +10,7 @@ use crate::{
         Counters,
         Doing, //
     },
+    hints::Hints,
     hot_add::HotAdd,
     pages::Pages, //
 };
@@ -132,6 +133,7 @@ pub(crate) struct Session {
     /// The number of the last message.
     trans_id: Atomic<u32>,
     counters: Arc<Counters>,
+    hints: Arc<Hints>,
 }
 
 impl Session {
@@ -143,6 +145,7 @@ impl Session {
     pub(crate) fn new(
         hot_add: HotAdd,
         counters: Arc<Counters>,
+        hints: Arc<Hints>,
     ) -> Result<impl PinInit<Self, Error>> {
         let buffer = || KVec::from_elem(0, MESSAGE_SIZE, GFP_KERNEL);
         let inbox = Inbox {
@@ -164,6 +167,7 @@ impl Session {
             changed <- Completion::new(),
             trans_id: Atomic::new(0),
             counters,
+            hints,
         }? Error))
     }
 
@@ -412,9 +416,10 @@ impl Task for Session {
         }
     }
 
-    /// The host may have to be told of the memory.
+    /// The host may have to be told of the memory, and may have refused hints.
     fn expired(this: &Worker<Self>) {
         this.set_timer(REPORT_STEP_MS);
+        this.hints.look();
         if !this.pace.lock().due(uptime_ms()) {
             return;
         }

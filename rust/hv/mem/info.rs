@@ -18,11 +18,6 @@ pub fn committed_pages() -> u64 {
     rlis_sys::mem_committed_pages() as u64
 }
 
-/// Returns whether the hypervisor takes hints that free memory is of no use to the guest (cold discard). Sleeps.
-pub fn takes_cold_discard_hints() -> bool {
-    rlis_sys::mem_cold_discard()
-}
-
 /// Lets other tasks run, if one waits for the CPU. May sleep.
 pub fn pause() {
     rlis_sys::mem_pause();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that leaves the kernel and comes back, memory that is added, and how much of it there is.
+//! Memory that leaves the kernel and comes back, memory that is added, memory that is free, and how much of it there is.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/gfp.h`](srctree/include/linux/gfp.h)
@@ -10,6 +10,7 @@ mod current;
 mod debug_file;
 mod hot_plug;
 mod info;
+mod reporting;
 
 pub use balloon::{
     Balloon,
@@ -29,8 +30,17 @@ pub use info::{
     available_pages,
     committed_pages,
     pause,
-    takes_cold_discard_hints,
     total_pages, //
+};
+pub use reporting::{
+    report_large_only,
+    reporting_order,
+    takes_cold_discard_hints,
+    FreeHint,
+    FreePages,
+    FreeRange,
+    Reported,
+    Reporting, //
 };
 
 const _: () = assert!(
