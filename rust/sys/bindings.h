@@ -68,4 +68,5 @@
 #endif
 
 #include "../../include/vmbus_private.h"
+#include "trace_mem.h"
 #include "trace_vmbus.h"

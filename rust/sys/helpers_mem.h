@@ -36,6 +36,9 @@ void rlis_helper_mem_bring_online(u64 start, unsigned int order);
 RLIS_SAFE u32 rlis_helper_mem_event(unsigned long action);
 void rlis_helper_mem_event_pages(const void *data, u64 *start, u64 *end);
 
+RLIS_SAFE void rlis_helper_trace_balloon_status(u64 available, u64 committed, unsigned long vm_committed,
+						unsigned long ballooned, unsigned long added, unsigned long onlined);
+
 void *rlis_helper_debug_file_new(const char *name, void (*show)(void *data, struct seq_file *to), void *data);
 void rlis_helper_debug_file_remove(void *file);
 void rlis_helper_debug_file_write(struct seq_file *to, const u8 *text, size_t len);

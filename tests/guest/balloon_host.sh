@@ -28,6 +28,19 @@ grep -q '^Balloon:' /proc/meminfo && check meminfo_has_it grep -qE '^Balloon: +6
 check host_has_them host_says 'ballooned=16384 ' memory
 ballooned() { grep -E "^pages_ballooned +: $1\$" /sys/kernel/debug/hv-balloon; }
 check debugfs_has_them ballooned 16384
+# The tracepoint of the C driver, whose format has this MD5 sum, here its beginning.
+tracing=/sys/kernel/tracing
+check tracefs mount -t tracefs tracefs $tracing
+status=$tracing/events/hyperv/balloon_status
+check format_is_that_of_c equal 62147235 "$(grep -v '^ID:' $status/format | md5sum | cut -c1-8)"
+check tracing_on sh -c "echo 1 >$status/enable"
+n='[1-9][0-9]*'
+traced() { grep -E "balloon_status: available $n, committed $n; vm_memory_committed $n; pages_ballooned 16384, pages_added 0, pages_onlined 0\$" $tracing/trace; }
+check reports_are_traced wait_for 10 traced
+check tracing_off sh -c "echo 0 >$status/enable && echo >$tracing/trace"
+sleep 3
+untraced() { ! grep -q balloon_status: $tracing/trace; }
+check nothing_is_traced_when_off untraced
 takes 4K 1
 takes 2044K 511
 gives some 16384 64M

@@ -423,7 +423,9 @@ impl Task for Session {
         if !this.pace.lock().due(uptime_ms()) {
             return;
         }
-        let pressure = Pressure::of(&this.counters.memory());
+        let memory = this.counters.memory();
+        let pressure = Pressure::of(&memory);
+        rlis_mem::trace_status(&memory, &pressure);
         let status = Status::new(pressure, this.next_trans_id());
         let channel = this.channel.lock().clone();
         if let Some(channel) = channel {

@@ -11,6 +11,7 @@ mod debug_file;
 mod hot_plug;
 mod info;
 mod reporting;
+mod trace;
 
 pub use balloon::{
     Balloon,
@@ -42,6 +43,7 @@ pub use reporting::{
     Reported,
     Reporting, //
 };
+pub use trace::trace_status;
 
 const _: () = assert!(
     kernel::page::PAGE_SIZE == 4096,
