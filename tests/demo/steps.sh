@@ -18,14 +18,14 @@ step_boot() {
 
 # Name, version, author, the kernel's mark for modules that are not its own (O), and the build id of what is loaded.
 step_modules() {
-	for module in hv_vmbus hv_storvsc hv_netvsc hv_utils; do
+	for module in hv_vmbus hv_storvsc hv_netvsc hv_utils hv_balloon; do
 		folder=/sys/module/$module
 		id=$(od -An -v -tx1 "$folder/notes/.note.gnu.build-id" | tr -d ' \n' | tail -c 40)
 		read -r version <"$folder/version"
 		read -r taint <"$folder/taint"
 		echo "$module $version $taint $id $(modinfo -F author "$module")"
 	done
-	echo "others $(sed -n 's/^\(hv_[a-z_]*\|hyperv_[a-z]*\) .*/\1/p' /proc/modules | grep -vxE 'hv_vmbus|hv_storvsc|hv_netvsc|hv_utils' | tr '\n' ' ')"
+	echo "others $(sed -n 's/^\(hv_[a-z_]*\|hyperv_[a-z]*\) .*/\1/p' /proc/modules | grep -vxE 'hv_vmbus|hv_storvsc|hv_netvsc|hv_utils|hv_balloon' | tr '\n' ' ')"
 }
 
 step_bus() { lsvmbus -v; }
@@ -110,6 +110,9 @@ step_kvp_write() {
 	truncate -s 2560 /tmp/record
 	cat /tmp/record >>"${pool}1"
 }
+
+# In KiB.
+step_memory() { sed -nE 's/^Mem(Total|Available): *([0-9]+) kB/\1 \2/p' /proc/meminfo; }
 
 step_clock() { echo "seconds $(date +%s.%N)"; }
 # step_clock_set SECONDS: wrong on purpose.
