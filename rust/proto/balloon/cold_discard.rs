@@ -237,7 +237,7 @@ mod tests {
         // Just below the size of a large page.
         assert_eq!(ranges(0x100, 0x2FF), [0x10_00FF, 0x20_00FE]);
         // 4 GiB and 2 MiB: 2049 large pages.
-        assert_eq!(ranges(0, 2049 * 512), [0xFFF, (2048 * 512) << 12 | 0x800]);
+        assert_eq!(ranges(0, 2049 * 512), [0xFFF, ((2048 * 512) << 12) | 0x800]);
     }
 
     #[test]
