@@ -182,7 +182,7 @@ mod tests {
             (hint(512, 0), AT, INVALID_HYPERCALL_INPUT),
             (hint(3, 3), AT, INVALID_HYPERCALL_INPUT),
             (hint(3, 0) | FAST, AT, INVALID_HYPERCALL_INPUT),
-            (hint(3, 0) | 1 << 17, AT, INVALID_HYPERCALL_INPUT),
+            (hint(3, 0) | (1 << 17), AT, INVALID_HYPERCALL_INPUT),
             (hint(3, 0), AT + 4, INVALID_ALIGNMENT),
             (hint(511, 0), AT + 8, INVALID_ALIGNMENT),
             (hint(3, 0), 1 << 40, INVALID_PARAMETER),
