@@ -50,8 +50,10 @@ cycles() {
 }
 check up_and_down_500 cycles
 touch /tmp/stop
-check content_a_stays wait $a
-check content_b_stays wait $b
+wait $a
+check content_a_stays equal 0 $?
+wait $b
+check content_b_stays equal 0 $?
 check there_was_load test "$(cat /tmp/rounds-a /tmp/rounds-b | sort -n | head -n 1)" -ge 5
 note "$(cat /tmp/churn-a /tmp/churn-b; cat /tmp/rounds-a /tmp/rounds-b | tr '\n' ' ') rounds of load"
 umount /mnt

@@ -333,7 +333,7 @@ peer() {
 		my $s = make(1); my $port = { echo => 7, discard => 9, source => 19 }->{$what};
 		connect($s, address($port)) or fail("connect"); my $n = $sizes[0];
 		if ($what eq "source") { send_all($s, "$n\n"); same(read_all($s), pattern($n)) }
-		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), "$n bytes\n") }
+		elsif ($what eq "discard") { send_all($s, pattern($n)); shutdown $s, 1; same(read_all($s), $vm ? "$n\n" : "$n bytes\n") }
 		else { unless (fork) { alarm 100; send_all($s, pattern($n)); shutdown $s, 1; exit } same(read_all($s), pattern($n)); wait }' "$@"
 }
 # Traffic in the background, until `quiet`. A transfer may fail while something happens to its card, but it ends, and what arrives is

@@ -18,7 +18,8 @@ bound() { ls -d /sys/bus/vmbus/drivers/hv_sock/*-*-*; }
 peer source vsock 20000000 &
 long=$!
 check connection_is_a_device_of_hv_sock wait_for 20 bound
-check long_one_is_whole wait $long
+wait $long
+check long_one_is_whole equal 0 $?
 gone() { ! bound 2>/dev/null; }
 check device_goes_with_it wait_for 60 gone
 check no_violations equal '' "$(host violations)"

@@ -109,10 +109,29 @@ static void job_free(struct load_job *job)
 	kfree(job->slots);
 }
 
+/*
+ * Pages of which no two are neighbours in the order of the bio: how many segments a request has, and so what it costs, does not
+ * depend on what was free.
+ */
+static bool pages_init(struct load_slot *slot, unsigned int count)
+{
+	unsigned int k, order = get_order(count * PAGE_SIZE);
+	struct page *block = alloc_pages(GFP_KERNEL, order);
+
+	if (!block)
+		return false;
+	split_page(block, order);
+	for (k = 0; k < count; k++)
+		slot->pages[count - 1 - k] = block + k;
+	for (; k < 1U << order; k++)
+		__free_page(block + k);
+	return true;
+}
+
 static int job_init(struct load_job *job, struct block_device *bdev, unsigned int bytes, unsigned int depth, u64 count,
 		    unsigned int number)
 {
-	unsigned int i, k, pages = DIV_ROUND_UP(bytes, PAGE_SIZE);
+	unsigned int i, pages = DIV_ROUND_UP(bytes, PAGE_SIZE);
 	struct load_slot *slot;
 
 	job->bdev = bdev;
@@ -139,11 +158,8 @@ static int job_init(struct load_job *job, struct block_device *bdev, unsigned in
 		if (!slot->bio)
 			return -ENOMEM;
 		bio_init(slot->bio, bdev, bio_inline_vecs(slot->bio), pages, REQ_OP_READ);
-		for (k = 0; k < pages; k++) {
-			slot->pages[k] = alloc_page(GFP_KERNEL);
-			if (!slot->pages[k])
-				return -ENOMEM;
-		}
+		if (!pages_init(slot, pages))
+			return -ENOMEM;
 		llist_add(&slot->free, &job->free);
 	}
 	return 0;
