@@ -12,7 +12,11 @@ use rlis_sys as bindings;
 #[cfg(CONFIG_SYSFB)]
 pub fn framebuffer() -> Option<(u64, u64)> {
     #[cfg(RLIS_HAVE_SYSFB_PRIMARY_DISPLAY)]
-    let screen = &raw const bindings::sysfb_primary_display.screen;
+    let screen = {
+        let display = &raw const bindings::sysfb_primary_display;
+        // SAFETY: A variable of the kernel; the address of a field is taken.
+        unsafe { &raw const (*display).screen }
+    };
     #[cfg(not(RLIS_HAVE_SYSFB_PRIMARY_DISPLAY))]
     let screen = &raw const bindings::screen_info;
     // SAFETY: A variable of the kernel, which is set at boot.
