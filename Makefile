@@ -73,12 +73,13 @@ demo:
 	@scripts/demo $(if $(demo_shell),shell)
 
 ## bench          instructions for a read, C and Rust storage driver in one run: table, JSON and SVG in build/bench;
-##                then those of the bus for a packet and an interrupt, and of the network driver for a frame
+##                then those of the bus for a packet and an interrupt, of the network driver for a frame, and of memory for a page
 .PHONY: bench
 bench:
 	@scripts/bench
 	@scripts/bench-ring
 	@scripts/bench-net
+	@scripts/bench-balloon
 
 ## dist           the source tarball build/dist/rlis-VERSION.tar.xz, with the portable Rust tree in it
 .PHONY: dist

@@ -302,9 +302,9 @@ bench_guest() {
 	fi
 }
 
-# measure_guest DIR CPUS KDIR BASE PREFIX: as bench_guest, and appends the lines 'PREFIX NAME FIGURE' of the figures that
+# measure_guest DIR CPUS KDIR BASE PREFIX [OPTION...]: as bench_guest, and appends the lines 'PREFIX NAME FIGURE' of the figures that
 # the guest printed to DIR/../results.
 measure_guest() {
-	bench_guest "${@:1:4}"
+	bench_guest "${@:1:4}" "${@:6}"
 	tr -d '\r' <"$1/log" | sed -nE "s/^.*rlis-bench: ([^ ]+) ([0-9]+)\$/$5 \1 \2/p" >>"$1/../results"
 }

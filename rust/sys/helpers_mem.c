@@ -35,8 +35,8 @@ static void balloon_count(struct page *page, long pages)
 }
 
 /*
- * Takes 2^ORDER pages from the kernel, without trying hard, and marks each as offline: nobody looks into it, not even a
- * dump. Each can be given back alone. Returns the number of the first, or 0.
+ * Takes 2^ORDER pages from the kernel as one block, without trying hard, and marks each as offline: nobody looks into it, not even
+ * a dump. Returns the number of the first, or 0. They are still to be counted.
  */
 unsigned long rlis_helper_mem_balloon_take(unsigned int order)
 {
@@ -47,24 +47,63 @@ unsigned long rlis_helper_mem_balloon_take(unsigned int order)
 	page = alloc_pages(GFP_HIGHUSER | __GFP_NORETRY | __GFP_NOMEMALLOC | __GFP_NOWARN, order);
 	if (!page)
 		return 0;
-	if (order)
-		split_page(page, order);
 	for (i = 0; i < pages; i++)
 		__SetPageOffline(page + i);
-	/* They are of one zone. */
-	adjust_managed_page_count(page, -pages);
-	balloon_count(page, pages);
 	return page_to_pfn(page);
 }
 
-void rlis_helper_mem_balloon_give_back(unsigned long pfn)
+bool rlis_helper_mem_same_zone(unsigned long pfn, unsigned long other)
+{
+	return page_zone(pfn_to_page(pfn)) == page_zone(pfn_to_page(other));
+}
+
+/* So many pages of the zone of page PFN are with the host. For the kernel this is dear, so it is done for many at once. */
+void rlis_helper_mem_balloon_taken(unsigned long pfn, unsigned long pages)
 {
 	struct page *page = pfn_to_page(pfn);
 
-	balloon_count(page, -1);
-	adjust_managed_page_count(page, 1);
-	__ClearPageOffline(page);
-	__free_page(page);
+	adjust_managed_page_count(page, -(long)pages);
+	balloon_count(page, pages);
+}
+
+/* From now on each page of the block can be given back alone. */
+void rlis_helper_mem_balloon_split(unsigned long pfn, unsigned int order)
+{
+	split_page(pfn_to_page(pfn), order);
+}
+
+/* Gives back a block as it was taken. */
+void rlis_helper_mem_balloon_give_back_block(unsigned long pfn, unsigned int order)
+{
+	struct page *page = pfn_to_page(pfn);
+	long pages = 1L << order, i;
+
+	balloon_count(page, -pages);
+	adjust_managed_page_count(page, pages);
+	for (i = 0; i < pages; i++)
+		__ClearPageOffline(page + i);
+	__free_pages(page, order);
+}
+
+/* Gives back single pages that are neighbours. What is counted is counted once for all of a zone. */
+void rlis_helper_mem_balloon_give_back(unsigned long pfn, unsigned long pages)
+{
+	unsigned long end = pfn + pages, at, next;
+
+	for (at = pfn; at < end; at = next) {
+		struct page *first = pfn_to_page(at);
+
+		for (next = at + 1; next < end && page_zone(pfn_to_page(next)) == page_zone(first); next++)
+			;
+		balloon_count(first, -(long)(next - at));
+		adjust_managed_page_count(first, next - at);
+		for (; at < next; at++) {
+			struct page *page = pfn_to_page(at);
+
+			__ClearPageOffline(page);
+			__free_page(page);
+		}
+	}
 }
 
 unsigned long rlis_helper_mem_total_pages(void)

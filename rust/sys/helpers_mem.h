@@ -16,7 +16,11 @@ struct page;
 struct seq_file;
 
 unsigned long rlis_helper_mem_balloon_take(unsigned int order);
-void rlis_helper_mem_balloon_give_back(unsigned long pfn);
+bool rlis_helper_mem_same_zone(unsigned long pfn, unsigned long other);
+void rlis_helper_mem_balloon_taken(unsigned long pfn, unsigned long pages);
+void rlis_helper_mem_balloon_split(unsigned long pfn, unsigned int order);
+void rlis_helper_mem_balloon_give_back_block(unsigned long pfn, unsigned int order);
+void rlis_helper_mem_balloon_give_back(unsigned long pfn, unsigned long pages);
 RLIS_SAFE unsigned long rlis_helper_mem_total_pages(void);
 RLIS_SAFE long rlis_helper_mem_available_pages(void);
 RLIS_SAFE unsigned long rlis_helper_mem_committed_pages(void);

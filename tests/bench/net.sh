@@ -19,15 +19,6 @@ measure() {
 	done
 	figures "$row"
 }
-# figures NAME: prints what the last load or offer took.
-figures() {
-	sed "s/[a-z]\+ //g" $bus/netload | while read -r cycles host frames signals rest; do
-		echo "rlis-bench: $1 $(((cycles - host) * 10 / frames))" >/dev/kmsg
-		echo "rlis-bench: $1.host $((host * 10 / frames))" >/dev/kmsg
-		echo "rlis-bench: $1.signals $((signals * 100 / frames))" >/dev/kmsg
-		note "$1: $rest"
-	done
-}
 # interface: waits for the card's, and takes it up.
 interface() {
 	wait_for 30 has_card 00:15:5d:01:00:00 || exit 1

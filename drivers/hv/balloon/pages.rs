@@ -105,6 +105,7 @@ impl Pages {
                     break;
                 }
             }
+            self.balloon.settle();
             if let Err(error) = send(answer, more) {
                 for range in &self.told {
                     self.balloon.give_back(range.span());

@@ -48,11 +48,25 @@ impl BlockSize {
 /// # Invariants
 ///
 /// - A page has its bit set, in the word `page % CHUNK / WORD` of the chunk `page / CHUNK`, from when `mem_balloon_take` has
-///   returned it until it goes to `mem_balloon_give_back`.
+///   returned it until it goes to `mem_balloon_give_back` or `mem_balloon_give_back_block`.
 /// - `pages` is the number of bits that are set.
+/// - `uncounted` names a page that was taken, and how many of its zone the kernel has not been told of. It has been told of the
+///   others.
 pub struct Balloon {
-    chunks: KVVec<Option<KBox<[u64; WORDS]>>>,
+    chunks: KVVec<Option<KBox<Chunk>>>,
     pages: u64,
+    uncounted: Option<(u64, u64)>,
+}
+
+/// Which pages of a chunk are with the host.
+///
+/// # Invariants
+///
+/// If `whole` is set all bits are, and the pages are one block as `mem_balloon_take` has returned it. If not, each page with a bit
+/// is a block of its own.
+struct Chunk {
+    bits: [u64; WORDS],
+    whole: bool,
 }
 
 /// The chunk, the word in it and the bit in that which stand for a page.
@@ -62,14 +76,74 @@ fn place(page: u64) -> Option<(usize, usize, u64)> {
     Some((chunk, word, 1 << (page % WORD)))
 }
 
-/// Gives a page back to the kernel.
+/// Gives a block back to the kernel.
 ///
 /// # Safety
 ///
-/// `page` must be one that `mem_balloon_take` has returned, and that was not given back since.
-unsafe fn give_back(page: u64) {
+/// It must be one of that size which `mem_balloon_take` has returned, and that was neither split nor given back since.
+unsafe fn give_back_block(first: u64, size: BlockSize) {
     // SAFETY: As required of the caller.
-    unsafe { rlis_sys::mem_balloon_give_back(page as usize) };
+    unsafe { rlis_sys::mem_balloon_give_back_block(first as usize, size.order()) };
+}
+
+impl Chunk {
+    const fn new() -> Self {
+        // INVARIANT: There are no pages.
+        Self {
+            bits: [0; WORDS],
+            whole: false,
+        }
+    }
+
+    /// Whether there are no pages.
+    fn is_empty(&self) -> bool {
+        self.bits.iter().all(|word| *word == 0)
+    }
+
+    /// Gives back the pages of `span` that are here, of the chunk that begins with the page `first`.
+    fn give_back(&mut self, first: u64, span: Span) -> u64 {
+        if self.whole {
+            // INVARIANT: In either case the block is one no more.
+            self.whole = false;
+            if span.len() == CHUNK {
+                self.bits = [0; WORDS];
+                // SAFETY: By the type invariant. The bits are gone.
+                unsafe { give_back_block(first, BlockSize::Large) };
+                return CHUNK;
+            }
+            // SAFETY: By the type invariant.
+            unsafe { rlis_sys::mem_balloon_split(first as usize, BlockSize::Large.order()) };
+        }
+        let mut count = 0;
+        let mut at = span.start;
+        while at < span.end {
+            let run = self.take_run(at, span.end);
+            if run != 0 {
+                // SAFETY: By the type invariant, since the bits were set, and are not any more; the block is split.
+                unsafe { rlis_sys::mem_balloon_give_back(at as usize, run as usize) };
+            }
+            count += run;
+            // The page behind the run is not here.
+            at = at.saturating_add(run).saturating_add(1);
+        }
+        count
+    }
+
+    /// Clears the bits from that of the page `start` on that are set, up to that of `end`, and returns how many these were.
+    fn take_run(&mut self, start: u64, end: u64) -> u64 {
+        let mut run = 0;
+        for page in start..end {
+            let Some((_, word, bit)) = place(page) else {
+                break;
+            };
+            match self.bits.get_mut(word) {
+                Some(word) if *word & bit != 0 => *word &= !bit,
+                _ => break,
+            }
+            run += 1;
+        }
+        run
+    }
 }
 
 impl Balloon {
@@ -79,6 +153,7 @@ impl Balloon {
         Self {
             chunks: KVVec::new(),
             pages: 0,
+            uncounted: None,
         }
     }
 
@@ -88,18 +163,19 @@ impl Balloon {
     }
 
     /// Returns the chunk of a page, and makes it if there is none.
-    fn chunk(&mut self, chunk: usize) -> Result<&mut [u64; WORDS]> {
+    fn chunk(&mut self, chunk: usize) -> Result<&mut Chunk> {
         while self.chunks.len() <= chunk {
             self.chunks.push(None, GFP_KERNEL)?;
         }
         let slot = self.chunks.get_mut(chunk).ok_or(ENOMEM)?;
         match slot {
-            Some(words) => Ok(words),
-            None => Ok(slot.insert(KBox::new([0; WORDS], GFP_KERNEL)?)),
+            Some(chunk) => Ok(chunk),
+            None => Ok(slot.insert(KBox::new(Chunk::new(), GFP_KERNEL)?)),
         }
     }
 
-    /// Takes a block of pages from the kernel, without making it try hard. May sleep.
+    /// Takes a block of pages from the kernel, without making it try hard. The kernel's own count of its memory lags behind by up
+    /// to 2 MiB, until [`settle`](Self::settle). May sleep.
     ///
     /// # Errors
     ///
@@ -110,21 +186,27 @@ impl Balloon {
         if first == 0 {
             return Err(ENOMEM);
         }
+        self.note(first, u64::from(size.pages()));
         // A block lies at a multiple of its size, so in one chunk.
         let found = PageRange::new(first, size.pages()).zip(place(first));
-        let bits = match found {
+        let place = match found {
             Some((range, (chunk, word, bit))) => {
-                self.chunk(chunk).map(|words| (range, words, word, bit))
+                self.chunk(chunk).map(|chunk| (range, chunk, word, bit))
             }
             None => Err(ENOMEM),
         };
-        match bits {
-            Ok((range, words, word, bit)) => {
-                // INVARIANT: The pages were returned just now.
+        match place {
+            Ok((range, chunk, word, bit)) => {
+                // INVARIANT: The pages were returned just now, so that no other bit of a large block was set.
                 match size {
-                    BlockSize::Large => *words = [u64::MAX; WORDS],
+                    BlockSize::Large => {
+                        *chunk = Chunk {
+                            bits: [u64::MAX; WORDS],
+                            whole: true,
+                        }
+                    }
                     BlockSize::Page => {
-                        if let Some(word) = words.get_mut(word) {
+                        if let Some(word) = chunk.bits.get_mut(word) {
                             *word |= bit;
                         }
                     }
@@ -133,12 +215,37 @@ impl Balloon {
                 Ok(range)
             }
             Err(error) => {
-                for page in first..first.saturating_add(u64::from(size.pages())) {
-                    // SAFETY: The pages were returned just now, and none of them was given back.
-                    unsafe { give_back(page) };
-                }
+                self.settle();
+                // SAFETY: The block was returned just now.
+                unsafe { give_back_block(first, size) };
                 Err(error)
             }
+        }
+    }
+
+    /// Notes that pages were taken just now, which lie in one zone and begin with `first`.
+    fn note(&mut self, first: u64, pages: u64) {
+        let known = self.uncounted.filter(|(page, _)| {
+            // SAFETY: Both are pages that `mem_balloon_take` has returned.
+            unsafe { rlis_sys::mem_same_zone(*page as usize, first as usize) }
+        });
+        if known.is_none() {
+            self.settle();
+        }
+        let (page, count) = known.unwrap_or((first, 0));
+        // INVARIANT: They are of the same zone, and the kernel does not know of them.
+        self.uncounted = Some((page, count.saturating_add(pages)));
+        if count.saturating_add(pages) >= CHUNK {
+            self.settle();
+        }
+    }
+
+    /// Tells the kernel of all pages that were taken.
+    pub fn settle(&mut self) {
+        // INVARIANT: It is told now.
+        if let Some((page, count)) = self.uncounted.take() {
+            // SAFETY: By the type invariant it is a page of the kernel's, with the others in its zone.
+            unsafe { rlis_sys::mem_balloon_taken(page as usize, count as usize) };
         }
     }
 
@@ -146,6 +253,8 @@ impl Balloon {
     pub fn give_back(&mut self, span: Span) -> u64 {
         let mut all: u64 = 0;
         let mut at = span.start;
+        // What comes back is counted as it does.
+        self.settle();
         while at < span.end {
             let Some((chunk, _, _)) = place(at) else {
                 break;
@@ -153,43 +262,22 @@ impl Balloon {
             if chunk >= self.chunks.len() {
                 break;
             }
-            let next = (at / CHUNK).saturating_add(1).saturating_mul(CHUNK);
-            let part = Span::new(at, span.end.min(next));
-            all = all.saturating_add(self.give_back_of_chunk(chunk, part));
+            let first = at / CHUNK * CHUNK;
+            let next = first.saturating_add(CHUNK);
+            if let Some(slot) = self.chunks.get_mut(chunk) {
+                if let Some(chunk) = slot {
+                    let part = Span::new(at, span.end.min(next));
+                    all = all.saturating_add(chunk.give_back(first, part));
+                }
+                if slot.as_ref().is_some_and(|chunk| chunk.is_empty()) {
+                    *slot = None;
+                }
+            }
             at = next;
             pause();
         }
         self.pages = self.pages.saturating_sub(all);
         all
-    }
-
-    /// Gives back the pages of `span`, which lies in the chunk, that are here.
-    fn give_back_of_chunk(&mut self, chunk: usize, span: Span) -> u64 {
-        let Some(slot) = self.chunks.get_mut(chunk) else {
-            return 0;
-        };
-        let Some(words) = slot else { return 0 };
-        let mut count = 0;
-        for page in span.start..span.end {
-            let Some((_, word, bit)) = place(page) else {
-                continue;
-            };
-            let Some(word) = words.get_mut(word) else {
-                continue;
-            };
-            if *word & bit == 0 {
-                continue;
-            }
-            // INVARIANT: The bit goes with the page.
-            *word &= !bit;
-            // SAFETY: By the type invariant, since the bit was set.
-            unsafe { give_back(page) };
-            count += 1;
-        }
-        if words.iter().all(|word| *word == 0) {
-            *slot = None;
-        }
-        count
     }
 
     /// Gives all pages back to the kernel, and returns how many there were. May sleep.
@@ -234,8 +322,29 @@ mod tests {
         assert_eq!(balloon.give_back(page.span()), 1);
         assert_eq!(balloon.give_back_all(), 256);
         assert_eq!((balloon.give_back_all(), balloon.pages()), (0, 0));
-        // One that is dropped with its page.
+        // One that is dropped with its pages.
+        balloon.take(BlockSize::Large)?;
         balloon.take(BlockSize::Page)?;
+        Ok(())
+    }
+
+    #[test]
+    fn block_comes_back_whole_or_in_parts() -> Result {
+        let mut balloon = Balloon::new();
+        let block = balloon.take(BlockSize::Large)?.span();
+        // The neighbours of the block are not here.
+        let more = Span::new(block.start.saturating_sub(1000), block.end + 1000);
+        assert_eq!(balloon.give_back(more), 512);
+        assert_eq!((balloon.give_back(more), balloon.pages()), (0, 0));
+        // Every second page, then the rest.
+        let block = balloon.take(BlockSize::Large)?.span();
+        let mut back = 0;
+        for page in (block.start..block.end).step_by(2) {
+            back += balloon.give_back(Span::new(page, page + 1));
+        }
+        assert_eq!((back, balloon.pages()), (256, 256));
+        assert_eq!(balloon.give_back(block), 256);
+        assert_eq!(balloon.pages(), 0);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@
 
 #include "hv_loop.h"
 
-static unsigned int scsi = 1, ide, fc, net, luns = 1, lun_mib = 64, block_size = 512, dvd;
+static unsigned int scsi = 1, ide, fc, net, balloon, luns = 1, lun_mib = 64, block_size = 512, dvd;
 module_param(scsi, uint, 0444);
 MODULE_PARM_DESC(scsi, "SCSI controllers to offer at load");
 module_param(ide, uint, 0444);
@@ -19,6 +19,8 @@ module_param(fc, uint, 0444);
 MODULE_PARM_DESC(fc, "Fibre Channel adapters to offer at load");
 module_param(net, uint, 0444);
 MODULE_PARM_DESC(net, "Network cards to offer at load");
+module_param(balloon, uint, 0444);
+MODULE_PARM_DESC(balloon, "1: offers the dynamic memory device at load");
 module_param(luns, uint, 0444);
 MODULE_PARM_DESC(luns, "Disks on each controller");
 module_param(lun_mib, uint, 0444);
@@ -60,6 +62,12 @@ static const guid_t class_guid[] = {
 	[LOOP_IDE] = GUID_INIT(0x32412632, 0x86cb, 0x44a2, 0x9b, 0x5c, 0x50, 0xd1, 0x41, 0x73, 0x54, 0xf5),
 	[LOOP_FC] = GUID_INIT(0x2f9bcc4a, 0x0069, 0x4af3, 0xb7, 0x6b, 0x6f, 0xd0, 0xbe, 0x52, 0x8c, 0xda),
 	[LOOP_NET] = GUID_INIT(0xf8615163, 0xdf3e, 0x46c5, 0x91, 0x3f, 0xf2, 0xd2, 0xf9, 0x65, 0xed, 0x0e),
+	[LOOP_BALLOON] = GUID_INIT(0x525074dc, 0x8985, 0x46e2, 0x80, 0x57, 0xa3, 0x07, 0xdc, 0x18, 0xa5, 0x02),
+};
+
+/* What drivers go by beside the GUID. */
+static const u16 class_id[] = {
+	[LOOP_SCSI] = HV_SCSI, [LOOP_IDE] = HV_IDE, [LOOP_FC] = HV_FC, [LOOP_NET] = HV_NIC, [LOOP_BALLOON] = HV_DM,
 };
 
 /* ---- drivers ---- */
@@ -260,6 +268,7 @@ static void dev_release(struct device *d)
 
 	loop_luns_free(dev);
 	loop_net_exit(dev);
+	loop_balloon_exit(dev);
 	loop_gpadls_free(dev);
 	kfree(dev);
 }
@@ -283,12 +292,14 @@ static struct loop_dev *dev_new(enum loop_class class, unsigned int number)
 		xa_init(&dev->luns[i].pages);
 	if (class == LOOP_NET)
 		err = loop_net_init(dev);
+	else if (class == LOOP_BALLOON)
+		err = loop_balloon_init(dev);
 	else
 		n = min_t(unsigned int, luns, LOOP_MAX_LUNS);
 	for (i = 0; i < n && !err; i++)
 		err = loop_lun_add(dev, i, lun_mib, block_size, dvd && class == LOOP_SCSI && i + 1 == luns);
 	dev->hv.vendor_id = 0x1414;
-	dev->hv.device_id = class == LOOP_IDE ? HV_IDE : class == LOOP_FC ? HV_FC : class == LOOP_NET ? HV_NIC : HV_SCSI;
+	dev->hv.device_id = class_id[class];
 	dev->hv.dev_type = class_guid[class];
 	/* IDE: bytes 4 and 5 of the instance name the target. */
 	guid_parse("f8b3781a-0000-4c31-9b72-000000000000", &dev->hv.dev_instance);
@@ -302,6 +313,23 @@ static struct loop_dev *dev_new(enum loop_class class, unsigned int number)
 	return dev;
 }
 
+static unsigned int offers(void)
+{
+	return scsi + ide + fc + net + balloon;
+}
+
+/* Devices are numbered in this order. */
+static enum loop_class class_of(unsigned int number)
+{
+	if (number < scsi)
+		return LOOP_SCSI;
+	if (number < scsi + ide)
+		return LOOP_IDE;
+	if (number < scsi + ide + fc)
+		return LOOP_FC;
+	return number < scsi + ide + fc + net ? LOOP_NET : LOOP_BALLOON;
+}
+
 /* Offers a device, or offers it again after a rescind: its disks keep their content. */
 int loop_offer(unsigned int number)
 {
@@ -310,9 +338,9 @@ int loop_offer(unsigned int number)
 	enum loop_class class;
 	int err;
 
-	class = number < scsi ? LOOP_SCSI : number < scsi + ide ? LOOP_IDE : number < scsi + ide + fc ? LOOP_FC : LOOP_NET;
-	if (number >= LOOP_MAX_DEVS || number >= scsi + ide + fc + net)
+	if (number >= LOOP_MAX_DEVS || number >= offers())
 		return -EINVAL;
+	class = class_of(number);
 	mutex_lock(&devs_lock);
 	old = loop_devs[number];
 	if (old && old->offered) {
@@ -428,7 +456,7 @@ static int __init loop_init(void)
 	err = loop_ctl_init();
 	if (err)
 		goto unregister_root;
-	for (i = 0; i < scsi + ide + fc + net; i++) {
+	for (i = 0; i < offers(); i++) {
 		err = loop_offer(i);
 		if (err) {
 			pr_err("device %u could not be offered: %d\n", i, err);
@@ -449,5 +477,5 @@ free_wq:
 
 module_init(loop_init);
 module_exit(loop_exit);
-MODULE_DESCRIPTION("Test only: hv_vmbus's API with a storage and a network host behind it");
+MODULE_DESCRIPTION("Test only: hv_vmbus's API with hosts of storage, network and memory behind it");
 MODULE_LICENSE("GPL");

@@ -264,6 +264,8 @@ void loop_close_now(struct loop_channel *lc)
 	loop_requestor_exit(ch);
 	if (lc->dev->class == LOOP_NET && !lc->index)
 		loop_net_closed(lc->dev);
+	if (lc->dev->class == LOOP_BALLOON)
+		loop_balloon_closed(lc->dev);
 }
 
 int vmbus_disconnect_ring(struct vmbus_channel *ch)

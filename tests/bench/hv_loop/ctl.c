@@ -18,6 +18,9 @@
  *                                                           of the guest, those that the host had no use for, interrupts
  *   send DEV INTERFACE BYTES BATCH BURST COUNT [clone] [redirect]       frames of the guest; what it took is in .../netload
  *   take DEV INTERFACE BYTES BATCH RANGES COUNT [coalesced] [dropped] [socket]  frames of the host, likewise
+ *   balloon DEV PAGES                                       takes pages from the guest, or with 0 gives back all; what it took for
+ *                                                           a page is in .../netload
+ *   fragment DEV ON                                         takes every second page of the blocks of 2 MiB that are free
  */
 #include <linux/debugfs.h>
 #include <linux/dma-mapping.h>
@@ -290,6 +293,10 @@ static int ctl_run(char *line)
 		return ctl_ring(dev, line);
 	if (kstrtouint(strim(line), 10, &value))
 		return -EINVAL;
+	if (!strcmp(verb, "balloon"))
+		return loop_balloon_load(dev, value, &net_result);
+	if (!strcmp(verb, "fragment"))
+		return loop_balloon_fragment(dev, value);
 	if (!strcmp(verb, "notify"))
 		return loop_unsolicited(dev, value);
 	if (!strcmp(verb, "dma") && value >= 12 && value <= 64) {

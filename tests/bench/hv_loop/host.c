@@ -85,17 +85,22 @@ static u32 to_read(struct loop_channel *lc)
 	return write >= read ? write - read : rbi->ring_datasize - read + write;
 }
 
+static bool is_storage(const struct loop_dev *dev)
+{
+	return dev->class != LOOP_NET && dev->class != LOOP_BALLOON;
+}
+
 static void serve(struct loop_channel *lc)
 {
 	struct hv_ring_buffer_info *rbi = &lc->ch.outbound;
-	bool net = lc->dev->class == LOOP_NET;
+	bool storage = is_storage(lc->dev);
 	u32 avail, len, read, stall;
 
 	/* With what vmbus_connect_ring() has set up. */
 	if (!smp_load_acquire(&lc->open))
 		return;
 	clear_bit(0, &lc->rung);
-	stall = net ? 0 : loop_vstor_stall(lc);
+	stall = storage ? loop_vstor_stall(lc) : 0;
 	if (unlikely(stall)) {
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 1);
 		mod_delayed_work(system_highpri_wq, &lc->timer, msecs_to_jiffies(stall));
@@ -108,7 +113,7 @@ static void serve(struct loop_channel *lc)
 		virt_mb();
 		while ((avail = to_read(lc)) && READ_ONCE(lc->open) && !lc->ch.rescind) {
 			/* Without room for an answer the guest has to wait; it signals when it has made some. */
-			if (net && !room_for_answer(lc))
+			if (!storage && !room_for_answer(lc))
 				return;
 			read = lc->host_read;
 			if (avail < sizeof(struct vmpacket_descriptor)) {
@@ -128,10 +133,12 @@ static void serve(struct loop_channel *lc)
 			lc->host_read = read;
 			/* The packet was copied before its room is given back. */
 			virt_store_release(&rbi->ring_buffer->read_index, read);
-			if (net)
+			if (storage)
+				loop_vstor_packet(lc, lc->pkt, len);
+			else if (lc->dev->class == LOOP_NET)
 				loop_net_packet(lc, lc->pkt, len);
 			else
-				loop_vstor_packet(lc, lc->pkt, len);
+				loop_balloon_packet(lc, lc->pkt, len);
 		}
 		WRITE_ONCE(rbi->ring_buffer->interrupt_mask, 0);
 		/* The mask before a last look at the ring. */
@@ -145,7 +152,7 @@ static void host_work(struct work_struct *work)
 	unsigned long flags;
 	u64 start;
 
-	if (lc->dev->class != LOOP_NET) {
+	if (is_storage(lc->dev)) {
 		serve(lc);
 		return;
 	}

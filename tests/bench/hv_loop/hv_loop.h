@@ -2,8 +2,8 @@
 /*
  * hv_loop: a test-only stand-in for hv_vmbus that plays the host's side inside the kernel.
  *
- * It exports the C API of <linux/hyperv.h> that storage and network drivers use, offers storage controllers and
- * network cards, and answers them from memory. A driver runs over it unchanged, in any virtual machine, without a
+ * It exports the C API of <linux/hyperv.h> that drivers of storage, network and dynamic memory use, offers storage
+ * controllers, network cards and the memory device, and answers them from memory. A driver runs over it unchanged, in any virtual machine, without a
  * hypervisor's exits.
  *
  *   bus.c      the bus, its devices, driver registration, offers and rescinds
@@ -14,6 +14,7 @@
  *   scsi.c     the SCSI target behind it
  *   netvsp.c   the network host: NVSP, sections, frames
  *   rndis.c    the control messages of its cards
+ *   balloon.c  the dynamic memory host, and what a request to it takes
  *   load.c     a load of reads, for measurements
  *   netload.c  a load of frames
  *   ctl.c      the control file in debugfs
@@ -166,7 +167,7 @@ struct loop_channel {
 	u64 requests, bytes, replies, doorbells, lock_contended;
 	u64 needless;			/* signals that told the host nothing */
 	u64 frames;			/* that the guest of a network card has sent */
-	u64 host_cycles;		/* that the network host took */
+	u64 host_cycles;		/* that the host of a network card or of memory took */
 	u64 violations;			/* what the guest sent and must not send */
 };
 
@@ -181,9 +182,10 @@ struct loop_held {
 	u64 pfn[];
 };
 
-enum loop_class { LOOP_SCSI, LOOP_IDE, LOOP_FC, LOOP_NET };
+enum loop_class { LOOP_SCSI, LOOP_IDE, LOOP_FC, LOOP_NET, LOOP_BALLOON };
 
 struct loop_net;
+struct loop_balloon;
 
 struct loop_lun {
 	bool present;
@@ -237,6 +239,7 @@ struct loop_dev {
 	struct list_head gpadls;
 	u32 last_gpadl;
 	struct loop_net *net;		/* of network cards alone */
+	struct loop_balloon *balloon;	/* of the memory device alone */
 };
 
 #define to_loop_channel(c) container_of(c, struct loop_channel, ch)
@@ -318,6 +321,14 @@ struct loop_net_result {
 };
 
 int loop_net_load(struct loop_dev *dev, const struct loop_net_load *load, struct loop_net_result *result);
+
+/* balloon.c; what a page takes is a frame's cost there */
+int loop_balloon_init(struct loop_dev *dev);
+void loop_balloon_exit(struct loop_dev *dev);
+void loop_balloon_closed(struct loop_dev *dev);
+void loop_balloon_packet(struct loop_channel *lc, u8 *pkt, u32 len);
+int loop_balloon_load(struct loop_dev *dev, u32 pages, struct loop_net_result *result);
+int loop_balloon_fragment(struct loop_dev *dev, bool on);
 
 /* ctl.c */
 int loop_ctl_init(void);

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Makes a table and JSON of what scripts/bench-net measured.
+"""Makes a table and JSON of what scripts/bench-net or scripts/bench-balloon measured.
 
-    net.py FOLDER LIMIT
+    rows.py net|balloon FOLDER LIMIT
 
-FOLDER/results has lines `DRIVER ROW TENTHS`: tenths of instructions for one frame, without those of the test bus's host,
-which ROW.host has, and `DRIVER ROW.signals N`: signals to the host for a hundred frames. Ends with 1 if a row's ratio of
-rust to c is above LIMIT, or if the C driver lacks a row.
+FOLDER/results has lines `DRIVER ROW TENTHS`: tenths of instructions for one frame or page, without those of the test bus's
+host, which ROW.host has, and `DRIVER ROW.signals N`: signals to the host for a hundred of them. Ends with 1 if a row's ratio
+of rust to c is above LIMIT, or if the C driver lacks a row.
 """
 
 import json
 import os
 import sys
 
-TEXT = {
+NET = {
     "tx_64_alone": "send 64 bytes, one at a time",
     "tx_64": "send 64 bytes, 64 at a time",
     "tx_64_burst8": "send 64 bytes, announced in runs of 8 (xmit_more)",
@@ -31,6 +31,12 @@ TEXT = {
     "xdp_redirect_in": "redirected by XDP from another card, 64 bytes",
     "attach": "from the offer to the interface",
 }
+BALLOON = {
+    "blocks_up": "give 64 MiB, as blocks of 2 MiB",
+    "blocks_down": "take them back",
+    "pages_up": "give 16 MiB, where no page has a free neighbour",
+    "pages_down": "take them back, in single pages",
+}
 
 
 def load(path):
@@ -47,15 +53,16 @@ def load(path):
 
 def main():
     """Reads, prints, writes, judges."""
-    folder, limit = sys.argv[1], float(sys.argv[2])
+    kind, folder, limit = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    text, unit = {"net": (NET, "instructions for one"), "balloon": (BALLOON, "instructions for a page")}[kind]
     rows = load(os.path.join(folder, "results"))
-    missing = [name for name in TEXT if "c" not in rows.get(name, {})]
+    missing = [name for name in text if "c" not in rows.get(name, {})]
     if missing:
         sys.exit(f"not measured with the C driver: {', '.join(missing)}")
-    width = max(map(len, TEXT.values()))
-    print(f"{'instructions for one':{width}} {'C':>10} {'Rust':>10} {'ratio':>7} {'signals C':>10} {'Rust':>6}")
+    width = max(map(len, text.values()))
+    print(f"{unit:{width}} {'C':>10} {'Rust':>10} {'ratio':>7} {'signals C':>10} {'Rust':>6}")
     worst = 0.0
-    for name, what in TEXT.items():
+    for name, what in text.items():
         row = rows[name]
         c, ours = row["c"], row.get("rust")
         line = f"{what:{width}} {c['instructions']:10.1f}"
@@ -67,9 +74,9 @@ def main():
         else:
             line += f" {'-':>10} {'-':>7} {c['signals']:10.2f} {'-':>6}"
         print(line)
-    path = os.path.join(folder, "net.json")
+    path = os.path.join(folder, f"{kind}.json")
     with open(path, "w", encoding="ascii") as file:
-        result = {"unit": "instructions", "limit": limit, "rows": {n: {"what": TEXT[n], **rows[n]} for n in TEXT}}
+        result = {"unit": "instructions", "limit": limit, "rows": {n: {"what": text[n], **rows[n]} for n in text}}
         json.dump(result, file, indent=2)
         file.write("\n")
     print(f"written: {path}")
