@@ -60,6 +60,7 @@ sed -i 's/timeout=20/timeout=200/; s/deadline=5/deadline=50/' net/lib/py/utils.p
 sed -i 's/-W0\.5/-W10/; s/-W5/-W10/; s/no_sleep != True/False/' drivers/net/ping.py
 sed -i 's/range(50)/range(200)/; s/timeout=5)/timeout=50)/' drivers/net/lib/py/load.py
 sed -i 's/"200000"/"50000000"/' drivers/net/gro.py
+sed -i 's/-n 100/-L 15 -n 100/; s/-L 1 -L 15/-L 15/' drivers/net/hw/csum.py
 find . -name '*.py' -exec sed -i 's/ksft_wait=3/ksft_wait=30/' {} +
 # Debian's ethtool cannot tell of channels in JSON.
 sed -i 's/ethtool(f"-l {cfg.ifname}", json=True)\[0\].get("combined", 0)/int(ethtool(f"-l {cfg.ifname}").stdout.split()[-1])/' drivers/net/napi_threaded.py

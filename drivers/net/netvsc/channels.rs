@@ -20,8 +20,10 @@ use kernel::{
         },
         Arc,
         SetOnce, //
-    }, //
+    },
+    time::Msecs, //
 };
+use rlis_hv::Completion;
 use rlis_net::Napi;
 use rlis_vmbus::{
     CallbackMode,
@@ -53,6 +55,8 @@ pub(crate) struct Channels {
     offloads: SetOnce<Offloads>,
     /// Sub-channels whose offers have been answered for, opened or not.
     answered: Atomic<u32>,
+    /// They all have been.
+    complete: Arc<Completion>,
 }
 
 impl Channels {
@@ -70,6 +74,7 @@ impl Channels {
             queues,
             offloads: SetOnce::new(),
             answered: Atomic::new(0),
+            complete: Arc::pin_init(Completion::new(), GFP_KERNEL)?,
         };
         Ok(Arc::new(channels, GFP_KERNEL)?)
     }
@@ -117,6 +122,14 @@ impl Channels {
         self.answered.load(Relaxed) + 1 >= u32::from(self.session.channels())
     }
 
+    /// Waits until no more sub-channels are to come, `timeout` milliseconds at most. Sleeps.
+    pub(crate) fn wait_for_all(&self, timeout: Msecs) {
+        if !self.is_complete() {
+            // Those that are late are used when they come.
+            let _ = self.complete.wait_timeout(timeout);
+        }
+    }
+
     /// Returns whether frames are under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.queues.iter().any(|queue| queue.is_busy())
@@ -152,6 +165,7 @@ impl ChannelHandler for Channels {
         let answered = self.answered.load(Relaxed) + 1;
         self.answered.store(answered, Relaxed);
         if self.is_complete() {
+            self.complete.complete_all();
             port.worker.queue();
         }
     }

@@ -81,11 +81,7 @@ impl rlis_net::Driver for Interface {
         dev.stop_queues(rtnl);
         let state = self.0.state.lock();
         if let Some(connection) = &state.connection {
-            if let Err(error) = connection.set_filter(self.0.wanted_filter()) {
-                self.0
-                    .port
-                    .complain("the host does not take the packet filter", &error);
-            }
+            self.0.tell_filter(connection);
             connection.drain();
         }
     }

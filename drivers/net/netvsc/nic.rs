@@ -18,6 +18,7 @@ use crate::{
     queue::Queue,
     rss::Table,
     settings::{
+        CHANNELS_MS,
         DEFAULT_CHANNELS,
         ETH_MTU,
         NETWORK_CHANGE_MS,
@@ -275,7 +276,17 @@ impl Nic {
                 self.worker().set_timer(REPAIR_MS);
             }
         }
+        let fresh = state
+            .connection
+            .as_ref()
+            .map(|fresh| fresh.channels.clone());
         drop(state);
+        // Who has asked for channels finds them when the call returns, if the host offers them at once.
+        if let Some(channels) = fresh {
+            channels.wait_for_all(CHANNELS_MS);
+            self.spread();
+            self.use_queues(rtnl, &channels);
+        }
         if dev.is_running() {
             dev.wake_queues(rtnl);
         }
@@ -284,13 +295,24 @@ impl Nic {
         result
     }
 
+    /// Tells the host which frames are wanted, unless it has withdrawn the card. Returns whether nothing is left to be told.
+    pub(crate) fn tell_filter(&self, connection: &Connection) -> bool {
+        if !connection.channels.is_open() {
+            return true;
+        }
+        let result = connection.set_filter(self.wanted_filter());
+        if let Err(error) = &result {
+            self.port
+                .complain("the host does not take the packet filter", error);
+        }
+        result.is_ok()
+    }
+
     /// Tells the host what it does not know, and makes a connection that is missing.
     fn repair(&self) {
         let mut state = self.state.lock();
         if let Some(connection) = &state.connection {
-            if let Err(error) = connection.set_filter(self.wanted_filter()) {
-                self.port
-                    .complain("the host does not take the packet filter", &error);
+            if !self.tell_filter(connection) {
                 self.worker().set_timer(REPAIR_MS);
             }
             return;
@@ -320,33 +342,41 @@ impl Nic {
         }
     }
 
-    /// Has the host spread flows over the channels that are open, and the system use them.
-    fn use_channels(&self) {
+    /// Has the host spread flows over the channels that are open, and returns these. `None` without a connection.
+    fn spread(&self) -> Option<Arc<Channels>> {
         let state = self.state.lock();
-        let Some(connection) = &state.connection else {
-            return;
-        };
-        let channels = connection.channels.clone();
-        let count = channels.usable();
+        let connection = state.connection.as_ref()?;
+        let count = connection.channels.usable();
         if count > 1 && state.table.len() != 0 {
             if let Err(error) = connection.spread(count, &state.table) {
                 self.port.complain("the host does not spread flows", &error);
             }
         }
-        drop(state);
-        let interface = self.interface();
-        if interface.queues() == count {
+        Some(connection.channels.clone())
+    }
+
+    /// Has the system use `channels`, if they are still those of the card.
+    fn use_queues(&self, rtnl: &Rtnl<'_>, channels: &Arc<Channels>) {
+        let state = self.state.lock();
+        let same = |connection: &Connection| Arc::ptr_eq(&connection.channels, channels);
+        if !state.connection.as_ref().is_some_and(same) {
             return;
         }
-        Rtnl::with(|rtnl| {
-            let state = self.state.lock();
-            let same = |connection: &Connection| Arc::ptr_eq(&connection.channels, &channels);
-            if state.connection.as_ref().is_some_and(same) {
-                if let Err(error) = interface.set_queues(rtnl, count) {
-                    self.port.report("channels cannot be used", &error);
-                }
+        let (interface, count) = (self.interface(), channels.usable());
+        if interface.queues() != count {
+            if let Err(error) = interface.set_queues(rtnl, count) {
+                self.port.report("channels cannot be used", &error);
             }
-        });
+        }
+    }
+
+    /// Has host and system use the channels that are open.
+    fn use_channels(&self) {
+        if let Some(channels) = self.spread() {
+            if self.interface().queues() != channels.usable() {
+                Rtnl::with(|rtnl| self.use_queues(rtnl, &channels));
+            }
+        }
     }
 }
 

@@ -102,10 +102,10 @@ impl Port {
             return;
         }
         self.complaints.run(|dropped| {
-            dev_warn!(
-                self.log(),
-                "{what}: {detail:?} ({dropped} lines like this were left out)\n"
-            );
+            if dropped != 0 {
+                dev_warn!(self.log(), "{dropped} lines like this were left out:\n");
+            }
+            dev_warn!(self.log(), "{what}: {detail:?}\n");
         });
     }
 

@@ -93,6 +93,9 @@ pub(crate) const DRAIN_MS: i64 = 3_000;
 /// How long the host may take to offer channels that it has granted, in milliseconds.
 pub(crate) const OFFER_MS: u32 = 10_000;
 
+/// How long a change of the settings waits for these channels with the RTNL held, in milliseconds. Then they are used as they come.
+pub(crate) const CHANNELS_MS: Msecs = 1_000;
+
 /// How long the cable seems pulled out when the host says that the network is another one, in milliseconds.
 pub(crate) const NETWORK_CHANGE_MS: Msecs = 2_000;
 
