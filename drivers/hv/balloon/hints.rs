@@ -3,7 +3,8 @@
 //! Hints that free memory is of no use, for hosts that take them.
 
 use kernel::{
-    new_mutex, new_spinlock,
+    new_mutex,
+    new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -13,7 +14,7 @@ use kernel::{
         Arc,
         Mutex,
         SpinLock, //
-    },
+    }, //
 };
 use rlis_mem::{
     FreeHint,

@@ -139,24 +139,20 @@ fn writer(shared: &Shared, count: u64, words: usize) {
     }
 }
 
-/// Receives `count` packets and checks their order and content.
-fn reader(shared: &Shared, count: u64, words: usize, masked: bool) {
+/// Receives `count` packets; `take` gets the id and the data of each.
+fn read_all(shared: &Shared, count: u64, masked: bool, mut take: impl FnMut(u64, &[u8])) {
     let mut ring = IncomingRing::new(&shared.ring).unwrap();
     let mut buf = [0; SIZE];
-    let mut next = 0;
-    while next < count {
+    let mut got = 0;
+    while got < count {
         shared.to_reader.wait();
         if masked {
             ring.mask_interrupts();
         }
         loop {
             while let Some(p) = ring.read(&mut buf).unwrap() {
-                assert_eq!(p.header().trans_id(), next);
-                assert_eq!(p.payload().len(), words * 8);
-                for word in p.payload().chunks(8) {
-                    assert_eq!(word, (next + 100).to_le_bytes());
-                }
-                next += 1;
+                take(p.header().trans_id(), p.payload());
+                got += 1;
             }
             let end = ring.finish(masked).unwrap();
             if end.signal.needed() {
@@ -170,6 +166,19 @@ fn reader(shared: &Shared, count: u64, words: usize, masked: bool) {
             }
         }
     }
+}
+
+/// Receives `count` packets and checks their order and content.
+fn reader(shared: &Shared, count: u64, words: usize, masked: bool) {
+    let mut next = 0;
+    read_all(shared, count, masked, |id, payload| {
+        assert_eq!(id, next);
+        assert_eq!(payload.len(), words * 8);
+        for word in payload.chunks(8) {
+            assert_eq!(word, (next + 100).to_le_bytes());
+        }
+        next += 1;
+    });
 }
 
 /// The reader of hv_vmbus, which takes its side up anew for each operation and keeps one index in between.
@@ -250,35 +259,13 @@ fn batch_writer(shared: &Shared, untold: &Untold, ids: std::ops::Range<u64>) {
     }
 }
 
-/// Receives `count` packets in any order of their ids.
+/// Receives `count` packets in any order of their ids, each once.
 fn reader_of_any(shared: &Shared, count: u64, masked: bool) {
-    let mut ring = IncomingRing::new(&shared.ring).unwrap();
-    let mut buf = [0; SIZE];
-    let (mut seen, mut got) = (0u64, 0);
-    while got < count {
-        shared.to_reader.wait();
-        if masked {
-            ring.mask_interrupts();
-        }
-        loop {
-            while let Some(p) = ring.read(&mut buf).unwrap() {
-                let id = p.header().trans_id();
-                assert_eq!(seen & (1 << id), 0);
-                seen |= 1 << id;
-                got += 1;
-            }
-            let end = ring.finish(masked).unwrap();
-            if end.signal.needed() {
-                shared.to_writer.raise();
-            }
-            if !end.more {
-                break;
-            }
-            if masked {
-                ring.mask_interrupts();
-            }
-        }
-    }
+    let mut seen = 0u64;
+    read_all(shared, count, masked, |id, _| {
+        assert_eq!(seen & (1 << id), 0);
+        seen |= 1 << id;
+    });
 }
 
 /// Writers on as many threads, each with a batch of so many packets. The ring holds two.
