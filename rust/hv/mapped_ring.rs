@@ -17,7 +17,8 @@ use kernel::page::PAGE_SIZE;
 use rlis_proto::ring::{
     HeaderField,
     RingHeader,
-    RingMem, //
+    RingMem,
+    Words, //
 };
 
 /// A ring that is mapped: a header page, and the data twice in a row, so that a packet is contiguous even where it wraps around.
@@ -25,7 +26,8 @@ use rlis_proto::ring::{
 ///
 /// # Invariants
 ///
-/// `base` points to a header page followed by twice `datasize` bytes, mapped for the life of the value.
+/// `base` points to a header page followed by twice `datasize` bytes, mapped for the life of the value. `datasize` is a size that a
+/// ring can have: whole pages, and no more than 1 GiB.
 #[derive(Clone, Copy)]
 pub struct MappedRing {
     base: NonNull<u8>,
@@ -108,6 +110,9 @@ impl RingHeader for MappedRing {
 }
 
 impl RingMem for MappedRing {
+    // By the type invariants.
+    const IS_SIZED: bool = true;
+
     #[inline]
     fn size(&self) -> u32 {
         self.datasize
@@ -164,5 +169,34 @@ impl RingMem for MappedRing {
             }
             _ => [0; 2],
         }
+    }
+
+    #[inline(always)]
+    fn write_words<const E: usize, const P: usize>(&self, offset: u32, packet: &Words<'_, E, P>) {
+        let len = const { Words::<E, P>::SIZE as usize };
+        let Some(to) = self.at(offset, len).filter(|_| offset % 8 == 0) else {
+            return;
+        };
+        let to = to.cast::<u64>();
+        // SAFETY: Within the double mapping, see `write_at`: all together are `len` bytes; and aligned.
+        unsafe {
+            put(to, &packet.descriptor);
+            put(to.add(2), &packet.extension);
+            put(to.add(2 + E), packet.payload);
+            put(to.add(2 + E + P), &[packet.trailer]);
+        }
+    }
+}
+
+/// Writes words that the compiler may have in registers.
+///
+/// # Safety
+///
+/// `to` is valid for writes of so many words, and aligned.
+#[inline(always)]
+unsafe fn put<const N: usize>(to: *mut u64, words: &[u64; N]) {
+    for (i, word) in words.iter().enumerate() {
+        // SAFETY: As required of the caller.
+        unsafe { to.add(i).write_volatile(*word) };
     }
 }

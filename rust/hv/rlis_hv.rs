@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mapped_ring;
 pub mod once_arc;
 pub mod ordered;
+pub mod outbound;
 pub mod page;
 pub mod param;
 pub mod per_cpu;

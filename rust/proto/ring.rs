@@ -104,6 +104,8 @@ pub trait RingHeader {
 /// Callers keep `offset < size()` and the length at most `size()`. An implementation stays in bounds whatever
 /// it is given.
 pub trait RingMem: RingHeader {
+    /// Whether [`Self::size`] is known to be one that a ring can have, so that nobody needs to look.
+    const IS_SIZED: bool = false;
     /// Bytes in the data area.
     fn size(&self) -> u32;
     /// Copies out of the ring.
@@ -117,6 +119,50 @@ pub trait RingMem: RingHeader {
         self.read_at(offset, words.as_mut_bytes());
         words
     }
+    /// Copies a packet into the ring whose length is known where this is called. `offset` is a multiple of 8.
+    #[inline]
+    fn write_words<const E: usize, const P: usize>(&self, offset: u32, packet: &Words<'_, E, P>) {
+        let Words {
+            descriptor,
+            extension,
+            payload,
+            trailer,
+        } = packet;
+        let pieces = [
+            descriptor.as_bytes(),
+            extension.as_bytes(),
+            payload.as_bytes(),
+            trailer.as_bytes(),
+        ];
+        let mut at = offset;
+        for piece in pieces {
+            self.write_at(at, piece);
+            at = advance(at, u32::try_from(piece.len()).unwrap_or(0), self.size());
+        }
+    }
+}
+
+/// A packet of whole words, as it lies in the ring.
+#[derive(Debug)]
+pub struct Words<'a, const E: usize, const P: usize> {
+    /// [`packet::Descriptor`].
+    pub descriptor: [u64; 2],
+    /// What is between descriptor and payload.
+    pub extension: [u64; E],
+    /// The payload.
+    pub payload: &'a [u64; P],
+    /// Behind it.
+    pub trailer: u64,
+}
+
+impl<const E: usize, const P: usize> Words<'_, E, P> {
+    /// Bytes of the packet, with the trailer.
+    pub const SIZE: u32 = {
+        assert!(E < 64 && P < 64);
+        #[allow(clippy::cast_possible_truncation)]
+        let words = (2 + E + P + 1) as u32;
+        words * 8
+    };
 }
 
 impl<T: RingHeader + ?Sized> RingHeader for &T {
@@ -147,6 +193,7 @@ impl<T: RingHeader + ?Sized> RingHeader for &T {
 }
 
 impl<T: RingMem + ?Sized> RingMem for &T {
+    const IS_SIZED: bool = T::IS_SIZED;
     #[inline]
     fn size(&self) -> u32 {
         T::size(self)
@@ -162,6 +209,10 @@ impl<T: RingMem + ?Sized> RingMem for &T {
     #[inline]
     fn load_descriptor(&self, offset: u32) -> [u64; 2] {
         T::load_descriptor(self, offset)
+    }
+    #[inline]
+    fn write_words<const E: usize, const P: usize>(&self, offset: u32, packet: &Words<'_, E, P>) {
+        T::write_words(self, offset, packet);
     }
 }
 
@@ -251,10 +302,17 @@ impl Signal {
 /// Largest data area: indices and sums of two of them stay within 32 bits.
 const MAX_RING_SIZE: u32 = 1 << 30;
 
-/// Checks a data area size.
+/// Whether a data area can have this size.
 #[inline]
-fn check_size(size: u32) -> Result<u32, RingError> {
-    if size % 8 != 0 || !(64..=MAX_RING_SIZE).contains(&size) {
+pub const fn valid_size(size: u32) -> bool {
+    size % 8 == 0 && size >= 64 && size <= MAX_RING_SIZE
+}
+
+/// Checks the size of a data area.
+#[inline]
+fn checked_size<M: RingMem>(mem: &M) -> Result<u32, RingError> {
+    let size = mem.size();
+    if !M::IS_SIZED && !valid_size(size) {
         return Err(RingError::Size(size));
     }
     Ok(size)

@@ -23,7 +23,9 @@ pub use packet::{
     CDB_SIZE, REQUEST_COMPLETION_FLAG, SENSE_BUFFER_SIZE, STORAGE_CHANNEL_SUPPORTS_MULTI_CHANNEL,
 };
 pub use recovery::{is_repeatable, Link, Outstanding, ResetStep, Unsent, PATIENCE_MS, SETTLE_MS};
-pub use request::{incoming, srb_flags, DataDirection, Incoming, RequestId, SrbAddress};
+pub use request::{
+    incoming, srb_flags, Cdb, DataDirection, Incoming, RequestId, SrbAddress, SrbPacket,
+};
 pub use sense::{SenseHeader, ILLEGAL_REQUEST, NOT_READY, UNIT_ATTENTION};
 
 open_enum! {

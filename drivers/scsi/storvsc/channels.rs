@@ -45,6 +45,15 @@ struct Map {
     open: KVec<Open>,
     /// For each CPU number, the channel of that CPU.
     of_cpu: KVec<Arc<Channel>>,
+    /// How many bytes of a ring have to stay free for its CPUs not to look for another one; 0 if there is none.
+    spare: u32,
+}
+
+/// The channel that a command is sent through, and where there are others.
+pub(crate) struct Way<'a> {
+    map: &'a Map,
+    channel: PinnedChannel<'a>,
+    spare: u32,
 }
 
 /// The open channels, and for each CPU the one that it sends through.
@@ -54,6 +63,8 @@ struct Map {
 #[pin_data]
 pub(crate) struct Channels {
     map: RcuArc<Map>,
+    /// [`Settings::spare`](crate::settings::Settings::spare).
+    spare: u32,
     #[pin]
     changes: Mutex<Changes>,
 }
@@ -93,10 +104,11 @@ fn choose(cpu: u32, node: i32, places: &[Place]) -> Option<usize> {
 }
 
 impl Channels {
-    /// Makes an empty map.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    /// Makes an empty map. A CPU whose ring has no more than `spare` bytes free looks for another one.
+    pub(crate) fn new(spare: u32) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             map: RcuArc::new(),
+            spare,
             changes <- new_mutex!(Changes {
                 open: KVec::new(),
                 retired: KVec::new(),
@@ -185,7 +197,13 @@ impl Channels {
             let open = index.and_then(|index| open.get(index)).ok_or(ENODEV)?;
             of_cpu.push(open.channel.clone(), GFP_KERNEL)?;
         }
-        let map = Arc::new(Map { open, of_cpu }, GFP_KERNEL)?;
+        let spare = if open.len() > 1 { self.spare } else { 0 };
+        let map = Map {
+            open,
+            of_cpu,
+            spare,
+        };
+        let map = Arc::new(map, GFP_KERNEL)?;
         changes.retired.retain(|map| !map.is_unused());
         if changes.retired.len() >= RETIRED {
             // One wait covers them all.
@@ -224,21 +242,42 @@ impl Channels {
         }
     }
 
-    /// Returns the channel for a CPU to send through: its own, unless no more than `lowater` per cent of its ring is free and
-    /// another one has more room, preferably on the same NUMA node.
+    /// Returns the channel for a CPU to send through: its own.
     #[inline]
-    pub(crate) fn pick<'a>(
-        &'a self,
-        cpu: u32,
-        lowater: u32,
-        guard: &'a rcu::Guard,
-    ) -> Option<PinnedChannel<'a>> {
+    pub(crate) fn pick<'a>(&'a self, cpu: u32, guard: &'a rcu::Guard) -> Option<Way<'a>> {
         let map = self.map.get(guard)?;
-        let own = map.of_cpu.get(usize::try_from(cpu).ok()?)?.pin(guard)?;
-        if own.has_room(lowater) {
-            return Some(own);
+        let channel = map.of_cpu.get(usize::try_from(cpu).ok()?)?.pin(guard)?;
+        Some(Way {
+            map,
+            channel,
+            spare: map.spare,
+        })
+    }
+}
+
+impl<'a> Way<'a> {
+    /// The channel.
+    #[inline]
+    pub(crate) fn channel(&self) -> PinnedChannel<'a> {
+        self.channel
+    }
+
+    /// How many bytes of its ring have to stay free, or another one may have more room.
+    #[inline]
+    pub(crate) fn spare(&self) -> u32 {
+        self.spare
+    }
+
+    /// Another channel of whose ring more than `lowater` per cent are free, preferably on the same NUMA node; or this one, if
+    /// there is none.
+    #[cold]
+    pub(crate) fn elsewhere(self, cpu: u32, lowater: u32, guard: &'a rcu::Guard) -> Self {
+        let other = self.map.another(cpu, lowater, guard);
+        Self {
+            channel: other.unwrap_or(self.channel),
+            spare: 0,
+            ..self
         }
-        Some(map.another(cpu, lowater, guard).unwrap_or(own))
     }
 }
 

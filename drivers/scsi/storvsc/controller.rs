@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A controller: its state, and sending commands.
+//! A controller: its state.
 
 use crate::{
     batch::{
@@ -16,7 +16,6 @@ use crate::{
     },
     recovery::{
         report,
-        watch,
         Recovery,
         Trouble, //
     },
@@ -33,7 +32,6 @@ use kernel::{
             Full,
             Relaxed, //
         },
-        rcu,
         Arc,
         Mutex,
         SetOnce, //
@@ -45,25 +43,18 @@ use kernel::{
     }, //
 };
 use rlis_hv::{
-    cpu,
-    load_once,
     work::Worker,
     RateLimit, //
 };
 use rlis_proto::storvsc::{
-    DataDirection,
     Link,
     ProtocolVersion,
-    SrbAddress,
     StorageKind,
-    Unsent,
-    VstorPacket,
     Wwn, //
 };
 use rlis_scsi::{
     Command,
     DeviceSetup,
-    Direction,
     HostOps,
     InFlight,
     Outcome,
@@ -80,26 +71,21 @@ use rlis_vmbus::{
     MpbDescriptor,
     OpenChannel,
     OpenParams,
-    PacketType,
     Reader,
     SubChannelOffer,
     Tell, //
 };
-use zerocopy::IntoBytes;
 
 mod completion;
 mod link;
 mod reset;
+mod send;
 
 /// How long the host may take to answer one of the driver's own requests, in milliseconds.
 pub(crate) const CONTROL_MS: Msecs = 180_000;
 
 /// Time-out of a command, in seconds. After it the mid-layer asks what to do.
 const COMMAND_SECONDS: u32 = 180;
-
-/// The longest data whose page list is made on the stack, in bytes; and how many words that takes.
-const FEW_BYTES: u32 = 4096;
-const FEW_WORDS: usize = MpbDescriptor::words(2);
 
 /// Packets that are taken from a ring before the tasklet yields.
 const BUDGET: u32 = 512;
@@ -161,7 +147,7 @@ impl Controller {
                 settings,
                 tags,
                 scratch: SetOnce::new(),
-                channels <- Channels::new(),
+                channels <- Channels::new(settings.spare),
                 batches,
                 control <- Control::new(),
                 events,
@@ -273,142 +259,6 @@ impl Controller {
             command.complete(Outcome::failed(rlis_scsi::HostByte::NO_CONNECT))
         });
     }
-
-    /// Completes a command that cannot be sent.
-    fn fail(command: Command, host: rlis_scsi::HostByte) -> Queued {
-        command.complete(Outcome::failed(host));
-        Queued::accepted()
-    }
-
-    /// Sends a command of a batch. With [`Tell::Now`], `told` gets the channel that was told of all that it holds.
-    #[inline]
-    fn send(&self, mut command: Command, queue: u32, tell: Tell, told: &mut Set) -> Queued {
-        let Some((path_id, target_id, lun)) = command.address() else {
-            return Self::fail(command, rlis_scsi::HostByte::BAD_TARGET);
-        };
-        let direction = match command.direction() {
-            Direction::None => DataDirection::None,
-            Direction::Out => DataDirection::Write,
-            Direction::In => DataDirection::Read,
-            Direction::Other => return Self::fail(command, rlis_scsi::HostByte::ERROR),
-        };
-        let [port_number, ..] = load_once(&self.port).to_le_bytes();
-        let address = SrbAddress {
-            port_number,
-            path_id,
-            target_id,
-            lun,
-        };
-        let (len, tagged) = (command.len(), command.tagged_supported());
-        let Ok(packet) = VstorPacket::execute_srb(address, command.cdb(), direction, len, tagged)
-        else {
-            return Self::fail(command, rlis_scsi::HostByte::ERROR);
-        };
-
-        let cpu = cpu::current();
-        let guard = rcu::read_lock();
-        let Some(channel) = self.channels.pick(cpu, self.settings.lowater, &guard) else {
-            return self.give_back(command);
-        };
-        let (mut few, mut borrowed);
-        let buffer: &mut [u64] = if len <= FEW_BYTES {
-            few = [0; FEW_WORDS];
-            &mut few
-        } else {
-            let scratch = self.scratch.as_ref();
-            let Some(lent) = scratch.and_then(|scratch| scratch.borrow(cpu)) else {
-                return command.busy();
-            };
-            borrowed = lent;
-            &mut borrowed
-        };
-        // The descriptor lies in `buffer`, not in the command: once sent, the command may be completed and reused before
-        // `write_mpb` returns.
-        let descriptor = match command.map() {
-            Err(_) => return command.busy(),
-            Ok(None) => None,
-            Ok(Some(pages)) => {
-                match MpbDescriptor::from_pages(buffer, pages.len(), pages.offset(), pages) {
-                    Ok(descriptor) => Some(descriptor),
-                    // A list with gaps, or longer than the limit: the mid-layer was told not to send these.
-                    Err(_) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
-                }
-            }
-        };
-        // From here on the command is in flight, before the host can see it.
-        let id = match self.tags.launch(command) {
-            Ok(id) => id,
-            Err(command) => return Self::fail(command, rlis_scsi::HostByte::ERROR),
-        };
-        let sent = match descriptor {
-            Some(descriptor) => channel.write_mpb(&descriptor, packet.as_bytes(), id, tell),
-            None => {
-                let kind = PacketType::DATA_INBAND;
-                channel.write(kind, packet.as_bytes(), id, true, tell)
-            }
-        };
-        if sent.is_ok() {
-            match tell {
-                Tell::Now => *told = Set::told(channel.channel()),
-                Tell::Later if self.batches.note(queue, Set::of(channel.channel())) => {
-                    watch(&self.recovery);
-                }
-                Tell::Later => channel.tell(),
-            }
-        }
-        self.sent(sent, id)
-    }
-
-    /// No other command of a hardware queue follows at once: tells the host of those it was not told of, but for those in `told`.
-    #[inline]
-    fn end_batch(&self, queue: u32, told: Set) {
-        let left = self.batches.take(queue).without(told);
-        if !left.is_empty() {
-            self.channels.tell(left);
-        }
-    }
-
-    /// Decides what happens to a command, depending on whether it was sent.
-    #[inline]
-    fn sent(&self, sent: Result, id: u64) -> Queued {
-        match sent {
-            Ok(()) => Queued::accepted(),
-            Err(error) => self.not_sent(error, id),
-        }
-    }
-
-    #[cold]
-    fn not_sent(&self, error: Error, id: u64) -> Queued {
-        // `host_is_gone` may have completed it already.
-        let Some(command) = self.tags.claim(id) else {
-            return Queued::accepted();
-        };
-        if error == EAGAIN {
-            return command.busy();
-        }
-        if error == ENODEV {
-            // If only this channel is gone, the next attempt goes through another one.
-            report(&self.recovery, Trouble::Withdrawn);
-            return self.give_back(command);
-        }
-        self.failures.run(|_| {
-            dev_err!(
-                self.dev(),
-                "cmd {:#x} could not be sent: {error:?}\n",
-                command.opcode()
-            );
-        });
-        Self::fail(command, rlis_scsi::HostByte::ERROR)
-    }
-
-    /// Returns a command that cannot be sent because the channel is closed.
-    #[cold]
-    fn give_back(&self, command: Command) -> Queued {
-        match self.unsent() {
-            Unsent::Later => command.busy(),
-            Unsent::NoConnect => Self::fail(command, rlis_scsi::HostByte::NO_CONNECT),
-        }
-    }
 }
 
 impl HostOps for Controller {
@@ -421,8 +271,7 @@ impl HostOps for Controller {
         let (queue, _) = command.queue_and_tag();
         let is_last = command.is_last();
         let tell = if is_last { Tell::Now } else { Tell::Later };
-        let mut told = Set::NONE;
-        let queued = self.send(command, queue, tell, &mut told);
+        let (queued, told) = self.send(command, queue, tell);
         if is_last {
             self.end_batch(queue, told);
         }

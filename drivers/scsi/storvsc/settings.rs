@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) ring_size: RingSize,
     /// Percentage of a ring that must be free for a CPU to stay with its own channel.
     pub(crate) lowater: u32,
+    /// The most bytes of a ring with which a CPU looks for another channel.
+    pub(crate) spare: u32,
     /// Commands per hardware queue.
     pub(crate) can_queue: u32,
     /// Hardware queues.
@@ -138,9 +140,11 @@ impl Settings {
             _ => (online - 1) / cpus_per_sub_channel + 1,
         };
         let can_queue = u64::from(in_ring) * u64::from(channels) * u64::from(100 - lowater) / 100;
+        let spare = u64::from(ring_size.bytes()) * u64::from(lowater + 1) / 100;
         Self {
             ring_size,
             lowater,
+            spare: u32::try_from(spare).unwrap_or(0),
             // Far below the mid-layer's limit for tags, and positive in its signed field.
             can_queue: u32::try_from(can_queue.clamp(1, 10_000)).unwrap_or(1),
             hw_queues,
@@ -182,6 +186,7 @@ mod tests {
             assert!(settings.ring_size.bytes() >= LEAST_RING);
             assert!(settings.page_list() >= 4096);
             assert!(settings.lowater < 100);
+            assert!(settings.spare <= settings.ring_size.bytes());
         }
     }
 }

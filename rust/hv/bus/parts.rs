@@ -13,6 +13,7 @@ use crate::{
 };
 use rlis_hv::{
     c_fields,
+    outbound::Outbound,
     view::BoxSlot, //
 };
 
@@ -21,6 +22,8 @@ c_fields! {
     unsafe impl Fields via whole {
         /// The ring from the guest to the host.
         pub(crate) fn outbound -> RingInfo = channel.outbound;
+        /// What writing to it takes.
+        pub(crate) fn writing -> Outbound = channel;
         /// The ring from the host to the guest.
         pub(crate) fn inbound -> RingInfo = channel.inbound;
         /// The GPADL of both rings.

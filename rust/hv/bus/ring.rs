@@ -35,7 +35,6 @@ pub(crate) use self::{
     },
     outbound::{
         send,
-        Packet,
         NO_REQUESTOR,
         REQUEST_ERROR, //
     },
@@ -101,7 +100,7 @@ impl RingInfo {
     #[inline]
     unsafe fn mapped(&self) -> Option<MappedRing> {
         let (base, datasize) = (self.ring_buffer().get(), self.ring_datasize().get());
-        // SAFETY: `memory::init` mapped it so, and wrote both fields under the mutex.
+        // SAFETY: `memory::init` mapped it so, and wrote both fields under the mutex; a GPADL does not name 1 GiB.
         NonNull::new(base).map(|base| unsafe { MappedRing::new(base.cast(), datasize) })
     }
 

@@ -167,19 +167,32 @@ impl Command {
     /// Returns the CDB, as long as the command says, at most 32 bytes.
     #[inline]
     pub fn cdb(&self) -> &[u8] {
+        let (len, cdb) = self.cdb_field();
+        cdb.get(..usize::from(len)).unwrap_or(cdb)
+    }
+
+    /// Returns the length of the CDB, and the first 16 bytes of where it lies, which may be more or less than it has.
+    #[inline]
+    pub fn cdb_and_more(&self) -> (u16, &[u8; 16]) {
+        let (len, cdb) = self.cdb_field();
+        let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = cdb;
+        (len, first)
+    }
+
+    #[inline]
+    fn cdb_field(&self) -> (u16, &[u8; 32]) {
         // SAFETY: By the type invariant the command is valid. The mid-layer does not touch the CDB as long as the driver
         // has the command.
-        let (cdb, len) = unsafe {
+        unsafe {
             let raw = self.raw.as_ptr();
-            (&(*raw).cmnd, (*raw).cmd_len)
-        };
-        cdb.get(..usize::from(len)).unwrap_or(cdb)
+            ((*raw).cmd_len, &(*raw).cmnd)
+        }
     }
 
     /// Returns the first byte of the CDB.
     #[inline]
     pub fn opcode(&self) -> u8 {
-        // SAFETY: As in `cdb`.
+        // SAFETY: As in `cdb_field`.
         let [opcode, ..] = unsafe { (*self.raw.as_ptr()).cmnd };
         opcode
     }
@@ -187,7 +200,7 @@ impl Command {
     /// Returns where the data go.
     #[inline]
     pub fn direction(&self) -> Direction {
-        // SAFETY: As in `cdb`.
+        // SAFETY: As in `cdb_field`.
         match unsafe { (*self.raw.as_ptr()).sc_data_direction } {
             rlis_sys::dma_data_direction::DMA_NONE => Direction::None,
             rlis_sys::dma_data_direction::DMA_TO_DEVICE => Direction::Out,
@@ -199,7 +212,7 @@ impl Command {
     /// Returns the length of the data in bytes.
     #[inline]
     pub fn len(&self) -> u32 {
-        // SAFETY: As in `cdb`.
+        // SAFETY: As in `cdb_field`.
         unsafe { (*self.raw.as_ptr()).sdb.length }
     }
 
@@ -213,29 +226,31 @@ impl Command {
     /// SCSI drivers send come back as `None`.
     #[inline]
     pub fn address(&self) -> Option<(u8, u8, u8)> {
-        // SAFETY: As in `cdb`. A command keeps its device, whose address does not change.
+        // SAFETY: As in `cdb_field`. A command keeps its device, whose address does not change.
         let (channel, target, lun) = unsafe {
             let device = (*self.raw.as_ptr()).device;
             ((*device).channel, (*device).id, (*device).lun)
         };
-        Some((
-            u8::try_from(channel).ok()?,
-            u8::try_from(target).ok()?,
-            u8::try_from(lun).ok()?,
-        ))
+        if (u64::from(channel | target) | lun) > u64::from(u8::MAX) {
+            return None;
+        }
+        let [channel, ..] = channel.to_le_bytes();
+        let [target, ..] = target.to_le_bytes();
+        let [lun, ..] = lun.to_le_bytes();
+        Some((channel, target, lun))
     }
 
     /// Returns whether the device takes several commands at a time.
     #[inline]
     pub fn tagged_supported(&self) -> bool {
-        // SAFETY: As in `cdb`. The flag is set before the first command for a device, and stays.
+        // SAFETY: As in `cdb_field`. The flag is set before the first command for a device, and stays.
         unsafe { (*(*self.raw.as_ptr()).device).tagged_supported() != 0 }
     }
 
     /// Returns whether no other command follows at once: [`HostOps::commit`](crate::HostOps::commit) is not called for this one.
     #[inline]
     pub fn is_last(&self) -> bool {
-        // SAFETY: As in `cdb`.
+        // SAFETY: As in `cdb_field`.
         let flags = unsafe { (*self.raw.as_ptr()).flags };
         flags & rlis_sys::SCMD_LAST as c_int != 0
     }
@@ -261,9 +276,9 @@ impl Command {
     /// `ENOMEM` if that is not possible now.
     #[inline]
     pub fn map(&mut self) -> Result<Option<Pages<'_>>> {
-        // SAFETY: As in `cdb`.
+        // SAFETY: As in `cdb_field`.
         let sdb = unsafe { &raw const (*self.raw.as_ptr()).sdb };
-        // SAFETY: As in `cdb`.
+        // SAFETY: As in `cdb_field`.
         let (nents, sg, len) = unsafe { ((*sdb).table.nents, (*sdb).table.sgl, (*sdb).length) };
         if self.mapped || nents == 0 {
             return Ok(None);
@@ -353,8 +368,8 @@ pub(crate) fn queue_and_tag(cmd: NonNull<scsi_cmnd>) -> (u32, u32) {
         let request = cmd.as_ptr().cast::<rlis_sys::request>().sub(1);
         ((*request).tag, (*(*request).mq_hctx).queue_num)
     };
-    // A tag is only negative when there is none, so before and after.
-    (queue, u32::try_from(tag).unwrap_or(u32::MAX))
+    // A tag is only negative when there is none, so before and after; then it is beyond all that there are.
+    (queue, u32::from_ne_bytes(tag.to_ne_bytes()))
 }
 
 /// As [`queue_and_tag`], of a command that may have neither: the one that a reset by user space comes with.
@@ -392,6 +407,19 @@ impl Pages<'_> {
         self.len == 0
     }
 
+    /// Returns the page that the data lie in and where in it they begin, if it is one.
+    #[inline]
+    pub fn single(&self) -> Option<(u64, u32)> {
+        if self.left != 1 {
+            return None;
+        }
+        let offset = self.offset();
+        // SAFETY: By the type invariant there is an element.
+        let address = unsafe { (*self.sg).dma_address };
+        let end = u64::from(offset) + u64::from(self.len);
+        (end <= 1 << PAGE_SHIFT).then_some((address >> PAGE_SHIFT, offset))
+    }
+
     /// Returns the offset of the data in the first page, in bytes. To be called before the first [`Self::next`].
     #[inline]
     pub fn offset(&self) -> u32 {
@@ -400,8 +428,8 @@ impl Pages<'_> {
         }
         // SAFETY: By the type invariant there is an element.
         let address = unsafe { (*self.sg).dma_address };
-        // Below 4096.
-        u32::try_from(address & ((1 << PAGE_SHIFT) - 1)).unwrap_or(0)
+        let [low, high, ..] = address.to_le_bytes();
+        u32::from(u16::from_le_bytes([low, high])) & ((1 << PAGE_SHIFT) - 1)
     }
 }
 

@@ -103,6 +103,7 @@ impl Outstanding<'_> {
 }
 
 /// The id that a slot has in its next use.
+#[inline]
 fn next_id(before: u64, queue: u32, tag: u32) -> u64 {
     let uses = ((before >> SLOT_BITS) + 1) & USES;
     // 0 would be the id of a slot that was never used.
@@ -110,15 +111,18 @@ fn next_id(before: u64, queue: u32, tag: u32) -> u64 {
 }
 
 /// The same id, not in use.
+#[inline]
 fn idle(id: u64) -> u64 {
     id >> SLOT_BITS << SLOT_BITS
 }
 
 /// The pointer of a slot without its bits.
+#[inline]
 fn untagged(command: *mut scsi_cmnd) -> *mut scsi_cmnd {
     command.map_addr(|address| address & !(MAPPED | OVERDUE))
 }
 
+#[inline]
 fn in_use(id: u64) -> bool {
     id != idle(id)
 }

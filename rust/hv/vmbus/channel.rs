@@ -441,7 +441,7 @@ impl<'a> PinnedChannel<'a> {
         completion: bool,
     ) -> Result {
         if self.0.batches {
-            return self.write(packet_type, payload, request_id, completion, Tell::Now);
+            return self.write(packet_type, payload, request_id, completion, 0, Tell::Now);
         }
         let len = packet::checked_len(packet::DESCRIPTOR_LEN, payload.len())?;
         let flags = if completion { COMPLETION_REQUESTED } else { 0 };
@@ -475,7 +475,7 @@ impl<'a> PinnedChannel<'a> {
         request_id: u64,
     ) -> Result {
         if self.0.batches {
-            return self.write_mpb(descriptor, payload, request_id, Tell::Now);
+            return self.write_mpb(descriptor, payload, request_id, 0, Tell::Now);
         }
         let size = descriptor.size();
         let len = packet::checked_len(size, payload.len())?;

@@ -5,7 +5,7 @@
 use super::packet::{
     self, Descriptor, PacketType, TransferPageHeader, TransferPageRanges, DESCRIPTOR_SIZE,
 };
-use super::{advance, bytes_to_read, bytes_to_write, check_size, valid_index};
+use super::{advance, bytes_to_read, bytes_to_write, checked_size, valid_index};
 use super::{
     HeaderField, RingError, RingHeader, RingMem, Signal, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER,
 };
@@ -253,7 +253,7 @@ impl<M: RingMem> IncomingRing<M> {
     /// `Size` for an unusable data area, `ReadIndex` if `read` is invalid.
     #[inline(always)]
     pub fn with_indices(mem: M, read: u32, committed: u32) -> Result<Self, RingError> {
-        let size = check_size(mem.size())?;
+        let size = checked_size(&mem)?;
         if !valid_index(read, size) {
             return Err(RingError::ReadIndex(read));
         }

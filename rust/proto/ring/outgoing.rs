@@ -3,8 +3,10 @@
 //! The writer's side of a ring.
 
 use super::packet::{Descriptor, PacketType, DESCRIPTOR_SIZE};
-use super::{advance, bytes_to_read, bytes_to_write, check_size, valid_index};
-use super::{HeaderField, RingError, RingMem, Signal, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER};
+use super::{advance, bytes_to_read, bytes_to_write, checked_size, valid_index};
+use super::{
+    HeaderField, RingError, RingMem, Signal, Words, FEATURE_PENDING_SEND_SZ, VMBUS_PKT_TRAILER,
+};
 use core::fmt;
 use zerocopy::IntoBytes;
 
@@ -98,7 +100,7 @@ impl<M: RingMem> OutgoingRing<M> {
     /// `Size` and `WriteIndex` as for [`Self::new`].
     #[inline]
     pub fn with_write_index(mem: M, write: u32) -> Result<Self, RingError> {
-        let size = check_size(mem.size())?;
+        let size = checked_size(&mem)?;
         if !valid_index(write, size) {
             return Err(RingError::WriteIndex(write));
         }
@@ -185,6 +187,54 @@ impl<M: RingMem> OutgoingRing<M> {
             payload_len,
             len,
         })
+    }
+
+    /// Writes a packet of whole words, as many as are known where this is called, and publishes it as
+    /// [`Filled::publish_quietly`]. Returns how many bytes it takes in the ring, trailer included.
+    ///
+    /// # Errors
+    ///
+    /// `Full`, `TooBig` and `Corrupt` as for [`Self::reserve`].
+    #[inline(always)]
+    pub fn write_words<const E: usize, const P: usize>(
+        &mut self,
+        ty: PacketType,
+        flags: u16,
+        trans_id: u64,
+        extension: [u64; E],
+        payload: &[u64; P],
+    ) -> Result<u32, WriteError> {
+        let need = Words::<E, P>::SIZE;
+        let free = self.free()?;
+        // Equal would make the ring look empty.
+        if need >= free {
+            return Err(if need < self.size {
+                WriteError::Full { need, free }
+            } else {
+                WriteError::TooBig {
+                    need: need as usize,
+                }
+            });
+        }
+        let descriptor = Descriptor {
+            type_: ty.0,
+            offset8: const { 2 + E as u16 },
+            len8: const { (2 + E + P) as u16 },
+            flags,
+            trans_id,
+        };
+        let start = self.write;
+        let packet = Words {
+            descriptor: zerocopy::transmute!(descriptor),
+            extension,
+            payload,
+            trailer: u64::from(start) << 32,
+        };
+        self.mem.write_words(start, &packet);
+        self.write = advance(start, need, self.size);
+        // As in `put_descriptor`.
+        self.mem.publish(HeaderField::WriteIndex, self.write);
+        Ok(need)
     }
 
     /// Whether the reader has to be signalled, for whoever has written packets with [`Filled::publish_quietly`]: the last

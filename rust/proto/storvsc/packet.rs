@@ -2,9 +2,10 @@
 
 //! Wire structs of storage.
 
+use super::SrbStatus;
 use crate::error::{read_prefix, ProtoError};
 use core::mem::size_of;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 open_enum! {
     /// `enum vstor_packet_operation`.
@@ -207,6 +208,23 @@ impl VstorPacket {
         }
     }
 
+    /// Sees the payload of a packet as what it is.
+    ///
+    /// # Errors
+    ///
+    /// `Short` for less than 64 bytes.
+    #[inline]
+    pub fn of(payload: &[u8]) -> Result<&Self, ProtoError> {
+        match Self::ref_from_prefix(payload) {
+            Ok((packet, _)) => Ok(packet),
+            Err(_) => Err(ProtoError::Short {
+                what: "vstor_packet",
+                need: Self::SIZE,
+                got: payload.len(),
+            }),
+        }
+    }
+
     /// Parses the payload of a packet.
     ///
     /// # Errors
@@ -231,15 +249,12 @@ impl VstorPacket {
         self
     }
 
-    /// The packet that carries a SCSI request; the host shall answer it.
+    /// If a command has ended without any complaint: how many bytes were transferred.
     #[inline]
-    pub fn carrying(srb: VmScsiRequest) -> Self {
-        Self {
-            operation: Operation::VSTOR_OPERATION_EXECUTE_SRB.0,
-            flags: REQUEST_COMPLETION_FLAG,
-            status: 0,
-            buffer: zerocopy::transmute!(srb),
-        }
+    pub fn good(&self) -> Option<u32> {
+        let srb: &VmScsiRequest = zerocopy::transmute_ref!(&self.buffer);
+        let good = srb.srb_status == SrbStatus::SRB_STATUS_SUCCESS.0 && srb.scsi_status == 0;
+        good.then_some(srb.data_transfer_length)
     }
 
     /// The SCSI request in the union.

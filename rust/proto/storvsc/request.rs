@@ -2,10 +2,13 @@
 
 //! Building SCSI requests, and telling apart what the host sends.
 
-use super::packet::{Operation, VmScsiRequest, VstorPacket, Wwn, CDB_SIZE, SENSE_BUFFER_SIZE};
+use super::packet::{
+    Operation, VmScsiRequest, VstorPacket, Wwn, CDB_SIZE, REQUEST_COMPLETION_FLAG,
+    SENSE_BUFFER_SIZE,
+};
 use crate::error::{read_prefix, ProtoError};
 use core::mem::size_of;
-use zerocopy::FromZeros;
+use zerocopy::IntoBytes;
 
 /// `SRB_FLAGS_*`.
 pub mod srb_flags {
@@ -27,7 +30,7 @@ const SP_UNTAGGED: u8 = 0xff;
 /// Queue action: simple.
 const SRB_SIMPLE_TAG_REQUEST: u8 = 0x20;
 /// Seconds the host gives a request.
-const SRB_TIME_OUT: u32 = 60;
+const SRB_TIME_OUT: u64 = 60;
 
 /// Direction of a request's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,57 +75,120 @@ pub struct SrbAddress {
     pub lun: u8,
 }
 
-impl VstorPacket {
-    /// The packet for a SCSI command of `len` bytes of data.
+/// The packet that carries a SCSI command, as words: most of them are known at once, and none goes through memory on its way to
+/// the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SrbPacket([u64; VstorPacket::SIZE / 8]);
+
+/// A CDB of up to 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cdb {
+    /// The bytes, and zeroes behind them; the first one is the lowest.
+    words: [u64; 2],
+    len: u8,
+}
+
+impl Cdb {
+    /// The first `len` bytes.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a CDB of more than 16 bytes or none.
+    /// `Invalid` if there are none, or more than a CDB can have.
     #[inline]
-    pub fn execute_srb(
+    pub fn new(bytes: &[u8; CDB_SIZE], len: u16) -> Result<Self, ProtoError> {
+        let all: [[u8; 8]; 2] = zerocopy::transmute!(*bytes);
+        let [low, high] = all.map(u64::from_le_bytes);
+        let words = match len {
+            10 => [low, high & 0xffff],
+            16 => [low, high],
+            1..=7 => [low & (u64::MAX >> (64 - 8 * len)), 0],
+            8 => [low, 0],
+            9..=15 => [low, high & (u64::MAX >> (128 - 8 * len))],
+            _ => {
+                return Err(ProtoError::Invalid {
+                    what: "CDB length",
+                    value: u64::from(len),
+                })
+            }
+        };
+        let [len, _] = len.to_le_bytes();
+        Ok(Self { words, len })
+    }
+}
+
+impl SrbPacket {
+    /// The packet for a SCSI command of `len` bytes of data.
+    #[inline]
+    pub fn new(
         address: SrbAddress,
-        cdb: &[u8],
+        cdb: Cdb,
         direction: DataDirection,
         len: u32,
         tagged: bool,
-    ) -> Result<Self, ProtoError> {
-        let invalid = ProtoError::Invalid {
-            what: "CDB length",
-            value: cdb.len() as u64,
-        };
-        if cdb.is_empty() || cdb.len() > CDB_SIZE {
-            return Err(invalid);
-        }
-        let mut srb = VmScsiRequest {
-            length: 52,
-            port_number: address.port_number,
-            path_id: address.path_id,
-            target_id: address.target_id,
-            lun: address.lun,
-            cdb_length: u8::try_from(cdb.len()).map_err(|_| invalid)?,
-            sense_info_length: 20,
-            data_transfer_length: len,
-            time_out_value: SRB_TIME_OUT,
-            srb_flags: SRB_FLAGS_DISABLE_SYNCH_TRANSFER,
-            ..VmScsiRequest::new_zeroed()
-        };
+    ) -> Self {
         const { assert!(size_of::<VmScsiRequest>() == 52 && SENSE_BUFFER_SIZE == 20) };
-        if let Some(room) = srb.cdb.get_mut(..cdb.len()) {
-            room.copy_from_slice(cdb);
-        }
         let (data_in, flag) = match direction {
             DataDirection::Write => (0, SRB_FLAGS_DATA_OUT),
             DataDirection::Read => (1, SRB_FLAGS_DATA_IN),
             DataDirection::None => (2, 0),
         };
-        srb.data_in = data_in;
-        srb.srb_flags |= flag;
-        if tagged {
-            srb.srb_flags |= SRB_FLAGS_QUEUE_ACTION_ENABLE | SRB_FLAGS_NO_QUEUE_FREEZE;
-            srb.queue_tag = SP_UNTAGGED;
-            srb.queue_action = SRB_SIMPLE_TAG_REQUEST;
-        }
-        Ok(Self::carrying(srb))
+        let (tag_flags, queue_tag, queue_action) = if tagged {
+            let flags = SRB_FLAGS_QUEUE_ACTION_ENABLE | SRB_FLAGS_NO_QUEUE_FREEZE;
+            (flags, SP_UNTAGGED, SRB_SIMPLE_TAG_REQUEST)
+        } else {
+            (0, 0, 0)
+        };
+        let SrbAddress {
+            port_number,
+            path_id,
+            target_id,
+            lun,
+        } = address;
+        let Cdb {
+            words: [low, high],
+            len: cdb_len,
+        } = cdb;
+        let flags = SRB_FLAGS_DISABLE_SYNCH_TRANSFER | flag | tag_flags;
+        let execute = u64::from(Operation::VSTOR_OPERATION_EXECUTE_SRB.0);
+        Self(
+            [
+                // Operation and flags.
+                execute | (u64::from(REQUEST_COMPLETION_FLAG) << 32),
+                // Status; from here on `VmScsiRequest`, with its length.
+                52 << 32,
+                u64::from_le_bytes([
+                    port_number,
+                    path_id,
+                    target_id,
+                    lun,
+                    cdb_len,
+                    20,
+                    data_in,
+                    0,
+                ]),
+                u64::from(len) | (low << 32),
+                (low >> 32) | (high << 32),
+                // The last bytes are for sense data.
+                high >> 32,
+                (u64::from(queue_tag) << 16)
+                    | (u64::from(queue_action) << 24)
+                    | (u64::from(flags) << 32),
+                SRB_TIME_OUT,
+            ]
+            .map(u64::to_le),
+        )
+    }
+
+    /// The words, as they lie in memory.
+    #[inline]
+    pub fn words(&self) -> &[u64; VstorPacket::SIZE / 8] {
+        &self.0
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -235,7 +301,6 @@ pub fn incoming(trans_id: u64, payload: &[u8]) -> Result<Incoming, ProtoError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use zerocopy::IntoBytes;
 
     const AT: SrbAddress = SrbAddress {
         port_number: 1,
@@ -246,8 +311,11 @@ mod tests {
 
     #[test]
     fn execute_srb_bytes() {
-        let p = VstorPacket::execute_srb(AT, &[0x28, 9, 8, 7], DataDirection::Read, 4096, true)
-            .unwrap();
+        // What is behind the CDB is nobody's business.
+        let mut bytes = [0xff; 16];
+        bytes[..4].copy_from_slice(&[0x28, 9, 8, 7]);
+        let cdb = Cdb::new(&bytes, 4).unwrap();
+        let p = SrbPacket::new(AT, cdb, DataDirection::Read, 4096, true);
         let b = p.as_bytes();
         assert_eq!(b[..12], [3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(
@@ -260,15 +328,34 @@ mod tests {
             b[50..64],
             [0xff, 0x20, 0x4a, 1, 0, 0, 60, 0, 0, 0, 0, 0, 0, 0]
         );
-        let w = VstorPacket::execute_srb(AT, &[0; 16], DataDirection::Write, 1, false)
-            .unwrap()
-            .vm_srb();
+        let cdb = Cdb::new(&[0; 16], 16).unwrap();
+        let w = SrbPacket::new(AT, cdb, DataDirection::Write, 1, false);
+        let w = VstorPacket::parse(w.as_bytes()).unwrap().vm_srb();
         assert_eq!(
             ({ w.srb_flags }, w.queue_tag, DataDirection::of(&w)),
             (0x88, 0, Ok(DataDirection::Write))
         );
-        assert!(VstorPacket::execute_srb(AT, &[0; 17], DataDirection::None, 0, true).is_err());
-        assert!(VstorPacket::execute_srb(AT, &[], DataDirection::None, 0, true).is_err());
+    }
+
+    #[test]
+    fn cdbs_of_all_lengths() {
+        let bytes: [u8; 16] = core::array::from_fn(|i| i as u8 + 1);
+        for len in 1..=16 {
+            let cdb = Cdb::new(&bytes, len).unwrap();
+            let packet = SrbPacket::new(AT, cdb, DataDirection::None, 0, true);
+            let packet = VstorPacket::parse(packet.as_bytes()).unwrap();
+            let srb = packet.vm_srb();
+            assert_eq!(u16::from(srb.cdb_length), len);
+            assert_eq!(DataDirection::of(&srb), Ok(DataDirection::None));
+            for (i, byte) in srb.cdb.into_iter().enumerate() {
+                let expected = if i < usize::from(len) { bytes[i] } else { 0 };
+                assert_eq!(byte, expected);
+            }
+            assert_eq!(packet.op(), Operation::VSTOR_OPERATION_EXECUTE_SRB);
+        }
+        for len in [0, 17, 32, 0x104, u16::MAX] {
+            assert!(Cdb::new(&bytes, len).is_err());
+        }
     }
 
     #[test]

@@ -27,7 +27,6 @@ use rlis_proto::storvsc::{
     LogLevel,
     Operation,
     SenseHeader,
-    SrbStatus,
     StorageKind,
     VmScsiRequest,
     VstorPacket,
@@ -55,24 +54,14 @@ impl Controller {
             // Not a completion, although it has an id.
             return self.damaged(id, payload.len());
         }
-        let vstor = VstorPacket::parse(payload);
         if Control::is_control(id) {
-            let taken = match &vstor {
-                Ok(vstor) => self.control.answered(id, vstor),
-                Err(_) => {
-                    self.control.spoiled(id);
-                    false
-                }
-            };
-            if !taken {
-                self.ignore(id, payload.len());
-            }
-            return;
+            return self.answered(id, payload);
         }
-        match vstor {
+        // The packet is a private copy.
+        match VstorPacket::of(payload) {
             Ok(vstor) if vstor.op() == Operation::VSTOR_OPERATION_COMPLETE_IO => {
                 match self.tags.claim(id) {
-                    Some(command) => self.completed(command, &vstor),
+                    Some(command) => self.completed(command, vstor),
                     None => self.ignore(id, payload.len()),
                 }
             }
@@ -80,8 +69,25 @@ impl Controller {
         }
     }
 
+    /// The answer to one of the driver's own requests.
+    #[cold]
+    #[inline(never)]
+    fn answered(&self, id: u64, payload: &[u8]) {
+        let taken = match VstorPacket::of(payload) {
+            Ok(vstor) => self.control.answered(id, vstor),
+            Err(_) => {
+                self.control.spoiled(id);
+                false
+            }
+        };
+        if !taken {
+            self.ignore(id, payload.len());
+        }
+    }
+
     /// A completion that does not say how the command ended. There will be no second one, and the host is done with it.
     #[cold]
+    #[inline(never)]
     fn unreadable(&self, id: u64, len: usize) {
         if let Some(command) = self.tags.claim(id) {
             let host = if is_repeatable(command.opcode()) {
@@ -96,6 +102,7 @@ impl Controller {
 
     /// A packet that no host should send. Others may have been lost with it.
     #[cold]
+    #[inline(never)]
     fn damaged(&self, id: u64, len: usize) {
         self.suspect.xchg(1, Full);
         self.ignore(id, len);
@@ -103,6 +110,7 @@ impl Controller {
 
     /// Logs a packet that is ignored.
     #[cold]
+    #[inline(never)]
     fn ignore(&self, id: u64, len: usize) {
         self.nonsense.run(|dropped| {
             dev_err!(
@@ -113,6 +121,7 @@ impl Controller {
     }
 
     #[cold]
+    #[inline(never)]
     fn unsolicited(&self, payload: &[u8]) {
         match incoming(0, payload) {
             Ok(Incoming::Rescan) => notify(&self.events, Event::Scan),
@@ -127,21 +136,21 @@ impl Controller {
     /// The host has completed a command.
     #[inline]
     fn completed(&self, command: Command, vstor: &VstorPacket) {
-        let srb = vstor.vm_srb();
-        let success = SrbStatus::SRB_STATUS_SUCCESS.0;
-        if srb.srb_status == success && srb.scsi_status == SAM_STAT_GOOD {
+        if let Some(transferred) = vstor.good() {
             // The common case.
             return command.complete(Outcome {
                 status: SAM_STAT_GOOD,
                 host: rlis_scsi::HostByte::OK,
-                transferred: srb.data_transfer_length,
+                transferred,
             });
         }
-        self.not_good(command, vstor, &srb);
+        self.not_good(command, vstor);
     }
 
     #[cold]
-    fn not_good(&self, mut command: Command, vstor: &VstorPacket, srb: &VmScsiRequest) {
+    #[inline(never)]
+    fn not_good(&self, mut command: Command, vstor: &VstorPacket) {
+        let srb = &vstor.vm_srb();
         let is_fc = self.kind == StorageKind::FibreChannel;
         let verdict = classify(command.opcode(), is_fc, command.len(), srb);
         if verdict.log != LogLevel::None {
@@ -167,6 +176,7 @@ impl Controller {
     }
 
     #[cold]
+    #[inline(never)]
     fn follow_up(&self, command: &Command, what: FollowUp) {
         let Some((channel, target, lun)) = command.address() else {
             return;
@@ -185,6 +195,7 @@ impl Controller {
     }
 
     #[cold]
+    #[inline(never)]
     fn log(&self, command: &Command, srb: &VmScsiRequest, status: u32, verdict: &Completion) {
         if !logs(verdict.log) {
             return;

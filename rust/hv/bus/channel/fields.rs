@@ -139,7 +139,6 @@ c_struct! {
         pub(crate) fn sig_events -> Field<u64> = channel.sig_events;
         pub(crate) fn intr_in_full -> Field<u64> = channel.intr_in_full;
         pub(crate) fn intr_out_empty -> Field<u64> = channel.intr_out_empty;
-        pub(crate) fn out_full_flag -> Field<bool> = channel.out_full_flag;
         pub(crate) fn out_full_first -> Field<u64> = channel.out_full_first;
         pub(crate) fn out_full_total -> Field<u64> = channel.out_full_total;
     }

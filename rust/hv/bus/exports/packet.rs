@@ -23,6 +23,7 @@ use kernel::{
     ffi::c_int,
     prelude::*, //
 };
+use rlis_hv::outbound::Content;
 use rlis_proto::ring::{
     packet::{
         DESCRIPTOR_SIZE,
@@ -47,13 +48,13 @@ fn send(
     };
     ring::send(
         channel,
-        &ring::Packet {
+        &Content {
             packet_type: PacketType(packet_type),
             flags,
             extension: &[],
             payload,
-            request_id,
         },
+        request_id,
     )
 }
 
@@ -111,14 +112,13 @@ extern "C" fn vmbus_sendpacket_mpb_desc(
     let Some(extension) = desc.get(DESCRIPTOR_SIZE as usize..) else {
         return EINVAL.to_errno();
     };
-    let packet = ring::Packet {
+    let packet = Content {
         packet_type: PacketType::VM_PKT_DATA_USING_GPA_DIRECT,
         flags: VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED,
         extension,
         payload: buffer.slice(buffer_len as usize),
-        request_id,
     };
-    to_int(ring::send(channel, &packet).map(|_| ()))
+    to_int(ring::send(channel, &packet, request_id).map(|_| ()))
 }
 
 /// The reading side of a channel.

@@ -259,7 +259,7 @@ impl Mapping {
 impl Mapping {
     /// The ring, which is not used longer than the mapping.
     fn ring(&self) -> MappedRing {
-        // SAFETY: By the invariants of `self`.
+        // SAFETY: By the invariants of `self`; `alloc` sees to the size.
         unsafe { MappedRing::new(self.start.cast(), self.bytes - PAGE_SIZE as u32) }
     }
 }

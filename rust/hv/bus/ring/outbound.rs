@@ -8,13 +8,10 @@ use crate::{
     signal::signal, //
 };
 use kernel::prelude::*;
+use rlis_hv::outbound::Content;
 use rlis_proto::ring::{
-    packet::{
-        DESCRIPTOR_SIZE,
-        VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED, //
-    },
+    packet::VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED,
     OutgoingRing,
-    PacketType,
     RingError,
     WriteError, //
 };
@@ -24,23 +21,10 @@ pub(crate) const NO_REQUESTOR: u64 = u64::MAX;
 /// `VMBUS_RQST_ERROR`: no id.
 pub(crate) const REQUEST_ERROR: u64 = u64::MAX - 1;
 
-/// A packet to be sent.
-pub(crate) struct Packet<'a> {
-    /// What kind of packet it is.
-    pub(crate) packet_type: PacketType,
-    /// `VMBUS_DATA_PACKET_FLAG_*`.
-    pub(crate) flags: u16,
-    /// What comes between descriptor and payload, a multiple of 8 bytes.
-    pub(crate) extension: &'a [u8],
-    /// The payload, padded on the way.
-    pub(crate) payload: &'a [u8],
-    /// What the channel's request id callback turns into a transaction id, or the id itself.
-    pub(crate) request_id: u64,
-}
-
 /// Writes a packet to the ring and signals the host if it has to be. Any context.
 ///
-/// Returns the transaction id under which the host will complete it.
+/// `request_id` is what the channel's request id callback turns into a transaction id, or the id itself. Returns the transaction id
+/// under which the host will complete it.
 ///
 /// # Errors
 ///
@@ -48,15 +32,15 @@ pub(crate) struct Packet<'a> {
 /// that happens meanwhile; `EIO` if the host has ruined the ring; `EINVAL` if the channel is not open or the ring
 /// cannot hold such a packet even when it is empty.
 #[inline]
-pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
+pub(crate) fn send(channel: &Channel, packet: &Content<'_>, request_id: u64) -> Result<u64> {
     if channel.is_rescinded() {
         return Err(ENODEV);
     }
-    let info = channel.outbound();
+    let outbound = channel.writing();
     // SAFETY: The driver keeps the channel open during the call.
-    let ring = unsafe { info.mapped() }.ok_or(EINVAL)?;
+    let ring = unsafe { outbound.mapped() }.ok_or(EINVAL)?;
 
-    let guard = info.ring_lock().lock();
+    let guard = outbound.lock().lock();
     let mut ring = match OutgoingRing::new(ring) {
         Ok(ring) => ring,
         Err(e) => {
@@ -64,42 +48,30 @@ pub(crate) fn send(channel: &Channel, packet: &Packet<'_>) -> Result<u64> {
             return Err(ruined(channel, e));
         }
     };
-    let header_len = DESCRIPTOR_SIZE as usize + packet.extension.len();
-    let room = match ring.reserve(header_len, packet.payload.len()) {
-        Ok(room) => room,
-        Err(WriteError::Full { .. }) => {
-            channel.out_full_total().count();
-            if !channel.out_full_flag().replace(true) {
-                channel.out_full_first().count();
-            }
-            return Err(EAGAIN);
-        }
+    let filled = match outbound.fill(&mut ring, packet) {
+        Ok((filled, _)) => filled,
+        Err(WriteError::Full { .. }) => return Err(EAGAIN),
         Err(WriteError::Corrupt(e)) => {
             drop(guard);
             return Err(ruined(channel, e));
         }
         Err(WriteError::TooBig { .. } | WriteError::Mismatch) => return Err(EINVAL),
     };
-    channel.out_full_flag().set(false);
-
-    let filled = room
-        .fill(&[packet.extension], &[packet.payload])
-        .map_err(|_| EINVAL)?;
     // From here on a completion can find what the id stands for, and the driver can free it: the payload, too.
     let mut allocated = None;
     if packet.flags == VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED {
-        match channel.next_request_id(packet.request_id) {
+        match channel.next_request_id(request_id) {
             None | Some(NO_REQUESTOR) => {}
             Some(REQUEST_ERROR) => return Err(EAGAIN),
             id => allocated = id,
         }
     }
-    let trans_id = allocated.unwrap_or(packet.request_id);
+    let trans_id = allocated.unwrap_or(request_id);
     let must_signal = filled.publish(packet.packet_type, packet.flags, trans_id);
     drop(guard);
 
     if must_signal.needed() {
-        channel.intr_out_empty().count();
+        outbound.signals().count();
         signal(channel);
     }
     if !channel.is_rescinded() {

@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 pub(super) const DESCRIPTOR_LEN: u32 = 16;
 
 /// The pages that descriptors count in, `HV_HYP_PAGE_SIZE`; those of the host, whatever size the guest's are.
-const HV_PAGE_SIZE: u64 = 4096;
+pub(super) const HV_PAGE_SIZE: u64 = 4096;
 
 /// Type of a packet, `enum vmbus_packet_type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
