@@ -85,22 +85,51 @@ impl Place {
     }
 }
 
-/// Chooses the channel for a CPU: the one that interrupts this CPU, else one of its NUMA node, else any, so that CPUs are
-/// spread evenly over them. `None` if there are no channels.
-fn choose(cpu: u32, node: i32, places: &[Place]) -> Option<usize> {
-    if let Some(own) = places.iter().position(|place| place.cpu == cpu) {
-        return Some(own);
-    }
-    let near = |place: &Place| place.node == node;
-    let count = places.iter().filter(|place| near(place)).count();
-    let cpu = usize::try_from(cpu).ok()?;
-    match cpu.checked_rem(count) {
-        Some(turn) => {
-            let mut candidates = places.iter().enumerate().filter(|(_, place)| near(place));
-            candidates.nth(turn).map(|(index, _)| index)
+/// Chooses a channel for each CPU, of which `present` are there: the one that interrupts this CPU; else the one of its NUMA node that
+/// interrupts the nearest CPU, for it may share a cache, and has no more than its share of CPUs; else any. Numbers of CPUs that share
+/// something follow each other. There is at least one channel.
+fn choose(nodes: &[i32], present: usize, places: &[Place]) -> Result<KVec<usize>> {
+    let number = |cpu: u32| usize::try_from(cpu).unwrap_or(usize::MAX);
+    let mut chosen = KVec::with_capacity(nodes.len(), GFP_KERNEL)?;
+    let mut takes = KVec::from_elem(0usize, places.len(), GFP_KERNEL)?;
+    for cpu in 0..nodes.len() {
+        let own = places.iter().position(|place| number(place.cpu) == cpu);
+        if let Some(count) = own.and_then(|own| takes.get_mut(own)) {
+            *count += 1;
         }
-        None => cpu.checked_rem(places.len()),
+        chosen.push(own, GFP_KERNEL)?;
     }
+    let mut of_cpu = KVec::with_capacity(nodes.len(), GFP_KERNEL)?;
+    for (cpu, (node, own)) in nodes.iter().zip(chosen).enumerate() {
+        let near = |place: &Place| place.node == *node;
+        let is_local = places.iter().any(near);
+        let candidates = || {
+            let all = places.iter().enumerate();
+            all.filter(move |(_, place)| !is_local || near(place))
+        };
+        let channels = candidates().count().max(1);
+        let served = |other: &i32| !is_local || other == node;
+        let there = nodes.iter().take(present).filter(|node| served(node));
+        let share = there.count().div_ceil(channels);
+        let index = match own {
+            Some(own) => Some(own),
+            // One that is not there counts for nothing.
+            None if cpu >= present || !is_local => {
+                candidates().nth(cpu % channels).map(|(index, _)| index)
+            }
+            None => {
+                let with_room = candidates().filter(|(index, _)| takes.get(*index) < Some(&share));
+                let nearest = with_room.min_by_key(|(_, place)| number(place.cpu).abs_diff(cpu));
+                nearest.map(|(index, _)| index)
+            }
+        };
+        let index = index.unwrap_or(0);
+        if let Some(count) = takes.get_mut(index).filter(|_| own.is_none()) {
+            *count += 1;
+        }
+        of_cpu.push(index, GFP_KERNEL)?;
+    }
+    Ok(of_cpu)
 }
 
 impl Channels {
@@ -190,11 +219,14 @@ impl Channels {
             places.push(channel.place, GFP_KERNEL)?;
             open.push(channel.clone(), GFP_KERNEL)?;
         }
-        let cpus = cpu::count();
-        let mut of_cpu = KVec::with_capacity(usize::try_from(cpus)?, GFP_KERNEL)?;
-        for cpu in 0..cpus {
-            let index = choose(cpu, cpu::node(cpu), &places);
-            let open = index.and_then(|index| open.get(index)).ok_or(ENODEV)?;
+        let mut nodes = KVec::with_capacity(usize::try_from(cpu::count())?, GFP_KERNEL)?;
+        for cpu in 0..cpu::count() {
+            nodes.push(cpu::node(cpu), GFP_KERNEL)?;
+        }
+        let present = usize::try_from(cpu::present_count())?;
+        let mut of_cpu = KVec::with_capacity(nodes.len(), GFP_KERNEL)?;
+        for index in choose(&nodes, present, &places)? {
+            let open = open.get(index).ok_or(ENODEV)?;
             of_cpu.push(open.channel.clone(), GFP_KERNEL)?;
         }
         let spare = if open.len() > 1 { self.spare } else { 0 };
@@ -313,28 +345,37 @@ mod tests {
         Place { cpu, node }
     }
 
-    #[test]
-    fn none() {
-        assert_eq!(choose(0, 0, &[]), None);
+    fn chosen(nodes: &[i32], present: usize, places: &[Place]) -> KVec<usize> {
+        choose(nodes, present, places).unwrap_or_default()
     }
 
     #[test]
     fn own_channel_first() {
         let places = [place(0, 0), place(2, 0), place(3, 1)];
-        assert_eq!(choose(2, 0, &places), Some(1));
-        assert_eq!(choose(3, 1, &places), Some(2));
+        let of_cpu = chosen(&[0, 0, 0, 1], 4, &places);
+        assert_eq!(&of_cpu[..], &[0, 0, 1, 2]);
     }
 
     #[test]
     fn nodes_share_their_channels() {
         let places = [place(0, 0), place(1, 0), place(4, 1)];
-        assert_eq!(choose(2, 0, &places), Some(0));
-        assert_eq!(choose(3, 0, &places), Some(1));
-        for cpu in 5..8 {
-            assert_eq!(choose(cpu, 1, &places), Some(2));
+        let nodes = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2];
+        let of_cpu = chosen(&nodes, 8, &places);
+        // The last two are on a node without a channel, and not there: any of all.
+        assert_eq!(&of_cpu[..], &[0, 1, 1, 0, 2, 2, 2, 2, 2, 0]);
+    }
+
+    #[test]
+    fn neighbours_share_a_channel() {
+        let spread = [place(0, 0), place(4, 0)];
+        assert_eq!(&chosen(&[0; 8], 8, &spread)[..], &[0, 0, 0, 1, 1, 1, 1, 0]);
+        let first = [place(0, 0), place(1, 0), place(2, 0), place(3, 0)];
+        let of_cpu = chosen(&[0; 16], 16, &first);
+        for channel in 0..4 {
+            assert_eq!(of_cpu.iter().filter(|of| **of == channel).count(), 4);
         }
-        // No channel on the node: all of them.
-        assert_eq!(choose(8, 2, &places), Some(2));
-        assert_eq!(choose(9, 2, &places), Some(0));
+        // CPUs that may come one day do not take a share.
+        let of_cpu = chosen(&[0; 240], 4, &[place(0, 0), place(1, 0)]);
+        assert_eq!(&of_cpu[..4], &[0, 1, 1, 0]);
     }
 }

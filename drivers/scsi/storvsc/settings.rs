@@ -25,7 +25,7 @@ module_param! {
 }
 
 module_param! {
-    /// Maximum number of hardware queues; 0 for one per CPU.
+    /// Maximum number of hardware queues; 0 for one per channel that there may be.
     static MAX_HW_QUEUES: u32 = 0, "storvsc_max_hw_queues", Mode::Writable, "Maximum number of hardware queues";
 }
 
@@ -47,6 +47,16 @@ const LEAST_RING: u32 = 4 * 4096;
 /// Bytes that a command with 128 KiB of data takes in the ring, for the queue depth: packet header, range header with 32
 /// pages, VSTOR packet and trailer (`MAX_MULTIPAGE_BUFFER_PACKET` and so on).
 const REQUEST_BYTES: u32 = 24 + 8 + 32 * 8 + 64 + 8;
+
+/// So many CPUs have a hardware queue each, even if they share a channel.
+const FEW_CPUS: u32 = 4;
+
+/// How many CPUs there are, at least one.
+#[derive(Clone, Copy)]
+struct Cpus {
+    present: u32,
+    online: u32,
+}
 
 /// Returns whether messages of this level are logged.
 pub(crate) fn logs(level: LogLevel) -> bool {
@@ -97,20 +107,16 @@ pub(crate) struct Settings {
 impl Settings {
     /// The settings for a device of a kind, from the current parameters.
     pub(crate) fn of(kind: StorageKind) -> Self {
-        let present = rlis_hv::cpu::present_count().max(1);
-        let online = rlis_hv::cpu::online_count().max(1);
-        let hw_queues = match (kind, MAX_HW_QUEUES.get()) {
-            (StorageKind::Ide, _) => 1,
-            (_, limit) if (1..=present).contains(&limit) => limit,
-            _ => present,
-        };
         Self::compute(
             kind,
             positive(RING_SIZE.get()),
             positive(RING_AVAIL_PERCENT_LOWATER.get()),
             positive(VCPUS_PER_SUB_CHANNEL.get()),
-            online,
-            hw_queues,
+            Cpus {
+                present: rlis_hv::cpu::present_count().max(1),
+                online: rlis_hv::cpu::online_count().max(1),
+            },
+            MAX_HW_QUEUES.get(),
         )
     }
 
@@ -124,9 +130,10 @@ impl Settings {
         ring: u32,
         lowater: u32,
         cpus_per_sub_channel: u32,
-        online: u32,
-        hw_queues: u32,
+        cpus: Cpus,
+        max_hw_queues: u32,
     ) -> Self {
+        let Cpus { present, online } = cpus;
         let lowater = lowater.min(99);
         let cpus_per_sub_channel = if cpus_per_sub_channel == 0 {
             4
@@ -135,11 +142,20 @@ impl Settings {
         };
         let ring_size = ring_size(ring);
         let in_ring = ring_size.data_bytes() / REQUEST_BYTES;
-        let channels = match kind {
+        // With which hosts answer to so many CPUs.
+        let channels = |cpus: u32| match kind {
             StorageKind::Ide => 1,
-            _ => (online - 1) / cpus_per_sub_channel + 1,
+            _ => (cpus - 1) / cpus_per_sub_channel + 1,
         };
-        let can_queue = u64::from(in_ring) * u64::from(channels) * u64::from(100 - lowater) / 100;
+        let hw_queues = match (kind, max_hw_queues) {
+            (StorageKind::Ide, _) => 1,
+            (_, limit) if (1..=present).contains(&limit) => limit,
+            // CPUs that share a queue share its tags. Few CPUs have one each, which costs little.
+            _ => channels(present).max(present.min(FEW_CPUS)),
+        };
+        // Together, the queues of many CPUs have as many commands as the rings have room for; one alone may fill a ring.
+        let rings = (channels(online) / hw_queues).max(1);
+        let can_queue = u64::from(in_ring) * u64::from(rings) * u64::from(100 - lowater) / 100;
         let spare = u64::from(ring_size.bytes()) * u64::from(lowater + 1) / 100;
         Self {
             ring_size,
@@ -160,28 +176,63 @@ impl Settings {
 mod tests {
     use super::*;
 
-    /// The figures of the C driver for the default parameters.
+    const RING: u32 = 128 * 1024;
+
+    fn all(count: u32) -> Cpus {
+        Cpus {
+            present: count,
+            online: count,
+        }
+    }
+
     #[test]
     fn queue_depths() {
-        for (online, expected) in [(1, 316), (4, 316), (5, 633), (8, 633), (16, 1267)] {
-            let settings = Settings::compute(StorageKind::Scsi, 128 * 1024, 10, 4, online, online);
-            assert_eq!(settings.can_queue, expected);
+        for (cpus, queues) in [
+            (1, 1),
+            (2, 2),
+            (4, 4),
+            (5, 4),
+            (8, 4),
+            (16, 4),
+            (17, 5),
+            (64, 16),
+        ] {
+            let settings = Settings::compute(StorageKind::Scsi, RING, 10, 4, all(cpus), 0);
+            // What nine tenths of a ring hold: the C driver's figure for one channel.
+            assert_eq!((settings.hw_queues, settings.can_queue), (queues, 316));
             assert_eq!(settings.ring_size.bytes(), 128 * 1024);
-            assert_eq!(u32::from(settings.max_sub_channels), online - 1);
+            assert_eq!(u32::from(settings.max_sub_channels), cpus - 1);
         }
-        let ide = Settings::compute(StorageKind::Ide, 128 * 1024, 10, 4, 64, 1);
-        assert_eq!((ide.can_queue, ide.max_sub_channels), (316, 0));
+        let ide = Settings::compute(StorageKind::Ide, RING, 10, 4, all(64), 0);
+        assert_eq!(
+            (ide.hw_queues, ide.can_queue, ide.max_sub_channels),
+            (1, 316, 0)
+        );
+        // As many as are asked for; together they fill the rings.
+        let one = Settings::compute(StorageKind::Scsi, RING, 10, 4, all(16), 1);
+        assert_eq!((one.hw_queues, one.can_queue), (1, 1267));
+        let many = Settings::compute(StorageKind::Scsi, RING, 10, 4, all(16), 16);
+        assert_eq!((many.hw_queues, many.can_queue), (16, 316));
+    }
+
+    /// The C driver has a queue for each CPU, each as deep as all rings together.
+    #[test]
+    fn requests_of_many_cpus() {
+        let settings = Settings::compute(StorageKind::Scsi, RING, 10, 4, all(64), 0);
+        let theirs = 64 * (352 * 16 * 9 / 10);
+        assert!(settings.hw_queues * settings.can_queue * 10 < theirs);
     }
 
     #[test]
     fn odd_parameters() {
-        for (ring, lowater, cpus) in [
+        for (ring, lowater, per_channel) in [
             (0, 0, 0),
             (1, 200, 1),
             (u32::MAX, 100, u32::MAX),
             (8191, 50, 7),
         ] {
-            let settings = Settings::compute(StorageKind::Scsi, ring, lowater, cpus, 2, 2);
+            let kind = StorageKind::Scsi;
+            let settings = Settings::compute(kind, ring, lowater, per_channel, all(2), 2);
             assert!(settings.can_queue >= 1);
             assert!(settings.ring_size.bytes() >= LEAST_RING);
             assert!(settings.page_list() >= 4096);
