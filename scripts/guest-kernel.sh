@@ -40,7 +40,8 @@ unpack_modules() {
 		'root=$1 release=$2; shift 2; for m; do modprobe -d "$root" -S "$release" -D "$m" 2>/dev/null; done; true' \
 		sh "$stock" "$release" "$@" | sed -n 's/^insmod \([^ ]*\).*/\1/p' | sort -u | while read -r path; do
 		name=$(basename "$path" .xz)
-		[ -e "$kdir/$name" ] || xz -dc "$path" >"$kdir/$name"
+		# Debian 12's are not compressed.
+		[ -e "$kdir/$name" ] || xz -dcf "$path" >"$kdir/$name"
 	done
 }
 
