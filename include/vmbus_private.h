@@ -25,6 +25,11 @@
 #include <asm/sync_bitops.h>
 #endif
 
+#ifndef MAX_PAGE_ORDER
+/* Before 6.4 the first order that there is not, from then to 6.7 the last one. */
+#define MAX_PAGE_ORDER (MAX_ORDER - 1)
+#endif
+
 #ifdef RLIS_HAVE_HVHDK
 struct hv_monitor_page;
 #else
@@ -160,6 +165,11 @@ struct rlis_channel {
 	struct mutex additions;
 	/* Of a primary channel: files in sysfs of the device's channels are made and removed one channel at a time. */
 	struct mutex files;
+#ifndef RLIS_HAVE_RING_SYSFS
+	/* Fields of newer channels. Here nobody sets them: uio_hv_generic makes the file "ring" by itself. */
+	rlis_map_ring_t mmap_ring_buffer;
+	bool ring_sysfs_visible;
+#endif
 	/* Calls the callback again: the host's index could not be, and no signal may come when it is right again. */
 	struct timer_list look_again;
 	/* When the log was told of that, in jiffies. */

@@ -187,6 +187,25 @@ def own_timer_init(tree):
     tree.replace("kernel/workqueue.rs", r"bindings::timer_init_key\(", "bindings::portable_init_timer(")
 
 
+def own_kvrealloc(tree):
+    """Memory of kmalloc() or vmalloc() grows by a helper that is told the old size, which older kernels want to know."""
+    name = "kernel/alloc/allocator.rs"
+    tree.replace(name, r"^    // INVARIANT: `kvrealloc_node_align`.*\n    const KVREALLOC:.*\n", "")
+    tree.replace(name, r"ReallocFunc::KVREALLOC\.call\(", "super::kvrealloc::call(")
+    tree.replace("kernel/alloc.rs", r"^pub mod allocator;$", "pub mod allocator;\nmod kvrealloc;")
+
+
+def no_bottom_half_queues(tree):
+    """Work queues in soft interrupts, which kernels before 6.9 do not have."""
+    for name in ("system_bh", "system_bh_highpri"):
+        tree.drop("kernel/workqueue.rs", rf"^pub fn {name}\(")
+
+
+def own_errname(tree):
+    """The names of errors, by a helper that does without them where the kernel does not export the function."""
+    tree.replace("kernel/error.rs", r"bindings::errname\(", "bindings::portable_errname(")
+
+
 def poll_without_box(tree):
     """Without the boxed PollCondVar, which frees itself by a struct that older kernels lack."""
     name = "kernel/sync/poll.rs"
@@ -211,6 +230,9 @@ EDITS = (
     no_hrtimer_srcu,
     irqsave_locks,
     own_timer_init,
+    own_kvrealloc,
+    no_bottom_half_queues,
+    own_errname,
     poll_without_box,
 )
 

@@ -45,7 +45,7 @@ impl HostPage {
     pub fn new() -> Result<Self> {
         // INVARIANT: Just allocated.
         Ok(Self {
-            start: NonNull::new(bindings::get_zeroed_page()).ok_or(ENOMEM)?,
+            start: NonNull::new(bindings::zeroed_page()).ok_or(ENOMEM)?,
             decrypted: false,
         })
     }

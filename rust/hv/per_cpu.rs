@@ -40,9 +40,8 @@ impl<T: FromZeros + Sync> PerCpu<T> {
     pub fn new() -> Result<Self> {
         const { assert!(!core::mem::needs_drop::<T>()) };
         let (size, align) = (size_of::<T>(), align_of::<T>());
-        // SAFETY: No requirements. The memory is zeroed.
-        let base = unsafe { bindings::pcpu_alloc_noprof(size, align, false, bindings::GFP_KERNEL) };
-        // INVARIANT: Just allocated.
+        let base = bindings::alloc_percpu_bytes(size, align);
+        // INVARIANT: Just allocated, and zeroed.
         Ok(Self {
             base: NonNull::new(base).ok_or(ENOMEM)?,
             _values: PhantomData,

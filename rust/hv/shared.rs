@@ -40,7 +40,7 @@ impl SharedMemory {
         if len == 0 {
             return Err(EINVAL);
         }
-        let start = NonNull::new(rlis_sys::vzalloc(len)).ok_or(ENOMEM)?;
+        let start = NonNull::new(rlis_sys::vzalloc_bytes(len)).ok_or(ENOMEM)?;
         // INVARIANT: The memory was just allocated.
         Ok(Self {
             start: start.cast(),

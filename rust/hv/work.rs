@@ -7,10 +7,13 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
+mod gate;
+
 use core::{
     ops::Deref,
     ptr::NonNull, //
 };
+use gate::Gate;
 use kernel::{
     prelude::*,
     sync::{
@@ -108,7 +111,7 @@ impl From<Arc<OwnedQueue>> for QueueRef {
 ///
 /// # Invariants
 ///
-/// `work` and `timer` are initialised with the functions below, and only ever queued on `queue`.
+/// `work` and `timer` are initialised with the functions below, and only ever queued on `queue`, through `gate`.
 #[pin_data(PinnedDrop)]
 pub struct Worker<T: Task> {
     #[pin]
@@ -116,6 +119,8 @@ pub struct Worker<T: Task> {
     #[pin]
     timer: Opaque<delayed_work>,
     queue: QueueRef,
+    #[pin]
+    gate: Gate,
     #[pin]
     inner: T,
 }
@@ -148,6 +153,7 @@ impl<T: Task> Worker<T> {
                 unsafe { rlis_sys::init_delayed_work(slot, Some(Self::expired)) };
             }),
             queue,
+            gate <- Gate::new(),
             inner <- inner,
         })
     }
@@ -185,27 +191,31 @@ impl<T: Task> Worker<T> {
 
     /// Has [`Task::run`] called. If it runs just now, it is called again afterwards. Any context.
     pub fn queue(&self) {
-        // SAFETY: By the type invariant. The destructor waits for the work.
-        unsafe { rlis_sys::queue_work_on(ANY_CPU, self.raw_queue(), self.work.get()) };
+        self.queue_to(ANY_CPU);
     }
 
     /// Has [`Task::run`] called on a CPU that is online, unless it is queued already. Any context.
     pub fn queue_on(&self, cpu: u32) {
-        // SAFETY: By the type invariant. The destructor waits for the work.
-        unsafe { rlis_sys::queue_work_on(cpu as i32, self.raw_queue(), self.work.get()) };
+        self.queue_to(cpu as i32);
+    }
+
+    #[inline]
+    fn queue_to(&self, cpu: i32) {
+        self.gate.pass(|| {
+            // SAFETY: By the type invariant. The destructor waits for the work.
+            unsafe { rlis_sys::queue_work_on(cpu, self.raw_queue(), self.work.get()) };
+        });
     }
 
     /// Has [`Task::expired`] called in `after` milliseconds; a time set before is forgotten. Any context.
     pub fn set_timer(&self, after: Msecs) {
-        // SAFETY: By the type invariant. The destructor waits for the timer.
-        unsafe {
-            rlis_sys::mod_delayed_work_on(
-                ANY_CPU,
-                self.raw_queue(),
-                self.timer.get(),
-                msecs_to_jiffies(after),
-            )
-        };
+        let after = msecs_to_jiffies(after);
+        self.gate.pass(|| {
+            // SAFETY: By the type invariant. The destructor waits for the timer.
+            unsafe {
+                rlis_sys::mod_delayed_work_on(ANY_CPU, self.raw_queue(), self.timer.get(), after)
+            };
+        });
     }
 
     /// Forgets the time that was set. Does not wait if [`Task::expired`] is already on its way. Any context except
@@ -219,17 +229,13 @@ impl<T: Task> Worker<T> {
     /// called as often. Sleeps.
     pub fn disable(&self) {
         // SAFETY: By the type invariant.
-        unsafe { rlis_sys::disable_work_sync(self.work.get()) };
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys::disable_delayed_work_sync(self.timer.get()) };
+        unsafe { self.gate.close(self.work.get(), self.timer.get()) };
     }
 
     /// Lets the functions run again. What was queued or set meanwhile is lost.
     pub fn enable(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys::enable_delayed_work(self.timer.get()) };
-        // SAFETY: By the type invariant.
-        unsafe { rlis_sys::enable_work(self.work.get()) };
+        // SAFETY: By the type invariant, after `disable`.
+        unsafe { self.gate.reopen(self.work.get(), self.timer.get()) };
     }
 
     /// Waits for a run that was queued before. Sleeps.

@@ -5,7 +5,11 @@
  */
 
 /* First: enums in it are forward-declared elsewhere, which bindgen would turn into two types. */
+#if __has_include(<linux/hrtimer_types.h>)
 #include <linux/hrtimer_types.h>
+#else
+#include <linux/hrtimer.h>
+#endif
 
 #include <linux/acpi.h>
 #include <linux/blk-mq.h>
@@ -63,6 +67,18 @@ const gfp_t RUST_CONST_HELPER_GFP_NOWAIT = GFP_NOWAIT;
 const gfp_t RUST_CONST_HELPER___GFP_ZERO = __GFP_ZERO;
 const gfp_t RUST_CONST_HELPER___GFP_HIGHMEM = ___GFP_HIGHMEM;
 const gfp_t RUST_CONST_HELPER___GFP_NOWARN = ___GFP_NOWARN;
+
+/* In enums without names in older kernels. */
+#ifndef RLIS_HAVE_WQ_MISC_CONSTS
+const int RUST_CONST_HELPER_wq_misc_consts_WORK_CPU_UNBOUND = WORK_CPU_UNBOUND;
+#endif
+#ifndef RLIS_HAVE_WQ_FLAGS
+const unsigned int RUST_CONST_HELPER_wq_flags_WQ_UNBOUND = WQ_UNBOUND;
+const unsigned int RUST_CONST_HELPER_wq_flags_WQ_FREEZABLE = WQ_FREEZABLE;
+const unsigned int RUST_CONST_HELPER_wq_flags_WQ_MEM_RECLAIM = WQ_MEM_RECLAIM;
+const unsigned int RUST_CONST_HELPER_wq_flags___WQ_LEGACY = __WQ_LEGACY;
+const unsigned int RUST_CONST_HELPER_wq_flags___WQ_ORDERED = __WQ_ORDERED;
+#endif
 
 /* Error numbers that the kernel crate names and older kernels lack. Same values everywhere. */
 #ifndef EFSBADCRC

@@ -8,11 +8,21 @@
 
 #define __rust_helper
 
+/* The order that these name is less than what older kernels' only function gives. */
+#include <linux/atomic.h>
+#ifndef RLIS_HAVE_ATOMIC_ADD_NEGATIVE_ORDERS
+#define atomic_add_negative_acquire atomic_add_negative
+#define atomic_add_negative_release atomic_add_negative
+#define atomic_add_negative_relaxed atomic_add_negative
+#define atomic64_add_negative_acquire atomic64_add_negative
+#define atomic64_add_negative_release atomic64_add_negative
+#define atomic64_add_negative_relaxed atomic64_add_negative
+#endif
+
 #include "helpers/atomic.c"
 #include "helpers/atomic_ext.c"
 #include "helpers/barrier.c"
 #include "helpers/bug.c"
-#include "helpers/build_bug.c"
 #include "helpers/completion.c"
 #include "helpers/cred.c"
 #include "helpers/err.c"
@@ -33,6 +43,7 @@
 #include "helpers/workqueue.c"
 
 #include <linux/device.h>
+#include <linux/errname.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
@@ -55,13 +66,17 @@ void *rust_helper_krealloc_node_align(const void *p, size_t size, unsigned long 
 #endif
 }
 
-void *rust_helper_kvrealloc_node_align(const void *p, size_t size, unsigned long align,
-				       gfp_t flags, int node);
-void *rust_helper_kvrealloc_node_align(const void *p, size_t size, unsigned long align,
-				       gfp_t flags, int node)
+void *rust_helper_portable_kvrealloc(const void *p, size_t old, size_t size, unsigned long align,
+				     gfp_t flags, int node)
 {
-#ifdef RLIS_HAVE_KREALLOC_NODE_ALIGN
+#if defined(RLIS_HAVE_KREALLOC_NODE_ALIGN)
 	return kvrealloc_node_align(p, size, align, flags, node);
+#elif defined(RLIS_HAVE_KVREALLOC_OLDSIZE)
+	if (!size) {
+		kvfree(p);
+		return NULL;
+	}
+	return kvrealloc(p, old, size, flags);
 #else
 	return kvrealloc(p, size, flags);
 #endif
@@ -130,6 +145,16 @@ int rust_helper_portable_spin_trylock_irqsave(spinlock_t *lock, unsigned long *f
 	locked = spin_trylock_irqsave(lock, saved);
 	*flags = saved;
 	return locked;
+}
+
+/* The name of an error for logs, which show its number where this is NULL. */
+const char *rust_helper_portable_errname(int err)
+{
+#if defined(RLIS_HAVE_EXPORT_errname) || !defined(CONFIG_SYMBOLIC_ERRNAME)
+	return errname(err);
+#else
+	return NULL;
+#endif
 }
 
 /* For the timer of a delayed work item. */

@@ -18,6 +18,10 @@
 #undef vrealloc_node_align
 void *vrealloc_node_align(const void *p, size_t size, unsigned long align, gfp_t flags, int nid);
 
+/* Older kernels want to know how large the memory is that @p points to; 0 if @p is NULL. A @size of 0 frees it. */
+void *rust_helper_portable_kvrealloc(const void *p, size_t old, size_t size, unsigned long align,
+				     gfp_t flags, int node);
+const char *rust_helper_portable_errname(int err);
 unsigned long rust_helper_portable_spin_lock_irqsave(spinlock_t *lock);
 void rust_helper_portable_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 int rust_helper_portable_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);

@@ -4,4 +4,6 @@
  */
 
 #include <uapi/asm-generic/ioctl.h>
+/* An inline function in it calls one that is declared elsewhere. */
+#undef CONFIG_PM_SLEEP
 #include <uapi/linux/eventpoll.h>

@@ -5,7 +5,11 @@
  */
 
 /* First: an enum in it is forward-declared elsewhere, which bindgen would turn into two types. */
+#if __has_include(<linux/hrtimer_types.h>)
 #include <linux/hrtimer_types.h>
+#else
+#include <linux/hrtimer.h>
+#endif
 
 #include <linux/acpi.h>
 #include <linux/bitops.h>

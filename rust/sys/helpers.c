@@ -152,7 +152,13 @@ void *rlis_helper_kvzalloc_bytes(size_t size)
 	return kvzalloc(size, GFP_KERNEL);
 }
 
-void *rlis_helper_vzalloc(unsigned long size)
+/* Zeroed. */
+void __percpu *rlis_helper_alloc_percpu_bytes(size_t size, size_t align)
+{
+	return __alloc_percpu(size, align);
+}
+
+void *rlis_helper_vzalloc_bytes(unsigned long size)
 {
 	return vzalloc(size);
 }
@@ -162,7 +168,7 @@ void *rlis_helper_page_address(struct page *page)
 	return page_address(page);
 }
 
-void *rlis_helper_get_zeroed_page(void)
+void *rlis_helper_zeroed_page(void)
 {
 	return (void *)get_zeroed_page(GFP_KERNEL);
 }

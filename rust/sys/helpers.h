@@ -34,11 +34,12 @@ void rlis_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 bool rlis_helper_spin_is_locked(spinlock_t *lock);
 void rlis_helper_tasklet_disable(struct tasklet_struct *t);
 void rlis_helper_tasklet_enable(struct tasklet_struct *t);
-RLIS_SAFE void *rlis_helper_vzalloc(unsigned long size);
+RLIS_SAFE void *rlis_helper_vzalloc_bytes(unsigned long size);
 void *rlis_helper_page_address(struct page *page);
-RLIS_SAFE void *rlis_helper_get_zeroed_page(void);
+RLIS_SAFE void *rlis_helper_zeroed_page(void);
 RLIS_SAFE u64 rlis_helper_virt_to_phys(void *addr);
 RLIS_SAFE void *rlis_helper_kvzalloc_bytes(size_t size);
+RLIS_SAFE void __percpu *rlis_helper_alloc_percpu_bytes(size_t size, size_t align);
 
 void rlis_helper_device_lock(struct device *dev);
 void rlis_helper_device_unlock(struct device *dev);

@@ -42,6 +42,18 @@ u32 rlis_helper_hv_cpu_number_to_vp_number(unsigned int cpu)
 	return cpu < nr_cpu_ids ? hv_cpu_number_to_vp_number(cpu) : VP_INVAL;
 }
 
+/* Older kernels do not know that their hypervisor runs in a VM, which matters to a root partition only. */
+#ifdef RLIS_HAVE_NESTED
+#define NESTED (hv_nested ? HV_HYPERCALL_NESTED : 0)
+#else
+#define NESTED 0
+#endif
+
+bool rlis_helper_hv_is_nested(void)
+{
+	return NESTED;
+}
+
 u64 rlis_helper_hvcall_post_message(const void *input, size_t len)
 {
 	unsigned long flags;
@@ -52,17 +64,19 @@ u64 rlis_helper_hvcall_post_message(const void *input, size_t len)
 	local_irq_save(flags);
 	page = *this_cpu_ptr(hyperv_pcpu_input_arg);
 	memcpy(page, input, len);
-	status = hv_do_hypercall(HVCALL_POST_MESSAGE | (hv_nested ? HV_HYPERCALL_NESTED : 0),
-				 page, NULL);
+	status = hv_do_hypercall(HVCALL_POST_MESSAGE | NESTED, page, NULL);
 	local_irq_restore(flags);
 	return status;
 }
 
 u64 rlis_helper_hvcall_signal_event(u64 param)
 {
+#ifdef RLIS_HAVE_NESTED
 	/* hv_do_fast_hypercall8() takes a 16-bit code, which has no room for the flag of a nested partition. */
-	return _hv_do_fast_hypercall8(HVCALL_SIGNAL_EVENT | HV_HYPERCALL_FAST_BIT |
-				      (hv_nested ? HV_HYPERCALL_NESTED : 0), param);
+	return _hv_do_fast_hypercall8(HVCALL_SIGNAL_EVENT | HV_HYPERCALL_FAST_BIT | NESTED, param);
+#else
+	return hv_do_fast_hypercall8(HVCALL_SIGNAL_EVENT, param);
+#endif
 }
 
 bool rlis_helper_hv_recommend_using_aeoi(void)
@@ -72,8 +86,33 @@ bool rlis_helper_hv_recommend_using_aeoi(void)
 
 bool rlis_helper_hv_paravisor_present(void)
 {
+#ifdef RLIS_HAVE_PARAVISOR
 	return ms_hyperv.paravisor_present;
+#else
+	/* The hypervisor's answer is the same, and nothing else in there is known to older kernels. */
+	return ms_hyperv.isolation_config_a & BIT(0);
+#endif
 }
+
+#ifndef RLIS_HAVE_ISOLATION_TDX
+/* An older kernel keeps what kind of VM the hypervisor says it is, whether it knows that kind or not. */
+bool rlis_helper_hv_isolation_type_tdx(void)
+{
+	return ms_hyperv.cvm_type == 3;
+}
+#endif
+
+#ifndef RLIS_HAVE_MSR
+u64 rlis_helper_hv_get_msr(unsigned int reg)
+{
+	return hv_get_register(reg);
+}
+
+void rlis_helper_hv_set_msr(unsigned int reg, u64 value)
+{
+	hv_set_register(reg, value);
+}
+#endif
 
 #ifdef RLIS_HAVE_STIMER_MESSAGES
 /* A message may come late, when the clock event device has no handler any more. */
@@ -208,18 +247,26 @@ int rlis_helper_channel_map_ring(struct vmbus_channel *channel, struct file *fil
 	ret = channel->mmap_prepare_ring_buffer(channel, &desc);
 	return ret ?: __compat_vma_mmap(&desc, vma);
 #else
+#ifdef RLIS_HAVE_RING_SYSFS
 	return channel->mmap_ring_buffer(channel, vma);
+#else
+	return container_of(channel, struct rlis_channel, channel)->mmap_ring_buffer(channel, vma);
+#endif
 #endif
 }
 
 /* The vector is never threaded, so a spinlock_t may be taken here, which lockdep would have to report for PREEMPT_RT's sake. */
 void rlis_helper_isr_run(void)
 {
+#ifdef DEFINE_WAIT_OVERRIDE_MAP
 	static DEFINE_WAIT_OVERRIDE_MAP(map, LD_WAIT_CONFIG);
 
 	lock_map_acquire_try(&map);
 	rlis_bus_isr();
 	lock_map_release(&map);
+#else
+	rlis_bus_isr();
+#endif
 }
 
 /* Which driver alone may have a device: newer kernels keep that in the driver core, and make the file. */
@@ -233,8 +280,12 @@ static int device_match_driver_override(struct device *dev, const struct device_
 
 ssize_t rlis_helper_driver_override_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
-	guard(device)(dev);
-	return sysfs_emit(buf, "%s\n", device_to_hv_device(dev)->driver_override);
+	ssize_t len;
+
+	device_lock(dev);
+	len = sysfs_emit(buf, "%s\n", device_to_hv_device(dev)->driver_override);
+	device_unlock(dev);
+	return len;
 }
 
 ssize_t rlis_helper_driver_override_store(struct device *dev, struct device_attribute *attr,

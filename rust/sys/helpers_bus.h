@@ -29,6 +29,14 @@ u64 rlis_helper_hvcall_post_message(const void *input, size_t len);
 RLIS_SAFE u64 rlis_helper_hvcall_signal_event(u64 param);
 RLIS_SAFE bool rlis_helper_hv_recommend_using_aeoi(void);
 RLIS_SAFE bool rlis_helper_hv_paravisor_present(void);
+RLIS_SAFE bool rlis_helper_hv_is_nested(void);
+#ifndef RLIS_HAVE_ISOLATION_TDX
+bool rlis_helper_hv_isolation_type_tdx(void);
+#endif
+#ifndef RLIS_HAVE_MSR
+u64 rlis_helper_hv_get_msr(unsigned int reg);
+void rlis_helper_hv_set_msr(unsigned int reg, u64 value);
+#endif
 
 /* Synthetic timers that expire with a SynIC message. Nothing in kernels that do not use those. */
 void rlis_helper_stimer_messages_on(unsigned int cpu, int sint);

@@ -341,8 +341,14 @@ bool rlis_helper_mem_takes_cold_discard(void)
 #else
 	bool root = hv_root_partition;
 #endif
+	/* Older kernels run such a root partition no better than another. */
+#ifdef RLIS_HAVE_NESTED
+	bool nested = hv_nested;
+#else
+	bool nested = false;
+#endif
 
-	if (root || hv_nested || page_poisoning_enabled_static())
+	if (root || nested || page_poisoning_enabled_static())
 		return false;
 	return hv_query_ext_cap(HV_EXT_CAPABILITY_MEMORY_COLD_DISCARD_HINT);
 }
@@ -367,10 +373,12 @@ u64 rlis_helper_mem_hint(u64 control, const u64 *input, u32 words)
 	return result;
 }
 
-#ifdef RLIS_HAVE_EXPORT_page_reporting_order
+#ifdef RLIS_HAVE_EXPORT_page_reporting_register
 
-/* It has no header. */
+/* It has no header. Older kernels do not export it, and take their blocks of pages where a driver names no order, as here. */
+#ifdef RLIS_HAVE_EXPORT_page_reporting_order
 extern unsigned int page_reporting_order;
+#endif
 
 /* Where the kernel chooses the smallest blocks. */
 #ifndef PAGE_REPORTING_ORDER_UNSPECIFIED
@@ -434,13 +442,19 @@ void rlis_helper_mem_reporting_remove(void *reporting)
 /* Smaller blocks than those of so many pages, as a power of two, are not reported. */
 u32 rlis_helper_mem_reporting_order(void)
 {
+#ifdef RLIS_HAVE_EXPORT_page_reporting_order
 	return READ_ONCE(page_reporting_order);
+#else
+	return pageblock_order;
+#endif
 }
 
 /* From now on nothing below the kernel's blocks of pages, of 2 MiB or more, is reported. Returns the order of these. */
 u32 rlis_helper_mem_report_large_only(void)
 {
+#ifdef RLIS_HAVE_EXPORT_page_reporting_order
 	WRITE_ONCE(page_reporting_order, pageblock_order);
+#endif
 	return pageblock_order;
 }
 

@@ -20,7 +20,11 @@
 #include <linux/udp.h>
 #include <net/ip6_checksum.h>
 #include <net/sch_generic.h>
+#if __has_include(<net/page_pool/helpers.h>)
 #include <net/page_pool/helpers.h>
+#else
+#include <net/page_pool.h>
+#endif
 
 #if __has_include(<net/netdev_lock.h>)
 #include <net/netdev_lock.h>
@@ -486,8 +490,10 @@ bool rlis_helper_net_is_function(struct net_device *dev, struct rlis_net_functio
 void rlis_helper_net_mark_lower(struct net_device *lower)
 {
 	lower->flags |= IFF_SLAVE;
-	/* No addresses of IPv6 of its own. */
+	/* No addresses of IPv6 of its own. For older kernels that follows from the first. */
+#ifdef IFF_NO_ADDRCONF
 	lower->priv_flags |= IFF_NO_ADDRCONF;
+#endif
 }
 
 bool rlis_helper_net_same_namespace(const struct net_device *a, const struct net_device *b)

@@ -10,7 +10,11 @@
 #include <linux/netdevice.h>
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
+#if __has_include(<net/page_pool/helpers.h>)
 #include <net/page_pool/helpers.h>
+#else
+#include <net/page_pool.h>
+#endif
 #include <net/xdp.h>
 
 #include "helpers.h"
@@ -25,7 +29,9 @@ struct page_pool *rlis_helper_net_pool_create(void *device, struct napi_struct *
 		.pool_size = pages,
 		.nid = NUMA_NO_NODE,
 		.dev = device,
+#ifdef RLIS_HAVE_PAGE_POOL_NAPI
 		.napi = napi,
+#endif
 	};
 
 	return page_pool_create(&params);
@@ -173,7 +179,11 @@ int rlis_helper_net_bpf_propagate(struct net_device *dev, struct bpf_prog *prog)
 	struct netdev_bpf bpf = { .command = XDP_SETUP_PROG };
 
 	bpf.prog = prog;
+#ifdef RLIS_HAVE_XDP_PROPAGATE
 	return dev_xdp_propagate(dev, &bpf);
+#else
+	return dev->netdev_ops->ndo_bpf(dev, &bpf);
+#endif
 }
 
 #if IS_ENABLED(CONFIG_KUNIT)

@@ -7,7 +7,11 @@
 
 #include <linux/bpf.h>
 #include <linux/netdevice.h>
-#include <net/page_pool/types.h>
+#if __has_include(<net/page_pool/helpers.h>)
+#include <net/page_pool/helpers.h>
+#else
+#include <net/page_pool.h>
+#endif
 #include <net/xdp.h>
 
 struct rlis_net_range;

@@ -31,7 +31,9 @@ void rlis_helper_ptp_read_system_postts(struct ptp_system_timestamp *sts)
 }
 
 /* Reads the TSC, and from the host's page which reference time that is; false if there is no such page. */
+#ifdef RLIS_HAVE_COUNTER_IDS
 bool rlis_helper_hv_read_tsc_page(u64 *tsc, u64 *reference)
 {
 	return hv_read_tsc_page_tsc(hv_get_tsc_page(), tsc, reference);
 }
+#endif

@@ -45,12 +45,26 @@ mod generated {
     // SAFETY: `__BindgenBitfieldUnit<Storage>` is a newtype around `Storage`, so it may be zeroed if that may.
     unsafe impl<Storage> Zeroable for __BindgenBitfieldUnit<Storage> where Storage: Zeroable {}
 
+    /// The flags of a work queue, where their type has no name.
+    #[cfg(not(RLIS_HAVE_WQ_FLAGS))]
+    pub type wq_flags = ffi::c_uint;
+
     /// What queuecommand returns, where it has no type of its own.
     #[cfg(not(RLIS_HAVE_SCSI_QC_STATUS))]
     pub type scsi_qc_status = ffi::c_int;
     #[cfg(not(RLIS_HAVE_SCSI_QC_STATUS))]
     pub const scsi_qc_status_SCSI_MLQUEUE_DEVICE_BUSY: scsi_qc_status =
         SCSI_MLQUEUE_DEVICE_BUSY as scsi_qc_status;
+
+    /// What eh_timed_out returns, where the block layer's type has not been replaced by one of SCSI's own.
+    #[cfg(not(RLIS_HAVE_SCSI_TIMEOUT_ACTION))]
+    pub type scsi_timeout_action = blk_eh_timer_return;
+    #[cfg(not(RLIS_HAVE_SCSI_TIMEOUT_ACTION))]
+    pub const scsi_timeout_action_SCSI_EH_DONE: scsi_timeout_action =
+        blk_eh_timer_return_BLK_EH_DONE;
+    #[cfg(not(RLIS_HAVE_SCSI_TIMEOUT_ACTION))]
+    pub const scsi_timeout_action_SCSI_EH_RESET_TIMER: scsi_timeout_action =
+        blk_eh_timer_return_BLK_EH_RESET_TIMER;
 
     include!(env!("RLIS_BINDINGS"));
 }

@@ -219,6 +219,9 @@ ptp_cross() {
 		my @t = unpack("(qLx4)3", $stamp); printf "%.9f\n", $t[0] - $t[2] + ($t[1] - $t[3]) / 1e9' "$1"
 }
 
+# has_cross_timestamps: whether a module can give this kernel's PTP core times of both clocks at one moment: not before 6.8.
+has_cross_timestamps() { case $(uname -r) in 6.1.*) return 1 ;; esac; }
+
 # Network cards and their peers; a scenario that sends by `peer` names the program perl.
 
 # The shell takes busybox's own program of a name before any other; a scenario that names the program ip means iproute2.

@@ -12,7 +12,7 @@ rm -rf "$work"
 mkdir -p "$work"
 tar -C "$work" -xf "$("$RLIS_TOP/scripts/dist")"
 
-# by_trial VERSION: the trial compiles and the text agree, on whatever they have in common.
+# by_trial VERSION NAME...: the trial compiles and the text agree, on whatever they have in common, and find these.
 by_trial() {
 	local stock release said
 	stock=$("$RLIS_TOP/scripts/stock-kernel" "$1")
@@ -25,12 +25,16 @@ by_trial() {
 		result "report/$1/trials_agree_with_the_text" FAIL "$(grep -E ' (yes no|no yes)$' <<<"$said" | tr '\n' '|') $(tail -n 3 <<<"$said" | tr '\n' '|')"
 	fi
 	# All that these kernels are known to have.
-	for name in remove_returns_nothing packets_are_copied gpadl_is_a_struct disable_work hv_get_msr scsi_done bus_matches_const_drivers; do
+	for name in "${@:2}"; do
 		if grep -q "^$name yes " <<<"$said"; then result "report/$1/$name" ok; else result "report/$1/$name" FAIL "see $work/trials-$1/log"; fi
 	done
 }
-by_trial 6.12
-by_trial 7.3
+since_6_12='REMOVE_VOID packets_are_copied gpadl_is_a_struct DISABLE_WORK MSR scsi_done MATCH_CONST'
+# shellcheck disable=SC2086 # a list
+by_trial 6.12 $since_6_12
+# shellcheck disable=SC2086
+by_trial 7.3 $since_6_12
+by_trial 6.1 packets_are_copied gpadl_is_a_struct scsi_done KVREALLOC_OLDSIZE
 
 stock=$("$RLIS_TOP/scripts/stock-kernel" 6.12)
 release=$(cat "$stock/release")
@@ -44,7 +48,7 @@ has_no() { if [ -s "$file" ] && ! grep -qE "$2" "$file"; then result "report/$1"
 has names_the_distribution '^PRETTY_NAME="Debian'
 has names_the_kernel "^  kernel +$(sed 's/[+.]/\\&/g' <<<"$release") "
 has names_the_compilers '^rustc +rustc 1\.'
-has has_features '^disable_work yes -$'
+has has_features '^DISABLE_WORK yes yes$'
 has has_exports '	vmbus_open	drivers/hv/hv_vmbus'
 has builds '^all modules were built$'
 has modules_are_told '^hv_storvsc\.ko: .*, for 6\.12'

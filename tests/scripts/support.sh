@@ -85,7 +85,7 @@ modules one_range_bus 'hv_vmbus hv_storvsc hv_utils hv_balloon'
 says one_range_bus_says_so 'hv_netvsc +leave: .*in one piece'
 tree 5.14.0-570.el9.x86_64 "${common[@]}" HYPERV=m
 modules too_old ''
-says too_old_says_so 'hv_utils +leave: the kernel is older than 6.12'
+says too_old_says_so 'hv_utils +leave: the kernel is older than 6.12, .* besides 6.1$'
 says rhel9_outlook '^  outlook +RHEL 9: expected.*6\.1'
 says rhel9_report "^  outlook +'scripts/support --report .*5\.14\.0-570\.el9"
 RLIS_OLDEST=0 modules age_set_aside "$all"
@@ -96,7 +96,12 @@ tree 4.18.0-553.el8_10.x86_64 "${common[@]}" HYPERV=m
 modules rhel8 ''
 says rhel8_outlook '^  outlook +RHEL 8: not expected'
 tree 6.1.0-56-cloud-amd64 "${common[@]}" HYPERV=m
+modules debian_6_1 "$all"
+tree 6.6.87-1-lts "${common[@]}" HYPERV=m
+modules between_the_two ''
 says old_but_none_of_these 'older than 6.12' outlook
+tree 6.10.2-generic "${common[@]}" HYPERV=m
+modules between_the_two_by_more_than_a_digit ''
 tree 7.3.99-rc1 "${common[@]}" HYPERV=m HYPERV_VMBUS=m
 modules newest "$all"
 tree 7.4.0-rc1 "${common[@]}" HYPERV=m HYPERV_VMBUS=m

@@ -59,8 +59,10 @@ EXPORT_SYMBOL_FOR_MODULES(vmbus_isr, "mshv_vtl");
 #endif
 EXPORT_SYMBOL_GPL(__vmbus_driver_register);
 EXPORT_SYMBOL_GPL(vmbus_driver_unregister);
+#ifdef RLIS_HAVE_EXPORT_hv_create_ring_sysfs
 EXPORT_SYMBOL_GPL(hv_create_ring_sysfs);
 EXPORT_SYMBOL_GPL(hv_remove_ring_sysfs);
+#endif
 EXPORT_SYMBOL_GPL(vmbus_device_unregister);
 EXPORT_SYMBOL_GPL(vmbus_allocate_mmio);
 EXPORT_SYMBOL_GPL(vmbus_free_mmio);

@@ -28,10 +28,20 @@ use rlis_hv::{
 };
 use rlis_sys as bindings;
 
+#[cfg(RLIS_HAVE_MATCH_CONST)]
+type AnyDriver = *const bindings::device_driver;
+#[cfg(not(RLIS_HAVE_MATCH_CONST))]
+type AnyDriver = *mut bindings::device_driver;
+
+#[cfg(RLIS_HAVE_UEVENT_CONST)]
+type AnyDevice = *const bindings::device;
+#[cfg(not(RLIS_HAVE_UEVENT_CONST))]
+type AnyDevice = *mut bindings::device;
+
 callbacks! {
     fn matches(
         device: *mut bindings::device => &Device,
-        driver: *const bindings::device_driver => &Driver,
+        driver: AnyDriver => &Driver,
     ) -> c_int {
         c_int::from(driver::matches(device, driver))
     }
@@ -62,7 +72,7 @@ callbacks! {
 
     /// The alias is the class GUID as it lies in memory, which is what file2alias writes into modules.
     fn uevent(
-        device: *const bindings::device => &Device,
+        device: AnyDevice => &Device,
         environment: *mut bindings::kobj_uevent_env,
     ) -> c_int {
         let class = device.class().b;

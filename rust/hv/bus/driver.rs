@@ -161,7 +161,11 @@ c_struct! {
         fn dynids_lock -> SpinLock = dynids.lock;
         fn dynids_list -> List<DynIds> = dynids.list;
         fn probe -> Hook<Probe> = probe;
+        #[cfg(RLIS_HAVE_REMOVE_VOID)]
         fn remove -> Hook<Tell> = remove;
+        // What it returns means nothing.
+        #[cfg(not(RLIS_HAVE_REMOVE_VOID))]
+        fn remove -> Hook<Ask> = remove;
         fn shutdown -> Hook<Tell> = shutdown;
         fn suspend -> Hook<Ask> = suspend;
         fn resume -> Hook<Ask> = resume;
@@ -253,7 +257,7 @@ impl Driver {
         // It is on no list yet.
         let _ = self.dynids().push(new);
         // SAFETY: By the invariants; process context.
-        to_result(unsafe { bindings::driver_attach(&raw const (*self.raw()).driver) })
+        to_result(unsafe { bindings::driver_attach(&raw mut (*self.raw()).driver) })
     }
 
     /// Removes a dynamic id.

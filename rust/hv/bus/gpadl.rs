@@ -262,5 +262,5 @@ pub(crate) fn alloc_buffer(channel: &Channel, size: u32) -> *mut c_void {
         return core::ptr::null_mut();
     }
     let size = (size as usize).next_multiple_of(HV_HYP_PAGE_SIZE);
-    bindings::vzalloc(size)
+    bindings::vzalloc_bytes(size)
 }

@@ -13,8 +13,14 @@ pub(crate) fn shared_gpa_boundary() -> u64 {
 }
 
 /// This guest's virtual trust level.
+#[cfg(RLIS_HAVE_VTL)]
 pub fn vtl() -> u8 {
     info().vtl
+}
+/// This guest's virtual trust level: the lowest, in which alone an older kernel runs.
+#[cfg(not(RLIS_HAVE_VTL))]
+pub fn vtl() -> u8 {
+    0
 }
 
 /// What the hypervisor and the kernel say about this machine.
@@ -29,7 +35,7 @@ pub fn machine() -> Machine {
         Machine {
             hyperv: bindings::hv_is_hyperv_initialized(),
             root_partition,
-            nested: bindings::hv_nested,
+            nested: bindings::hv_is_nested(),
             paravisor: bindings::hv_paravisor_present(),
             snp: bindings::hv_isolation_type_snp(),
             tdx: bindings::hv_isolation_type_tdx(),

@@ -170,10 +170,25 @@ impl Private {
 /// # Safety
 ///
 /// `dev` must be valid.
+#[cfg(RLIS_HAVE_NETDEV_PRIV)]
 #[inline]
 pub(crate) unsafe fn behind(dev: *mut net_device) -> *mut Private {
     // SAFETY: As required of the caller.
     unsafe { (&raw mut (*dev).priv_).cast() }
+}
+
+/// Returns what lies behind an interface: `netdev_priv()` of older kernels, whose struct has no field for it.
+///
+/// # Safety
+///
+/// `dev` must be valid.
+#[cfg(not(RLIS_HAVE_NETDEV_PRIV))]
+#[inline]
+pub(crate) unsafe fn behind(dev: *mut net_device) -> *mut Private {
+    // Where the C function finds it.
+    const AT: usize = size_of::<net_device>().next_multiple_of(rlis_sys_net::NETDEV_ALIGN as usize);
+    // SAFETY: The caller's interface was allocated with the struct and what lies behind it, so that this is inside.
+    unsafe { dev.byte_add(AT).cast() }
 }
 
 /// Returns the driver of an interface.

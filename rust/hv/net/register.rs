@@ -4,6 +4,8 @@
 
 #[cfg(RLIS_HAVE_NETDEV_STAT_OPS)]
 use crate::ops::queue_stats;
+#[cfg(RLIS_HAVE_XDP_FEATURES)]
+use crate::ops::xdp;
 use crate::{
     device::{
         behind,
@@ -15,7 +17,6 @@ use crate::{
     ops::{
         ethtool,
         vtable,
-        xdp,
         Driver, //
     }, //
 };
@@ -94,6 +95,7 @@ impl<T: Driver> Unregistered<T> {
             if T::QUEUE_STATS {
                 (*dev).stat_ops = queue_stats::vtable::<T>();
             }
+            #[cfg(RLIS_HAVE_XDP_FEATURES)]
             if T::XDP {
                 (*dev).xdp_features = xdp::FEATURES;
             }

@@ -6,10 +6,7 @@
 //!
 //! C header: [`include/linux/ptp_clock_kernel.h`](srctree/include/linux/ptp_clock_kernel.h)
 
-use core::ptr::{
-    self,
-    NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     error::{
         from_err_ptr,
@@ -20,14 +17,17 @@ use kernel::{
     sync::Arc,
     types::Opaque, //
 };
+#[cfg(RLIS_HAVE_COUNTER_IDS)]
 use rlis_sys::{
     ktime_t,
+    system_counterval_t,
+    system_device_crosststamp, //
+};
+use rlis_sys::{
     ptp_clock,
     ptp_clock_info,
     ptp_clock_request,
     ptp_system_timestamp,
-    system_counterval_t,
-    system_device_crosststamp,
     timespec64, //
 };
 
@@ -94,7 +94,12 @@ impl<T: Clock> Registration<T> {
                         *to = *from;
                     }
                     (*slot).gettimex64 = Some(Self::gettimex64);
-                    (*slot).getcrosststamp = Some(Self::getcrosststamp);
+                    // Older kernels name the counter by a clock source that they do not export. They then say that the
+                    // clock has no such timestamps.
+                    #[cfg(RLIS_HAVE_COUNTER_IDS)]
+                    {
+                        (*slot).getcrosststamp = Some(Self::getcrosststamp);
+                    }
                     (*slot).settime64 = Some(Self::settime64);
                     (*slot).adjfine = Some(Self::adjfine);
                     (*slot).adjtime = Some(Self::adjtime);
@@ -151,6 +156,7 @@ impl<T: Clock> Registration<T> {
     /// # Safety
     ///
     /// For the PTP core to call.
+    #[cfg(RLIS_HAVE_COUNTER_IDS)]
     unsafe extern "C" fn getcrosststamp(
         info: *mut ptp_clock_info,
         xtstamp: *mut system_device_crosststamp,
@@ -161,7 +167,7 @@ impl<T: Clock> Registration<T> {
             rlis_sys::get_device_system_crosststamp(
                 Some(Self::clock_and_counter),
                 info.cast(),
-                ptr::null_mut(),
+                core::ptr::null_mut(),
                 xtstamp,
             )
         }
@@ -172,6 +178,7 @@ impl<T: Clock> Registration<T> {
     /// # Safety
     ///
     /// `info` is that of a registered clock; the other two are valid for writes.
+    #[cfg(RLIS_HAVE_COUNTER_IDS)]
     unsafe extern "C" fn clock_and_counter(
         clock: *mut ktime_t,
         counter: *mut system_counterval_t,

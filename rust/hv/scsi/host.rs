@@ -173,7 +173,7 @@ impl<T: HostOps> Host<T> {
         let template = Self::template(params, module);
         let size = c_int::try_from(core::mem::size_of::<HostData<T>>())?;
         // SAFETY: The template is valid. The host gets another one of its own before it could be used later.
-        let raw = unsafe { rlis_sys::scsi_host_alloc(&template, size) };
+        let raw = unsafe { rlis_sys::scsi_host_alloc((&raw const template).cast_mut(), size) };
         let raw = NonNull::new(raw).ok_or(ENOMEM)?;
         let host = raw.as_ptr();
         // SAFETY: The host was allocated with that much memory behind it.
@@ -187,7 +187,7 @@ impl<T: HostOps> Host<T> {
             (&raw mut (*data).hot).write(Arc::as_ptr(&ops));
             let lock = new_spinlock!(Some(ops), "rlis_scsi_host");
             pin_init::raw_init(&raw mut (*data).owner, lock);
-            (*host).hostt = &raw const (*data).template;
+            (*host).hostt = &raw mut (*data).template;
         }
         if let Err(error) = own_tags {
             // SAFETY: The host was not added; nobody calls its functions.
@@ -276,8 +276,10 @@ impl<T: HostOps> Host<T> {
             sdev_configure: Some(Self::sdev_configure),
             #[cfg(not(RLIS_HAVE_SDEV_CONFIGURE))]
             slave_alloc: Some(Self::sdev_init),
-            #[cfg(not(RLIS_HAVE_SDEV_CONFIGURE))]
+            #[cfg(all(not(RLIS_HAVE_SDEV_CONFIGURE), RLIS_HAVE_DEVICE_CONFIGURE))]
             device_configure: Some(Self::sdev_configure),
+            #[cfg(not(any(RLIS_HAVE_SDEV_CONFIGURE, RLIS_HAVE_DEVICE_CONFIGURE)))]
+            slave_configure: Some(Self::slave_configure),
             change_queue_depth: Some(Self::change_queue_depth),
             bios_param: Some(Self::bios_param),
             can_queue: params.can_queue,
@@ -411,6 +413,17 @@ impl<T: HostOps> Host<T> {
         0
     }
 
+    /// The slave_configure function of the C API, which older kernels have in place of the one above.
+    ///
+    /// # Safety
+    ///
+    /// Only for the mid-layer to call, with what the C API prescribes.
+    #[cfg(not(any(RLIS_HAVE_SDEV_CONFIGURE, RLIS_HAVE_DEVICE_CONFIGURE)))]
+    unsafe extern "C" fn slave_configure(device: *mut scsi_device) -> c_int {
+        // SAFETY: As required of the caller. The limits are not looked at.
+        unsafe { Self::sdev_configure(device, core::ptr::null_mut()) }
+    }
+
     /// The change_queue_depth function of the C API.
     ///
     /// # Safety
@@ -431,7 +444,7 @@ impl<T: HostOps> Host<T> {
     /// Only for the mid-layer to call, with what the C API prescribes.
     unsafe extern "C" fn bios_param(
         _device: *mut scsi_device,
-        _disk: *mut BiosDisk,
+        _disk: *mut crate::BiosDisk,
         capacity: rlis_sys::sector_t,
         info: *mut c_int,
     ) -> c_int {
@@ -443,13 +456,6 @@ impl<T: HostOps> Host<T> {
         0
     }
 }
-
-/// What the C API's bios_param function gets besides the device.
-#[cfg(RLIS_HAVE_BIOS_PARAM_GENDISK)]
-type BiosDisk = rlis_sys::gendisk;
-/// What the C API's bios_param function gets besides the device.
-#[cfg(not(RLIS_HAVE_BIOS_PARAM_GENDISK))]
-type BiosDisk = rlis_sys::block_device;
 
 impl<T: HostOps> Drop for Host<T> {
     fn drop(&mut self) {

@@ -84,3 +84,10 @@ pub use tags::{
     Outstanding,
     Tags, //
 };
+
+/// What the C API's bios_param function gets besides the device.
+#[cfg(RLIS_HAVE_BIOS_PARAM_GENDISK)]
+pub(crate) type BiosDisk = rlis_sys::gendisk;
+/// What the C API's bios_param function gets besides the device.
+#[cfg(not(RLIS_HAVE_BIOS_PARAM_GENDISK))]
+pub(crate) type BiosDisk = rlis_sys::block_device;

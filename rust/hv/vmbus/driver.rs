@@ -281,7 +281,14 @@ impl<D: Driver> Registration<D> {
                         ProbeType::ForceSynchronous => rlis_sys::probe_type_PROBE_FORCE_SYNCHRONOUS,
                     };
                     (*slot).probe = Some(Self::probe_callback);
-                    (*slot).remove = Some(Self::remove_callback);
+                    #[cfg(RLIS_HAVE_REMOVE_VOID)]
+                    {
+                        (*slot).remove = Some(Self::remove_callback);
+                    }
+                    #[cfg(not(RLIS_HAVE_REMOVE_VOID))]
+                    {
+                        (*slot).remove = Some(Self::remove_callback_int);
+                    }
                     (*slot).shutdown = Some(Self::shutdown_callback);
                     (*slot).suspend = Some(Self::suspend_callback);
                     (*slot).resume = Some(Self::resume_callback);
@@ -334,6 +341,18 @@ impl<D: Driver> Registration<D> {
         lease::revoke(dev);
         // SAFETY: The device is valid. Nobody else uses its driver data.
         unsafe { (*dev).device.driver_data = core::ptr::null_mut() };
+    }
+
+    /// Remove function of the C API, where it returns a number. Nobody looks at it.
+    ///
+    /// # Safety
+    ///
+    /// As for `remove_callback`.
+    #[cfg(not(RLIS_HAVE_REMOVE_VOID))]
+    unsafe extern "C" fn remove_callback_int(dev: *mut hv_device) -> c_int {
+        // SAFETY: As required of the caller.
+        unsafe { Self::remove_callback(dev) };
+        0
     }
 
     /// Calls `f` with the device and its data, or returns `None` if it is not probed.

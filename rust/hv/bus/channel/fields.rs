@@ -121,9 +121,14 @@ c_struct! {
         pub(crate) fn max_pkt_size -> Field<u32> = channel.max_pkt_size;
         #[cfg(RLIS_HAVE_MMAP_PREPARE_RING_BUFFER)]
         pub(crate) fn map_ring -> Field<bindings::rlis_map_ring_t> = channel.mmap_prepare_ring_buffer;
-        #[cfg(not(RLIS_HAVE_MMAP_PREPARE_RING_BUFFER))]
+        #[cfg(all(RLIS_HAVE_RING_SYSFS, not(RLIS_HAVE_MMAP_PREPARE_RING_BUFFER)))]
         pub(crate) fn map_ring -> Field<bindings::rlis_map_ring_t> = channel.mmap_ring_buffer;
+        #[cfg(RLIS_HAVE_RING_SYSFS)]
         pub(crate) fn ring_sysfs_visible -> Field<bool> = channel.ring_sysfs_visible;
+        #[cfg(not(RLIS_HAVE_RING_SYSFS))]
+        pub(crate) fn map_ring -> Field<bindings::rlis_map_ring_t> = mmap_ring_buffer;
+        #[cfg(not(RLIS_HAVE_RING_SYSFS))]
+        pub(crate) fn ring_sysfs_visible -> Field<bool> = ring_sysfs_visible;
 
         // Its rings; what has types of other files: `crate::parts`.
         pub(crate) fn ringbuffer_page -> Field<*mut bindings::page> = channel.ringbuffer_page;

@@ -46,10 +46,15 @@ fn guid(text: Option<Text<'_>>) -> Result<Guid> {
     text.and_then(|text| Guid::parse(text.0)).ok_or(EINVAL)
 }
 
+#[cfg(RLIS_HAVE_BUS_ATTRIBUTE_CONST)]
+type AnyBus = *const bindings::bus_type;
+#[cfg(not(RLIS_HAVE_BUS_ATTRIBUTE_CONST))]
+type AnyBus = *mut bindings::bus_type;
+
 callbacks! {
     /// Whether the host lets the guest hibernate.
     fn hibernation(
-        _bus: *const bindings::bus_type,
+        _bus: AnyBus,
         page: *mut c_char => Page<'_>,
     ) -> isize {
         let mut page = page;

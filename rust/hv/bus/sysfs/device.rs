@@ -15,6 +15,11 @@ use kernel::{
     },
     prelude::*, //
 };
+#[cfg(RLIS_HAVE_MATCH_DRIVER_OVERRIDE)]
+use rlis_hv::sysfs::{
+    groups,
+    Groups, //
+};
 use rlis_hv::{
     callbacks,
     contains,
@@ -22,8 +27,6 @@ use rlis_hv::{
         addresses,
         attribute,
         group,
-        groups,
-        Groups,
         Page, //
     },
     table::Table, //

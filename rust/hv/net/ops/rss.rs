@@ -17,9 +17,10 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
+use rlis_sys_net::net_device;
+#[cfg(RLIS_HAVE_RXFH_PARAM)]
 use rlis_sys_net::{
     ethtool_rxfh_param,
-    net_device,
     netlink_ext_ack, //
 };
 
@@ -162,22 +163,54 @@ pub(super) unsafe extern "C" fn get_rxfh_indir_size<T: Driver>(dev: *mut net_dev
 /// # Safety
 ///
 /// As of `get_rx_ring_count`.
+#[cfg(RLIS_HAVE_RXFH_PARAM)]
 pub(super) unsafe extern "C" fn get_rxfh<T: Driver>(
     dev: *mut net_device,
     into: *mut ethtool_rxfh_param,
 ) -> c_int {
-    // SAFETY: The interface is registered with this driver.
-    let (this, _) = unsafe { driver_and_device::<T>(dev) };
     // SAFETY: The stack passes a struct of its own.
     let into = unsafe { &mut *into };
     into.hfunc = HASH_TOEPLITZ;
     // The struct's own sizes are no guide: when the stack looks for the highest queue in use, it leaves them 0.
     // SAFETY: The stack passes memory for table and key, each of which may be missing, in the sizes that it was told.
-    let table = unsafe { slice_mut(into.indir, this.table_len()) };
-    // SAFETY: As above.
-    let key = unsafe { slice_mut(into.key, crate::HASH_KEY_SIZE as u32) };
-    this.table(table, key);
+    unsafe { tell::<T>(dev, into.indir, into.key) };
     0
+}
+
+/// The get_rxfh function of the C API, as older kernels have it.
+///
+/// # Safety
+///
+/// As of `get_rx_ring_count`.
+#[cfg(not(RLIS_HAVE_RXFH_PARAM))]
+pub(super) unsafe extern "C" fn get_rxfh<T: Driver>(
+    dev: *mut net_device,
+    indir: *mut u32,
+    key: *mut u8,
+    hfunc: *mut u8,
+) -> c_int {
+    if !hfunc.is_null() {
+        // SAFETY: The stack passes memory of its own, or null.
+        unsafe { *hfunc = HASH_TOEPLITZ };
+    }
+    // SAFETY: The stack passes memory for table and key, each of which may be missing, in the sizes that it was told.
+    unsafe { tell::<T>(dev, indir, key) };
+    0
+}
+
+/// Tells table and key.
+///
+/// # Safety
+///
+/// `dev` must be registered with this driver. `table` and `key` must be null, or valid for as much as the driver says of them.
+unsafe fn tell<T: Driver>(dev: *mut net_device, table: *mut u32, key: *mut u8) {
+    // SAFETY: As required of the caller.
+    let (this, _) = unsafe { driver_and_device::<T>(dev) };
+    // SAFETY: As required of the caller.
+    let table = unsafe { slice_mut(table, this.table_len()) };
+    // SAFETY: As required of the caller.
+    let key = unsafe { slice_mut(key, crate::HASH_KEY_SIZE as u32) };
+    this.table(table, key);
 }
 
 /// The set_rxfh function of the C API.
@@ -185,13 +218,12 @@ pub(super) unsafe extern "C" fn get_rxfh<T: Driver>(
 /// # Safety
 ///
 /// As of `get_rx_ring_count`.
+#[cfg(RLIS_HAVE_RXFH_PARAM)]
 pub(super) unsafe extern "C" fn set_rxfh<T: Driver>(
     dev: *mut net_device,
     want: *mut ethtool_rxfh_param,
     _extack: *mut netlink_ext_ack,
 ) -> c_int {
-    // SAFETY: The interface is registered with this driver, and the RTNL is held.
-    let ((this, dev), rtnl) = unsafe { (driver_and_device::<T>(dev), Rtnl::assume()) };
     // SAFETY: The stack passes a struct with table and key, each of which may be missing.
     let want = unsafe { &*want };
     from_result(|| {
@@ -201,26 +233,80 @@ pub(super) unsafe extern "C" fn set_rxfh<T: Driver>(
         {
             return Err(EOPNOTSUPP);
         }
-        if want.hfunc != 0 && want.hfunc != HASH_TOEPLITZ {
-            return Err(EOPNOTSUPP);
-        }
         // SAFETY: As above.
-        let table = unsafe { slice_mut(want.indir, want.indir_size) };
+        let table = unsafe { slice(want.indir, want.indir_size) };
         // SAFETY: As above.
-        let key = unsafe { slice_mut(want.key, want.key_size) };
-        let change = TableChange {
-            table: table.as_deref(),
-            key: match &key {
-                Some(key) => Some((&**key).try_into().map_err(|_| EINVAL)?),
-                None => None,
-            },
-        };
-        let entries = change.table.unwrap_or_default();
-        if entries.iter().any(|entry| *entry >= dev.queues().into()) {
-            return Err(EINVAL);
-        }
-        this.set_table(&dev, &rtnl, &change).map(|()| 0)
+        let key = unsafe { slice(want.key, want.key_size) };
+        // SAFETY: The interface is registered with this driver, and the RTNL is held.
+        unsafe { change::<T>(dev, table, key, want.hfunc) }
     })
+}
+
+/// The set_rxfh function of the C API, as older kernels have it.
+///
+/// # Safety
+///
+/// As of `get_rx_ring_count`.
+#[cfg(not(RLIS_HAVE_RXFH_PARAM))]
+pub(super) unsafe extern "C" fn set_rxfh<T: Driver>(
+    dev: *mut net_device,
+    indir: *const u32,
+    key: *const u8,
+    hfunc: u8,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The interface is registered with this driver.
+        let len = unsafe { driver::<T>(dev) }.table_len();
+        // SAFETY: The stack passes table and key, each of which may be missing, in the sizes that it was told.
+        let table = unsafe { slice(indir, len) };
+        // SAFETY: As above.
+        let key = unsafe { slice(key, crate::HASH_KEY_SIZE as u32) };
+        // SAFETY: The interface is registered with this driver, and the RTNL is held.
+        unsafe { change::<T>(dev, table, key, hfunc) }
+    })
+}
+
+/// Changes what there is of table and key; `hfunc` is the hash function that is wanted, or 0.
+///
+/// # Safety
+///
+/// `dev` must be registered with this driver, and the RTNL held.
+unsafe fn change<T: Driver>(
+    dev: *mut net_device,
+    table: Option<&[u32]>,
+    key: Option<&[u8]>,
+    hfunc: u8,
+) -> Result<c_int> {
+    // SAFETY: As required of the caller.
+    let ((this, dev), rtnl) = unsafe { (driver_and_device::<T>(dev), Rtnl::assume()) };
+    if hfunc != 0 && hfunc != HASH_TOEPLITZ {
+        return Err(EOPNOTSUPP);
+    }
+    let change = TableChange {
+        table,
+        key: match key {
+            Some(key) => Some(key.try_into().map_err(|_| EINVAL)?),
+            None => None,
+        },
+    };
+    let entries = change.table.unwrap_or_default();
+    if entries.iter().any(|entry| *entry >= dev.queues().into()) {
+        return Err(EINVAL);
+    }
+    this.set_table(&dev, &rtnl, &change).map(|()| 0)
+}
+
+/// Returns `len` elements, or `None` if there are none.
+///
+/// # Safety
+///
+/// `start` must be null, or valid for that many that nobody changes, as long as `'a`.
+unsafe fn slice<'a, E>(start: *const E, len: u32) -> Option<&'a [E]> {
+    if start.is_null() || len == 0 {
+        return None;
+    }
+    // SAFETY: As required of the caller. 32 bits fit.
+    Some(unsafe { core::slice::from_raw_parts(start, len as usize) })
 }
 
 /// Returns `len` elements, or `None` if there are none.

@@ -27,7 +27,8 @@ use rlis_sys_net::{
 /// Flags of `ndo_xdp_xmit` that there are.
 const XMIT_FLAGS: u32 = rlis_sys_net::XDP_XMIT_FLUSH;
 
-/// What an interface can do with a program (`NETDEV_XDP_ACT_*`).
+/// What an interface can do with a program (`NETDEV_XDP_ACT_*`). Older kernels do not ask.
+#[cfg(RLIS_HAVE_XDP_FEATURES)]
 pub(crate) const FEATURES: u32 = rlis_sys_net::netdev_xdp_act_NETDEV_XDP_ACT_BASIC
     | rlis_sys_net::netdev_xdp_act_NETDEV_XDP_ACT_REDIRECT
     | rlis_sys_net::netdev_xdp_act_NETDEV_XDP_ACT_NDO_XMIT;
