@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     The C drivers of Debian's kernel, unmodified, load over our bus; one with a device works; all come and go
 #: host     qemu
-#: kernels  stock-6.12 stock-6.12-rt
+#: kernels  stock-6.1 stock-6.12 stock-6.12-rt
 #: drivers  rustbus
 #: modules  hv_vmbus hv_balloon hv_netvsc hid-hyperv hyperv-keyboard hv_sock pci-hyperv uio_hv_generic hv_storvsc hv_utils
 #: args     -device hv-balloon

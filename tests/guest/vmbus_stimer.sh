@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #: what     On a host whose timers expire with messages, the bus passes them on, and stays for as long as they are needed
 #: host     rlis
-#: kernels  stock-6.12
+#: kernels  stock-6.1 stock-6.12
 #: drivers  rust c
 #: quick    none
 #: modules  hv_vmbus hv_utils

@@ -8,7 +8,7 @@
 # exports FILE MODULE: the lines of a Module.symvers about MODULE, without its name. modpost leaves a trailing tab.
 exports() { awk -F'\t' -v m="$2" '$3 ~ m { print $1 "\t" $2 "\t" $4 "\t" $5 }' "$1" | sort; }
 
-for kernel in ${KERNEL:-fast debug stock-6.12}; do
+for kernel in ${KERNEL:-fast debug stock-6.1 stock-6.12}; do
 	case $kernel in
 	stock-*) kdir=$("$RLIS_TOP/scripts/stock-kernel" "${kernel#stock-}" headers) ;;
 	*) kdir=$("$RLIS_TOP/scripts/kernel" "$kernel") ;;
