@@ -65,16 +65,18 @@ check gives_it_back host_says '^pages=32768 ' unballoon
 check what_came_back_is_hinted wait_for 60 more_than $((was + 16384))
 rm /mnt/balloon.*
 
-# Nothing is told after the module has gone, and all of it again when it is back.
-check unloads unload hv_balloon
-was=$(hinted)
-check fills_without_module fill none
-rm /mnt/none.*
-sleep 3
-check no_hints_after_unload equal "$was" "$(hinted)"
-check loads_again load hv_balloon pressure_report_delay=0
-check agreed_again wait_for 20 host_says 'ready=1' memory
-check hints_again wait_for 60 more_than "$was"
+# Nothing is told after the module has gone, and all of it again when it is back. The C driver of 7.3 never goes.
+if ! c_drivers; then
+	check unloads unload hv_balloon
+	was=$(hinted)
+	check fills_without_module fill none
+	rm /mnt/none.*
+	sleep 3
+	check no_hints_after_unload equal "$was" "$(hinted)"
+	check loads_again load hv_balloon pressure_report_delay=0
+	check agreed_again wait_for 20 host_says 'ready=1' memory
+	check hints_again wait_for 60 more_than "$was"
+fi
 settle
 check no_violations equal '' "$(host violations)"
 
@@ -93,5 +95,5 @@ sleep 3
 check no_hints_after_refusal equal "$was" "$(hinted)"
 check balloon_goes_on host_says '^pages=16384 ' balloon 64M
 check gives_64M host_says '^pages=16384 ' unballoon
-check unloads_after_refusal unload hv_balloon
+c_drivers || check unloads_after_refusal unload hv_balloon
 check no_violations_at_last equal '' "$(host violations)"
